@@ -1,0 +1,121 @@
+//! Frames: a `u32` length, little-endian, and that many bytes. And the buffer that holds them.
+
+use super::codec::{self, Malformed};
+use super::limits::FRAME_BYTES_MAX;
+use speedy::{Endianness, Writable};
+
+/// Bytes of the length prefix.
+pub const PREFIX_BYTES: usize = 4;
+
+/// Finds the frame at the start of `input`: its payload and the bytes it takes in all.
+///
+/// `Ok(None)` when more bytes are needed.
+///
+/// # Errors
+/// A frame that claims to be empty or larger than [`FRAME_BYTES_MAX`].
+pub fn split(input: &[u8]) -> Result<Option<(&[u8], usize)>, Malformed> {
+    let Some((prefix, rest)) = input.split_first_chunk::<PREFIX_BYTES>() else {
+        return Ok(None);
+    };
+    let length = u32::from_le_bytes(*prefix) as usize;
+    if length == 0 || length > FRAME_BYTES_MAX {
+        return Err(Malformed(format!(
+            "a frame of {length} bytes (1 to {FRAME_BYTES_MAX} are allowed)"
+        )));
+    }
+    if rest.len() < length {
+        return Ok(None);
+    }
+    Ok(Some((&rest[..length], PREFIX_BYTES + length)))
+}
+
+/// Appends `message` to `to` as one frame.
+pub fn append<T: Writable<Endianness>>(message: &T, to: &mut Vec<u8>) {
+    let start = to.len();
+    to.extend_from_slice(&[0; PREFIX_BYTES]);
+    codec::encode(message, to);
+    let length = to.len() - start - PREFIX_BYTES;
+    // No one may build a message that its peer refuses: the limits of its parts see to that.
+    assert!(
+        length <= FRAME_BYTES_MAX,
+        "a frame of {length} bytes was built"
+    );
+    to[start..start + PREFIX_BYTES].copy_from_slice(&(length as u32).to_le_bytes());
+}
+
+/// Bytes on their way out. A partial write is normal: send [`pending`](Outbox::pending), then say
+/// how much went with [`advance`](Outbox::advance).
+#[derive(Debug, Default)]
+pub struct Outbox {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+/// Above this much sent data in front, the rest is moved to the start of the buffer.
+const COMPACT_BYTES: usize = 64 * 1024;
+/// A drained buffer larger than this is given back.
+const KEEP_BYTES: usize = 1024 * 1024;
+
+impl Outbox {
+    /// What is still to be sent.
+    #[must_use]
+    pub fn pending(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    /// How many bytes are still to be sent.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    /// True when there is nothing to send.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The first `count` pending bytes have been sent.
+    ///
+    /// # Panics
+    /// When fewer are pending.
+    pub fn advance(&mut self, count: usize) {
+        assert!(count <= self.len(), "more was sent than was pending");
+        self.sent += count;
+        if self.sent == self.bytes.len() {
+            self.clear();
+        } else if self.sent >= COMPACT_BYTES && self.sent * 2 >= self.bytes.len() {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+
+    /// Appends a message as a frame.
+    pub fn push<T: Writable<Endianness>>(&mut self, message: &T) {
+        append(message, &mut self.bytes);
+    }
+
+    /// Appends a frame that is encoded already, prefix included.
+    pub fn push_encoded(&mut self, frame: &[u8]) {
+        self.bytes.extend_from_slice(frame);
+    }
+
+    /// Forgets everything: the connection is gone.
+    pub fn clear(&mut self) {
+        self.sent = 0;
+        if self.bytes.capacity() > KEEP_BYTES {
+            self.bytes = Vec::new();
+        } else {
+            self.bytes.clear();
+        }
+    }
+
+    /// Takes all that is pending, leaving the outbox empty; `spare` becomes its buffer.
+    #[must_use]
+    pub fn take(&mut self, spare: Vec<u8>) -> Vec<u8> {
+        let mut taken = std::mem::replace(&mut self.bytes, spare);
+        self.bytes.clear();
+        taken.drain(..std::mem::take(&mut self.sent));
+        taken
+    }
+}

@@ -1,0 +1,460 @@
+//! What is said on the wire. All payloads are borrowed; user values are opaque MessagePack.
+
+#![expect(
+    missing_docs,
+    reason = "fields whose name and type say it all; the variants have their docs"
+)]
+
+use super::ids::{BuildId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
+use super::time::Time;
+use speedy::{Readable, Writable};
+
+/// Everything a client sends.
+#[derive(Debug, Clone, PartialEq, Readable, Writable)]
+pub enum FromClient<'a> {
+    /// First on every connection, once.
+    Hello(Hello<'a>),
+    /// A request, sent again with the same `seq` after a resume if it is still unanswered.
+    Request {
+        /// Its number in the session.
+        seq: Seq,
+        /// Replies that have arrived since the last message; the server forgets them.
+        acks: Vec<Seq>,
+        /// What is asked.
+        body: Request<'a>,
+    },
+    /// Replies that have arrived, when no request is there to carry the news.
+    Ack {
+        /// Their numbers.
+        acks: Vec<Seq>,
+    },
+    /// The caller no longer waits: a wait is dropped; any other request runs on, unanswered.
+    Cancel {
+        /// The request.
+        seq: Seq,
+    },
+    /// More room for updates of a watch.
+    Credit {
+        /// The watch.
+        watch: WatchId,
+        /// All bytes granted since the watch began (so a repeated grant is harmless).
+        granted: u64,
+    },
+    /// The session ends now; what it owns is released.
+    Goodbye,
+}
+
+/// Who is there.
+#[derive(Debug, Clone, PartialEq, Readable, Writable)]
+pub struct Hello<'a> {
+    /// [`super::limits::PROTOCOL_VERSION`] of the client.
+    pub version: u32,
+    /// The client's build.
+    pub build: BuildId,
+    /// The process that speaks.
+    pub process: ProcessId,
+    /// The secret that the process was given when it was made.
+    pub key: Token,
+    /// Name of the crate and its version, for the message of a refusal.
+    pub software: &'a str,
+    /// To go on with a session that has lost its connection.
+    pub resume: Option<Resume>,
+}
+
+/// What a client knows of the session it comes back to.
+#[derive(Debug, Clone, PartialEq, Readable, Writable)]
+pub struct Resume {
+    /// The session.
+    pub session: SessionId,
+    /// Its secret.
+    pub token: Token,
+    /// Every watch that has begun for the client, and where it stands.
+    pub watches: Vec<WatchPosition>,
+}
+
+/// How far a watch has come, as the client saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Readable, Writable)]
+pub struct WatchPosition {
+    /// The watch.
+    pub watch: WatchId,
+    /// The next revision that it has not seen.
+    pub next: Revision,
+    /// All bytes granted so far.
+    pub granted: u64,
+    /// All bytes of updates received so far.
+    pub received: u64,
+}
+
+/// What a client can ask.
+#[derive(Debug, Clone, PartialEq, Readable, Writable)]
+pub enum Request<'a> {
+    /// Is the server alive? Answered by `Done`.
+    Ping,
+    /// One value. Answered by `Value`.
+    Get { namespace: &'a str, key: &'a str },
+    /// How many keys. Answered by `Count`.
+    Len { namespace: &'a str },
+    /// Some entries, in key order, from the first key with `prefix` that is after `after`.
+    /// Answered by `Page`.
+    Page {
+        namespace: &'a str,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        /// False: values are left out (sent empty).
+        values: bool,
+    },
+    /// The updates with `after < revision <= until` of a namespace, as many as fit.
+    /// Answered by `Updates`, or `Compacted`.
+    Updates {
+        namespace: &'a str,
+        after: Revision,
+        until: Revision,
+    },
+    /// Write one. Answered by `Written`.
+    Set {
+        namespace: &'a str,
+        key: &'a str,
+        value: &'a [u8],
+        /// The key goes when the process of this session ends.
+        owned: bool,
+    },
+    /// Remove one. Answered by `Written`, with the value before.
+    Remove { namespace: &'a str, key: &'a str },
+    /// Read one, or write it if it is not there. Answered by `Value`.
+    GetOrInsert {
+        namespace: &'a str,
+        key: &'a str,
+        value: &'a [u8],
+    },
+    /// Remove all. Answered by `Written`.
+    Clear { namespace: &'a str },
+    /// Run a function in the server. Answered by `Returned`, or `Failed`.
+    Atomic {
+        namespace: &'a str,
+        function: FunctionRef<'a>,
+        args: &'a [u8],
+    },
+    /// Answer when the condition holds. Answered by `Returned` (or `Ended`, for a process).
+    Wait {
+        namespace: &'a str,
+        condition: Condition<'a>,
+    },
+    /// Start a watch. Answered by `Watching`, or `Compacted`.
+    Watch {
+        watch: WatchId,
+        namespace: &'a str,
+        filter: Filter<'a>,
+        /// First revision wanted; `None`: the one after now.
+        from: Option<Revision>,
+        /// Bytes granted at the start.
+        credit: u64,
+    },
+    /// End a watch. Answered by `Done`.
+    Unwatch { watch: WatchId },
+    /// Start a process that runs a function. Answered by `Spawned` as soon as the record stands;
+    /// what comes of it is told by a wait for its end.
+    Spawn {
+        function: FunctionRef<'a>,
+        args: &'a [u8],
+    },
+    /// Asked by a process first of all: what shall I run? Answered by `Task`.
+    Begin,
+    /// Said by a process last of all: what came of it. Answered by `Done`.
+    Finish { finish: Finish<'a> },
+}
+
+/// A function of the program, so named that another process of the same build finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
+pub struct FunctionRef<'a> {
+    /// Bytes from the anchor to the function's record in the executable's image.
+    pub offset: i64,
+    /// The function's `type_name`, checked before it is called and shown to people.
+    pub name: &'a str,
+}
+
+/// What a wait waits for.
+#[derive(Debug, Clone, PartialEq, Readable, Writable)]
+pub enum Condition<'a> {
+    /// A function of the state gives a result. Answered by `Returned`.
+    Function {
+        function: FunctionRef<'a>,
+        args: &'a [u8],
+    },
+    /// The key is there and its value equals this one. Answered by `Returned`, empty.
+    Equal { key: &'a str, value: &'a [u8] },
+    /// The process has ended. Answered by `Ended`.
+    Ended { process: ProcessId },
+}
+
+/// Which keys a watch sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
+pub enum Filter<'a> {
+    /// This key.
+    Key(&'a str),
+    /// Keys that start so.
+    Prefix(&'a str),
+    /// Every key.
+    All,
+}
+
+/// How a process says that its function ended.
+#[derive(Debug, Clone, PartialEq, Readable, Writable)]
+pub enum Finish<'a> {
+    /// It returned this value.
+    Value(&'a [u8]),
+    /// It returned `Err`: the whole value (still typed for the one who joins), and how it reads.
+    Error { value: &'a [u8], text: &'a str },
+    /// It panicked.
+    Panic(Fault<'a>),
+    /// The function, its argument or its result could not be decoded or encoded.
+    Undecodable(Fault<'a>),
+}
+
+/// An error or a panic, as text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
+pub struct Fault<'a> {
+    /// What it says.
+    pub message: &'a str,
+    /// `file:line:column`, if known.
+    pub location: &'a str,
+    /// The backtrace, if there is one.
+    pub backtrace: &'a str,
+}
+
+/// Everything the server sends.
+#[derive(Debug, Clone, PartialEq, Readable, Writable)]
+pub enum FromServer<'a> {
+    /// The answer to a hello.
+    Welcome {
+        session: SessionId,
+        /// The secret to resume with.
+        token: Token,
+        /// True: the session asked for goes on; unanswered requests are to be sent again.
+        resumed: bool,
+    },
+    /// The connection is of no use; it closes after this.
+    Refused { refusal: Refusal<'a> },
+    /// The answer to a request.
+    Reply {
+        seq: Seq,
+        /// A [`Reply`], encoded by itself, so that the caller's own thread decodes it.
+        body: &'a [u8],
+    },
+    /// One revision of a watch.
+    Update {
+        watch: WatchId,
+        /// An [`Update`], encoded by itself, so that it is encoded once for all its watchers. Its
+        /// length is what it takes from the watch's credit.
+        body: &'a [u8],
+    },
+    /// The watch can't go on: what it needs next is no longer in the log.
+    WatchCompacted {
+        watch: WatchId,
+        /// The oldest revision still held.
+        oldest: Revision,
+    },
+}
+
+/// Why a connection is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
+pub enum Refusal<'a> {
+    /// Another version of the protocol.
+    Version { server: u32, software: &'a str },
+    /// Another executable, and the role needs the same.
+    Build,
+    /// The process is not known, or its key is wrong.
+    Credentials,
+    /// The session to be resumed is not there (any more).
+    SessionUnknown,
+    /// A named limit of the server is reached.
+    Limit { limit: &'a str },
+    /// What was received breaks the protocol.
+    Protocol { what: &'a str },
+    /// The process has ended, the server says.
+    Ended,
+}
+
+/// Answers to requests.
+#[derive(Debug, Clone, PartialEq, Readable, Writable)]
+pub enum Reply<'a> {
+    /// Done; nothing more to say.
+    Done { revision: Revision },
+    /// A value, or none.
+    Value {
+        revision: Revision,
+        value: Option<&'a [u8]>,
+    },
+    /// A number.
+    Count { revision: Revision, count: u64 },
+    /// Some entries.
+    Page {
+        /// The revision at which this page was read.
+        revision: Revision,
+        entries: Vec<(&'a str, &'a [u8])>,
+        /// True: there are more after the last one.
+        more: bool,
+    },
+    /// Some updates: each body an encoded [`Update`].
+    Updates {
+        revision: Revision,
+        updates: Vec<&'a [u8]>,
+        /// All updates up to here are given (with those of earlier answers).
+        until: Revision,
+    },
+    /// A write took effect, or changed nothing and was seen at this revision.
+    Written {
+        revision: Revision,
+        before: Option<&'a [u8]>,
+    },
+    /// A function's result.
+    Returned { revision: Revision, value: &'a [u8] },
+    /// The watch has begun; its first update is at `next` or later.
+    Watching { next: Revision },
+    /// The watch or the scan wants what the log no longer holds.
+    Compacted { oldest: Revision },
+    /// The process has an id and a record.
+    Spawned {
+        revision: Revision,
+        process: ProcessId,
+    },
+    /// What a new process is to run.
+    Task {
+        function: FunctionRef<'a>,
+        args: &'a [u8],
+    },
+    /// A process has ended.
+    Ended {
+        revision: Revision,
+        outcome: WireOutcome<'a>,
+    },
+    /// The request was not done, and changed nothing.
+    Failed {
+        revision: Revision,
+        failure: Failure<'a>,
+    },
+}
+
+/// Why a request was not done. The state is as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
+pub enum Failure<'a> {
+    /// The function returned an error.
+    Error(Fault<'a>),
+    /// The function panicked.
+    Panic(Fault<'a>),
+    /// Argument or result could not be decoded or encoded.
+    Undecodable(Fault<'a>),
+    /// The function is not one of this program's.
+    UnknownFunction { name: &'a str },
+    /// A named limit: what was asked, and what is allowed.
+    Limit {
+        limit: &'a str,
+        actual: u64,
+        max: u64,
+    },
+    /// The namespace is read-only: it is the framework's.
+    ReadOnly,
+    /// There is no such process (any more).
+    UnknownProcess { process: ProcessId },
+    /// The value is not well-formed MessagePack.
+    Malformed { what: &'a str },
+}
+
+/// How a process ended, all parts, as the server and the keeper together know it.
+#[derive(Debug, Clone, PartialEq, Readable, Writable)]
+pub struct WireOutcome<'a> {
+    /// What happened.
+    pub end: End<'a>,
+    /// User CPU time of the process and its waited-for children, nanoseconds.
+    pub cpu_user_ns: u64,
+    /// System CPU time likewise.
+    pub cpu_system_ns: u64,
+    /// Largest resident size, bytes.
+    pub memory_bytes_max: u64,
+    /// From the request to the end, nanoseconds.
+    pub wall_ns: u64,
+}
+
+/// What happened to a process.
+#[derive(Debug, Clone, PartialEq, Readable, Writable)]
+pub enum End<'a> {
+    /// It said so itself, by `Finish`, and then exited.
+    Finished(Finish<'a>),
+    /// It exited with this code without having finished.
+    Exited { code: i32 },
+    /// This signal killed it.
+    Signaled { signal: i32, core: bool },
+    /// It exited before it had connected.
+    BeforeConnect { status: i32 },
+    /// It could not be started: the system call and its errno.
+    NotStarted { call: &'a str, errno: i32 },
+}
+
+/// One revision of one namespace, as a watch sees it.
+#[derive(Debug, Clone, PartialEq, Readable, Writable)]
+pub struct Update<'a> {
+    pub revision: Revision,
+    /// When the server applied it.
+    pub time: Time,
+    /// Who did it.
+    pub origin: Origin<'a>,
+    /// True: everything in the namespace was replaced at once, and the set was too large to list:
+    /// `changes` is empty and a snapshot tells what is there now.
+    pub reset: bool,
+    pub changes: Vec<Change<'a>>,
+}
+
+/// Who changed the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
+pub struct Origin<'a> {
+    /// The process that asked.
+    pub process: ProcessId,
+    /// The atomic function, if one did it.
+    pub function: Option<&'a str>,
+    /// Set when this is the release of what the process owned: how it ended.
+    pub released: Option<&'a str>,
+}
+
+/// One key of an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
+pub struct Change<'a> {
+    pub key: &'a str,
+    pub before: Option<&'a [u8]>,
+    pub after: Option<&'a [u8]>,
+}
+
+/// What the server asks of the keeper.
+#[derive(Debug, Clone, PartialEq, Readable, Writable)]
+pub enum ToKeeper<'a> {
+    /// Start a process. Repeated for the same id, it is done once.
+    Spawn {
+        process: ProcessId,
+        /// The secret it shows when it connects.
+        key: Token,
+        /// Its function, for the name that `ps` shows.
+        name: &'a str,
+    },
+    /// Kill a process and what it has forked.
+    Kill { process: ProcessId },
+}
+
+/// What the keeper tells the server.
+#[derive(Debug, Clone, Copy, PartialEq, Readable, Writable)]
+pub enum FromKeeper<'a> {
+    /// It runs.
+    Started { process: ProcessId, pid: u32 },
+    /// It could not be started.
+    NotStarted {
+        process: ProcessId,
+        call: &'a str,
+        errno: i32,
+    },
+    /// It has ended and was reaped.
+    Ended {
+        process: ProcessId,
+        /// As `wait4` gave it.
+        status: i32,
+        cpu_user_ns: u64,
+        cpu_system_ns: u64,
+        memory_bytes_max: u64,
+    },
+}

@@ -1,0 +1,35 @@
+//! The sans-IO core: pure state machines, bytes and ticks in, bytes and effects out.
+//!
+//! # The grammar
+//!
+//! **Server.** A driver calls [`server::Server::connected`] once per connection, then any number of
+//! [`receive`](server::Server::receive) with the unconsumed input (whole frames are consumed, the
+//! rest is offered again with more bytes behind it), then
+//! [`disconnected`](server::Server::disconnected) once. After *every* call that is given a `now` it
+//! drains [`poll_effect`](server::Server::poll_effect) and
+//! [`poll_ready`](server::Server::poll_ready); for each ready connection it sends what
+//! [`outbox`](server::Server::outbox) holds and tells how much went with
+//! [`sent`](server::Server::sent). When [`deadline`](server::Server::deadline) has come it calls
+//! [`tick`](server::Server::tick); a spurious tick does nothing.
+//!
+//! **Client.** [`client::Client`] is told [`connected`](client::Client::connected), then
+//! [`receive`](client::Client::receive) with all bytes read, then
+//! [`disconnected`](client::Client::disconnected), and again `connected` for the next connection;
+//! its output is in [`client::Client::outbox`].
+//!
+//! Nothing here does I/O or knows a clock, a thread or randomness: the caller passes them in.
+
+pub mod ids;
+pub mod time;
+pub mod limits;
+pub mod message;
+pub mod codec;
+pub mod frame;
+pub mod value;
+pub mod planted;
+pub mod store;
+pub mod history;
+pub mod watch;
+pub mod session;
+pub mod server;
+pub mod client;

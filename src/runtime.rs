@@ -1,0 +1,107 @@
+//! The port: all that the client needs from the world, cut at bytes and parking.
+//!
+//! The real port stands on mio and `std::thread`; the simulator has one of its own. No lock of the
+//! client is held while any of these is called.
+
+use crate::proto::message::{Reply, Request};
+use crate::proto::time::Time;
+use std::sync::Arc;
+
+/// One connection of a port, out of all it has had: a call that names an old one fails with
+/// `NotConnected`, so bytes of one connection never get into the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum ConnectError {
+    /// There is no server, and there will be none: it has ended.
+    Gone,
+    /// Not now; it is worth to try again.
+    Refused(std::io::Error),
+}
+
+/// Why [`Port::wait`] returned. More than one may be true; all false is a spurious return, which
+/// is allowed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ready {
+    /// There may be something to read (or the end of the stream).
+    pub readable: bool,
+    /// There may be room to write.
+    pub writable: bool,
+}
+
+/// One thread's place to sleep.
+///
+/// Works as `std::thread::park` does: an `unpark` that comes first is not lost, and `park` may
+/// return without a reason.
+pub trait Parker: Send + Sync {
+    /// Sleeps until `unpark`, or the deadline. Only the thread that got this parker calls it.
+    fn park(&self, deadline: Option<Time>);
+    /// Wakes the thread.
+    fn unpark(&self);
+}
+
+/// The client's window to the world. All methods may be called by any thread at any time.
+pub trait Port: Send + Sync + 'static {
+    /// Opens a new connection in place of the one there is, which is closed.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    fn connect(&self) -> Result<LinkId, ConnectError>;
+
+    /// Closes the connection, if `link` still is the present one.
+    fn disconnect(&self, link: LinkId);
+
+    /// Reads what is there; `Ok(0)` is the end of the stream.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is there; anything else: the connection is lost.
+    fn try_read(&self, link: LinkId, buffer: &mut [u8]) -> std::io::Result<usize>;
+
+    /// Writes what there is room for.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is no room; anything else: the connection is lost.
+    fn try_write(&self, link: LinkId, bytes: &[u8]) -> std::io::Result<usize>;
+
+    /// Sleeps until the link is readable (or writable, if asked for), [`wake`](Port::wake) is
+    /// called, or the deadline. Only the thread in the reader's role calls it.
+    ///
+    /// A wake that comes before the wait is not lost.
+    fn wait(&self, link: LinkId, write: bool, deadline: Option<Time>) -> Ready;
+
+    /// Ends the `wait` of the thread in the reader's role, now or the next.
+    fn wake(&self);
+
+    /// The calling thread's place to sleep.
+    fn parker(&self) -> Arc<dyn Parker>;
+
+    /// The clock.
+    fn now(&self) -> Time;
+
+    /// A random number: for jitter and for names, never for secrets.
+    fn random(&self) -> u64;
+
+    /// Told of every request as it is called and of its reply as it returns, on the caller's
+    /// thread: the simulator's witness. Does nothing otherwise.
+    fn observe(&self, _observation: Observation<'_>) {}
+}
+
+/// What a port may see of the calls that pass above it.
+#[derive(Debug)]
+pub enum Observation<'a> {
+    /// A call begins. `call` names it among all calls of this client.
+    Called { call: u64, request: &'a Request<'a> },
+    /// It returned with the server's reply.
+    Returned { call: u64, reply: &'a Reply<'a> },
+    /// It returned without a reply: whether it took effect is not known.
+    Unknown { call: u64 },
+    /// It is certain that the call took no effect.
+    NotSent { call: u64 },
+    /// A watch gave an update to its user.
+    Updated {
+        watch: u64,
+        update: &'a crate::proto::message::Update<'a>,
+    },
+}
