@@ -1,1 +1,287 @@
-//! (being written)
+//! The update log: one shared, bounded, revision-indexed history.
+//!
+//! A watcher is a cursor into it, not a queue, and an update is encoded once for all its watchers.
+
+use super::codec;
+use super::ids::{ProcessId, Revision};
+use super::message::{Change, Origin, Update};
+use super::store::{ChangeSet, KeyChange, Namespace};
+use super::time::Time;
+use super::watch::Interest;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Who made a change set, and when.
+#[derive(Debug, Clone)]
+pub struct Cause {
+    /// When the server applied it.
+    pub time: Time,
+    /// The process that asked (or that ended).
+    pub process: ProcessId,
+    /// The atomic function that did it.
+    pub function: Option<Arc<str>>,
+    /// For the release of what a process owned: how it ended.
+    pub released: Option<Arc<str>>,
+}
+
+/// One revision of the log.
+#[derive(Debug)]
+pub struct Logged {
+    /// The revision.
+    pub revision: Revision,
+    /// Who did it.
+    pub cause: Cause,
+    /// What it did, by namespace.
+    pub spaces: BTreeMap<Namespace, LoggedSpace>,
+    bytes: usize,
+}
+
+/// What one revision did to one namespace.
+#[derive(Debug, Default)]
+pub struct LoggedSpace {
+    /// Everything was replaced at once; the changes are not listed.
+    pub reset: bool,
+    /// The changes, by key.
+    pub changes: Vec<KeyChange>,
+    encoded: OnceCell<Arc<[u8]>>,
+}
+
+/// What an entry costs besides keys and values.
+const ENTRY_OVERHEAD_BYTES: usize = 128;
+
+/// Namespaces whose last dropped revision is remembered one by one.
+const DROPPED_NAMESPACES_MAX: usize = 1024;
+
+impl Logged {
+    fn bytes_of(changes: &[KeyChange]) -> usize {
+        let one = |change: &KeyChange| {
+            let values = [&change.before, &change.after];
+            let values = values.into_iter().flatten().map(|value| value.len());
+            ENTRY_OVERHEAD_BYTES / 2 + change.key.len() + values.sum::<usize>()
+        };
+        // Twice: as it is, and encoded for watchers.
+        2 * changes.iter().map(one).sum::<usize>() + ENTRY_OVERHEAD_BYTES
+    }
+
+    /// The update that a watch with this interest sees, encoded. `None`: nothing of interest.
+    #[must_use]
+    pub fn encoded(&self, namespace: &str, interest: &Interest) -> Option<Arc<[u8]>> {
+        let space = self.spaces.get(namespace)?;
+        let covered = |change: &&KeyChange| interest.covers(&change.key);
+        let count = space.changes.iter().filter(covered).count();
+        if count == 0 && !space.reset {
+            return None;
+        }
+        if count == space.changes.len() {
+            let encode = || self.encode(space, &mut space.changes.iter());
+            return Some(space.encoded.get_or_init(encode).clone());
+        }
+        Some(self.encode(space, &mut space.changes.iter().filter(covered)))
+    }
+
+    fn encode(
+        &self,
+        space: &LoggedSpace,
+        changes: &mut dyn Iterator<Item = &KeyChange>,
+    ) -> Arc<[u8]> {
+        let changes = changes.map(|change| Change {
+            key: &change.key,
+            before: change.before.as_deref(),
+            after: change.after.as_deref(),
+        });
+        let update = Update {
+            revision: self.revision,
+            time: self.cause.time,
+            origin: Origin {
+                process: self.cause.process,
+                function: self.cause.function.as_deref(),
+                released: self.cause.released.as_deref(),
+            },
+            reset: space.reset,
+            changes: changes.collect(),
+        };
+        Arc::from(codec::to_bytes(&update))
+    }
+}
+
+/// The log.
+#[derive(Debug)]
+pub struct History {
+    /// Invariant: revisions rise; they need not be contiguous.
+    entries: VecDeque<Logged>,
+    bytes: usize,
+    entries_max: usize,
+    bytes_max: usize,
+    /// The last revision that touched the namespace and was dropped.
+    dropped: BTreeMap<Namespace, Revision>,
+    /// The same for all namespaces that are not in `dropped`.
+    dropped_elsewhere: Revision,
+}
+
+impl History {
+    /// An empty log of at most so many entries and bytes. The newest entry is always kept, however
+    /// large.
+    #[must_use]
+    pub fn new(entries_max: usize, bytes_max: usize) -> History {
+        History {
+            entries: VecDeque::new(),
+            bytes: 0,
+            entries_max: entries_max.max(1),
+            bytes_max,
+            dropped: BTreeMap::new(),
+            dropped_elsewhere: Revision::ZERO,
+        }
+    }
+
+    /// Appends what a change set did to the namespaces that `belongs` says are this log's, and
+    /// gives what had to be dropped for it, oldest first.
+    pub fn push(
+        &mut self,
+        changes: &ChangeSet,
+        cause: &Cause,
+        belongs: impl Fn(&str) -> bool,
+    ) -> Vec<Logged> {
+        let mut spaces: BTreeMap<Namespace, LoggedSpace> = BTreeMap::new();
+        let mut bytes = 0;
+        for (namespace, change) in &changes.changes {
+            if belongs(namespace) {
+                bytes += Logged::bytes_of(std::slice::from_ref(change));
+                let space = spaces.entry(namespace.clone()).or_default();
+                space.changes.push(change.clone());
+            }
+        }
+        for namespace in &changes.resets {
+            if belongs(namespace) {
+                bytes += ENTRY_OVERHEAD_BYTES;
+                spaces.entry(namespace.clone()).or_default().reset = true;
+            }
+        }
+        if spaces.is_empty() {
+            return Vec::new();
+        }
+        debug_assert!(self.newest() < Some(changes.revision));
+        self.bytes += bytes;
+        self.entries.push_back(Logged {
+            revision: changes.revision,
+            cause: cause.clone(),
+            spaces,
+            bytes,
+        });
+        let mut dropped = Vec::new();
+        while self.entries.len() > 1
+            && (self.entries.len() > self.entries_max || self.bytes > self.bytes_max)
+        {
+            dropped.extend(self.drop_oldest());
+        }
+        dropped
+    }
+
+    fn drop_oldest(&mut self) -> Option<Logged> {
+        let oldest = self.entries.pop_front()?;
+        self.bytes -= oldest.bytes;
+        for namespace in oldest.spaces.keys() {
+            self.dropped.insert(namespace.clone(), oldest.revision);
+        }
+        if self.dropped.len() > DROPPED_NAMESPACES_MAX {
+            // Coarser, never wrong: a watch is told `Compacted` where something may be missing.
+            self.dropped_elsewhere = oldest.revision;
+            self.dropped.clear();
+        }
+        Some(oldest)
+    }
+
+    /// The last revision that may have touched the namespace and is no longer held.
+    #[must_use]
+    pub fn dropped(&self, namespace: &str) -> Revision {
+        let own = self.dropped.get(namespace).copied().unwrap_or_default();
+        own.max(self.dropped_elsewhere)
+    }
+
+    /// The oldest revision from which the namespace's updates are held without a gap.
+    #[must_use]
+    pub fn oldest(&self, namespace: &str) -> Revision {
+        self.dropped(namespace).next()
+    }
+
+    /// The newest revision held.
+    #[must_use]
+    pub fn newest(&self) -> Option<Revision> {
+        self.entries.back().map(|entry| entry.revision)
+    }
+
+    /// The entries from `first` on, oldest first.
+    pub fn since(&self, first: Revision) -> impl Iterator<Item = &Logged> {
+        let start = self.entries.partition_point(|entry| entry.revision < first);
+        self.entries.range(start..)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change_set(revision: u64, namespace: &str, keys: &[&str]) -> ChangeSet {
+        let change = |key: &&str| {
+            let change = KeyChange {
+                key: Arc::from(*key),
+                before: None,
+                after: Some(Arc::from(&[1_u8][..])),
+            };
+            (Arc::from(namespace), change)
+        };
+        ChangeSet {
+            revision: Revision(revision),
+            changes: keys.iter().map(change).collect(),
+            resets: Vec::new(),
+        }
+    }
+
+    fn cause() -> Cause {
+        Cause {
+            time: Time(7),
+            process: ProcessId::PROGRAM,
+            function: None,
+            released: None,
+        }
+    }
+
+    #[test]
+    fn bounded_by_entries_and_told_by_namespace() {
+        let mut history = History::new(2, usize::MAX);
+        for (revision, namespace) in [(1, "a"), (2, "b"), (5, "a"), (6, "a")] {
+            history.push(&change_set(revision, namespace, &["k"]), &cause(), |_| true);
+        }
+        assert_eq!(history.oldest("a"), Revision(2));
+        assert_eq!(history.oldest("b"), Revision(3));
+        assert_eq!(history.oldest("c"), Revision(1));
+        let held: Vec<_> = history.since(Revision(2)).map(|e| e.revision.0).collect();
+        assert_eq!(held, [5, 6]);
+    }
+
+    #[test]
+    fn bounded_by_bytes_but_the_newest_stays() {
+        let mut history = History::new(100, 1);
+        assert!(history.push(&change_set(1, "a", &["k"]), &cause(), |_| true).is_empty());
+        let dropped = history.push(&change_set(2, "a", &["k"]), &cause(), |_| true);
+        assert_eq!(dropped.len(), 1);
+        assert_eq!(history.newest(), Some(Revision(2)));
+    }
+
+    #[test]
+    fn encoded_once_if_all_is_of_interest_and_cut_if_not() {
+        let mut history = History::new(100, usize::MAX);
+        history.push(&change_set(1, "a", &["k1", "k2"]), &cause(), |_| true);
+        let entry = history.since(Revision::ZERO).next().expect("one entry");
+        let all = Interest::Prefix(Arc::from(""));
+        let whole = entry.encoded("a", &all).expect("all is of interest");
+        assert!(Arc::ptr_eq(&whole, &entry.encoded("a", &all).expect("again")));
+        let one = entry
+            .encoded("a", &Interest::Key(Arc::from("k2")))
+            .expect("one is of interest");
+        let update: Update<'_> = codec::decode(&one).expect("what was encoded is decodable");
+        assert_eq!(update.changes.len(), 1);
+        assert_eq!(update.changes[0].key, "k2");
+        assert!(entry.encoded("b", &all).is_none());
+    }
+}

@@ -20,6 +20,12 @@ pub const DEPTH_MAX: usize = 128;
 pub const CHANGE_SET_BYTES_MAX: usize = 4 * VALUE_BYTES_MAX;
 /// Most changes in one change set.
 pub const CHANGE_SET_CHANGES_MAX: usize = 16 * 1024;
+/// Most bytes that one process may own, keys and values: all of it is released in one change set.
+pub const OWNED_BYTES_MAX: usize = CHANGE_SET_BYTES_MAX / 2;
+/// Most keys that one process may own.
+pub const OWNED_KEYS_MAX: usize = CHANGE_SET_CHANGES_MAX / 2;
+/// Most keys and prefixes that one condition is remembered to have read; past it, whole namespaces.
+pub const READS_MAX: usize = 1024;
 /// Least credit of a watch, in bytes: one change set always fits.
 pub const CREDIT_BYTES_MIN: u64 = 2 * CHANGE_SET_BYTES_MAX as u64;
 /// Most bytes that the update log keeps.
@@ -78,6 +84,7 @@ pub const RECONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 // The order that backpressure rests on: a value fits a change set, a change set fits any credit,
 // and what any credit lets through fits the log.
 const _: () = assert!(VALUE_BYTES_MAX <= CHANGE_SET_BYTES_MAX);
+const _: () = assert!(OWNED_BYTES_MAX < CHANGE_SET_BYTES_MAX);
 const _: () = assert!(CHANGE_SET_BYTES_MAX as u64 <= CREDIT_BYTES_MIN);
 const _: () = assert!(CREDIT_BYTES_MIN <= HISTORY_BYTES_MAX as u64);
 const _: () = assert!(CHANGE_SET_BYTES_MAX + MESSAGE_OVERHEAD_BYTES_MAX + CHANGE_SET_CHANGES_MAX * 64 <= FRAME_BYTES_MAX);

@@ -1,1 +1,333 @@
-//! (being written)
+//! Values: MessagePack, opaque to the wire, but checked, compared and described here.
+//!
+//! Format: <https://github.com/msgpack/msgpack/blob/master/spec.md>.
+
+use super::limits::{DEPTH_MAX, VALUE_BYTES_MAX};
+
+/// Why bytes are not a value that may be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ValueError {
+    /// Not one whole MessagePack value.
+    Malformed(&'static str),
+    /// Nested deeper than [`DEPTH_MAX`].
+    TooDeep,
+    /// Longer than [`VALUE_BYTES_MAX`].
+    TooLarge(usize),
+}
+
+/// The first bytes of a value: what it is, before its contents.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Head {
+    Nil,
+    Bool(bool),
+    Int(i128),
+    Float(f64),
+    String(usize),
+    Binary(usize),
+    /// Type and length.
+    Extension(i8, usize),
+    Array(usize),
+    Map(usize),
+}
+
+/// A cursor over bytes that gives heads and payloads.
+#[derive(Debug, Clone, Copy)]
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+const SHORT: ValueError = ValueError::Malformed("it ends too early");
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], ValueError> {
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(SHORT)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], ValueError> {
+        let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or(SHORT)?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+
+    fn length_8(&mut self) -> Result<usize, ValueError> {
+        Ok(usize::from(u8::from_be_bytes(self.array()?)))
+    }
+
+    fn length_16(&mut self) -> Result<usize, ValueError> {
+        Ok(usize::from(u16::from_be_bytes(self.array()?)))
+    }
+
+    fn length_32(&mut self) -> Result<usize, ValueError> {
+        Ok(u32::from_be_bytes(self.array()?) as usize)
+    }
+
+    fn extension(&mut self, length: usize) -> Result<Head, ValueError> {
+        Ok(Head::Extension(i8::from_be_bytes(self.array()?), length))
+    }
+
+    fn head(&mut self) -> Result<Head, ValueError> {
+        let [marker] = self.array()?;
+        Ok(match marker {
+            0x00..=0x7f => Head::Int(i128::from(marker)),
+            0x80..=0x8f => Head::Map(usize::from(marker & 0x0f)),
+            0x90..=0x9f => Head::Array(usize::from(marker & 0x0f)),
+            0xa0..=0xbf => Head::String(usize::from(marker & 0x1f)),
+            0xc0 => Head::Nil,
+            0xc1 => return Err(ValueError::Malformed("the marker 0xc1 is never used")),
+            0xc2 => Head::Bool(false),
+            0xc3 => Head::Bool(true),
+            0xc4 => Head::Binary(self.length_8()?),
+            0xc5 => Head::Binary(self.length_16()?),
+            0xc6 => Head::Binary(self.length_32()?),
+            0xc7 => {
+                let length = self.length_8()?;
+                self.extension(length)?
+            }
+            0xc8 => {
+                let length = self.length_16()?;
+                self.extension(length)?
+            }
+            0xc9 => {
+                let length = self.length_32()?;
+                self.extension(length)?
+            }
+            0xca => Head::Float(f64::from(f32::from_be_bytes(self.array()?))),
+            0xcb => Head::Float(f64::from_be_bytes(self.array()?)),
+            0xcc => Head::Int(i128::from(u8::from_be_bytes(self.array()?))),
+            0xcd => Head::Int(i128::from(u16::from_be_bytes(self.array()?))),
+            0xce => Head::Int(i128::from(u32::from_be_bytes(self.array()?))),
+            0xcf => Head::Int(i128::from(u64::from_be_bytes(self.array()?))),
+            0xd0 => Head::Int(i128::from(i8::from_be_bytes(self.array()?))),
+            0xd1 => Head::Int(i128::from(i16::from_be_bytes(self.array()?))),
+            0xd2 => Head::Int(i128::from(i32::from_be_bytes(self.array()?))),
+            0xd3 => Head::Int(i128::from(i64::from_be_bytes(self.array()?))),
+            0xd4 => self.extension(1)?,
+            0xd5 => self.extension(2)?,
+            0xd6 => self.extension(4)?,
+            0xd7 => self.extension(8)?,
+            0xd8 => self.extension(16)?,
+            0xd9 => Head::String(self.length_8()?),
+            0xda => Head::String(self.length_16()?),
+            0xdb => Head::String(self.length_32()?),
+            0xdc => Head::Array(self.length_16()?),
+            0xdd => Head::Array(self.length_32()?),
+            0xde => Head::Map(self.length_16()?),
+            0xdf => Head::Map(self.length_32()?),
+            0xe0..=0xff => Head::Int(i128::from(i8::from_be_bytes([marker]))),
+        })
+    }
+
+    /// Steps over one value. Recursion ends at [`DEPTH_MAX`].
+    fn skip(&mut self, depth: usize) -> Result<(), ValueError> {
+        let (children, head) = match self.head()? {
+            Head::String(length) => {
+                let text = self.take(length)?;
+                return std::str::from_utf8(text)
+                    .map(drop)
+                    .map_err(|_| ValueError::Malformed("a string is not UTF-8"));
+            }
+            Head::Binary(length) | Head::Extension(_, length) => {
+                return self.take(length).map(drop);
+            }
+            head @ Head::Array(count) => (count, head),
+            head @ Head::Map(count) => (count.saturating_mul(2), head),
+            Head::Nil | Head::Bool(_) | Head::Int(_) | Head::Float(_) => return Ok(()),
+        };
+        debug_assert!(matches!(head, Head::Array(_) | Head::Map(_)));
+        if depth == DEPTH_MAX {
+            return Err(ValueError::TooDeep);
+        }
+        // Each child takes a byte at least, so a claimed count of billions ends at once.
+        if children > self.rest.len() {
+            return Err(SHORT);
+        }
+        for _ in 0..children {
+            self.skip(depth + 1)?;
+        }
+        Ok(())
+    }
+}
+
+/// Is this one whole value, within the limits of size and depth?
+///
+/// # Errors
+/// See [`ValueError`].
+pub fn check(bytes: &[u8]) -> Result<(), ValueError> {
+    if bytes.len() > VALUE_BYTES_MAX {
+        return Err(ValueError::TooLarge(bytes.len()));
+    }
+    let mut reader = Reader { rest: bytes };
+    reader.skip(1)?;
+    if reader.rest.is_empty() {
+        Ok(())
+    } else {
+        Err(ValueError::Malformed("there are bytes behind the value"))
+    }
+}
+
+/// The bytes in a form that is the same for equal values: numbers by value, maps by sorted keys.
+///
+/// # Errors
+/// When the bytes are not one whole value within the limits.
+pub fn canonical(bytes: &[u8]) -> Result<Vec<u8>, ValueError> {
+    check(bytes)?;
+    let mut out = Vec::with_capacity(bytes.len() + 16);
+    canonical_one(&mut Reader { rest: bytes }, &mut out)?;
+    Ok(out)
+}
+
+fn canonical_one(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> {
+    let payload = |out: &mut Vec<u8>, tag: u8, bytes: &[u8]| {
+        out.push(tag);
+        out.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
+        out.extend_from_slice(bytes);
+    };
+    match reader.head()? {
+        Head::Nil => out.push(b'n'),
+        Head::Bool(value) => out.extend_from_slice(&[b'b', u8::from(value)]),
+        Head::Int(value) => {
+            out.push(b'i');
+            out.extend_from_slice(&value.to_be_bytes());
+        }
+        Head::Float(value) => {
+            // Zero has two forms that are equal; everything else is equal to itself only.
+            let value = if value == 0.0 { 0.0 } else { value };
+            out.push(b'f');
+            out.extend_from_slice(&value.to_be_bytes());
+        }
+        Head::String(length) => payload(out, b's', reader.take(length)?),
+        Head::Binary(length) => payload(out, b'x', reader.take(length)?),
+        Head::Extension(kind, length) => {
+            out.extend_from_slice(&[b'e', kind.to_be_bytes()[0]]);
+            payload(out, b'x', reader.take(length)?);
+        }
+        Head::Array(count) => {
+            out.push(b'a');
+            out.extend_from_slice(&(count as u64).to_be_bytes());
+            for _ in 0..count {
+                canonical_one(reader, out)?;
+            }
+        }
+        Head::Map(count) => {
+            let mut entries = Vec::with_capacity(count);
+            for _ in 0..count {
+                let mut entry = Vec::new();
+                canonical_one(reader, &mut entry)?;
+                canonical_one(reader, &mut entry)?;
+                entries.push(entry);
+            }
+            entries.sort_unstable();
+            out.push(b'm');
+            out.extend_from_slice(&(count as u64).to_be_bytes());
+            for entry in entries {
+                out.extend_from_slice(&entry);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Do both hold the same value? Numbers are compared by value, maps whatever their order.
+/// Malformed bytes equal nothing but the same bytes.
+#[must_use]
+pub fn equal(left: &[u8], right: &[u8]) -> bool {
+    left == right
+        || matches!((canonical(left), canonical(right)), (Ok(left), Ok(right)) if left == right)
+}
+
+/// What a value is, in words for an error message: `the integer 5`, `a map of 3 entries`.
+#[must_use]
+pub fn describe(bytes: &[u8]) -> String {
+    const SHOWN_BYTES_MAX: usize = 40;
+    let mut reader = Reader { rest: bytes };
+    let Ok(head) = reader.head() else {
+        return "bytes that are not MessagePack".to_owned();
+    };
+    match head {
+        Head::Nil => "nil".to_owned(),
+        Head::Bool(value) => format!("the boolean {value}"),
+        Head::Int(value) => format!("the integer {value}"),
+        Head::Float(value) => format!("the number {value}"),
+        Head::String(length) if length <= SHOWN_BYTES_MAX => match reader.take(length) {
+            Ok(text) => format!("the string {:?}", String::from_utf8_lossy(text)),
+            Err(_) => "a string that ends too early".to_owned(),
+        },
+        Head::String(length) => format!("a string of {length} bytes"),
+        Head::Binary(length) => format!("{length} bytes"),
+        Head::Extension(kind, length) => format!("an extension {kind} of {length} bytes"),
+        Head::Array(count) => format!("an array of {count} elements"),
+        Head::Map(count) => format!("a map of {count} entries"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value<T: serde::Serialize>(value: T) -> Vec<u8> {
+        rmp_serde::to_vec_named(&value).expect("a test value is encodable")
+    }
+
+    #[test]
+    fn equal_maps_in_any_order() {
+        // {"a": 1, "b": [true]} and the same the other way round, the 1 as a u64.
+        let left = [&[0x82, 0xa1, b'a', 1, 0xa1, b'b', 0x91, 0xc3][..]].concat();
+        let right = [
+            &[0x82, 0xa1, b'b', 0x91, 0xc3, 0xa1, b'a', 0xcf][..],
+            &[0, 0, 0, 0, 0, 0, 0, 1],
+        ]
+        .concat();
+        assert!(equal(&left, &right));
+        assert!(!equal(&left, &value("a")));
+    }
+
+    #[test]
+    fn numbers_by_value_but_not_across_kinds() {
+        assert!(equal(&value(1.5_f32), &value(1.5_f64)));
+        assert!(!equal(&value(1), &value(1.0)));
+        assert!(!equal(&value(1), &value(true)));
+    }
+
+    #[test]
+    fn depth_at_and_over_the_limit() {
+        // The innermost value is no container, so it may stand in DEPTH_MAX brackets less one.
+        let nested = |brackets: usize| [vec![0x91; brackets], vec![0xc0]].concat();
+        assert_eq!(check(&nested(DEPTH_MAX - 1)), Ok(()));
+        assert_eq!(check(&nested(DEPTH_MAX)), Err(ValueError::TooDeep));
+        // A hundred thousand brackets cost no stack.
+        assert_eq!(check(&vec![0x91; 100_000]), Err(ValueError::TooDeep));
+    }
+
+    #[test]
+    fn claims_of_more_than_there_is() {
+        for bytes in [&[0xdf, 0xff, 0xff, 0xff, 0xff][..], &[0xdb, 0, 0, 1, 0], &[]] {
+            assert_eq!(check(bytes), Err(SHORT));
+        }
+        assert!(matches!(check(&[0xc0, 0xc0]), Err(ValueError::Malformed(_))));
+        assert!(matches!(check(&[0xc1]), Err(ValueError::Malformed(_))));
+        assert!(matches!(check(&[0xa1, 0xff]), Err(ValueError::Malformed(_))));
+    }
+
+    #[test]
+    fn size_at_and_over_the_limit() {
+        let blob = |size: usize| {
+            let length = (size - 5) as u32;
+            [&[0xc6][..], &length.to_be_bytes(), &vec![0; length as usize]].concat()
+        };
+        assert_eq!(check(&blob(VALUE_BYTES_MAX)), Ok(()));
+        assert_eq!(
+            check(&blob(VALUE_BYTES_MAX + 1)),
+            Err(ValueError::TooLarge(VALUE_BYTES_MAX + 1))
+        );
+    }
+
+    #[test]
+    fn descriptions() {
+        assert_eq!(describe(&value(5)), "the integer 5");
+        assert_eq!(describe(&value("hi")), "the string \"hi\"");
+        assert_eq!(describe(&value(vec![1, 2])), "an array of 2 elements");
+        assert_eq!(describe(&[]), "bytes that are not MessagePack");
+    }
+}
