@@ -210,6 +210,13 @@ impl History {
         self.entries.back().map(|entry| entry.revision)
     }
 
+    /// The revision from which every namespace's updates are held.
+    #[must_use]
+    pub fn first_held(&self) -> Revision {
+        let first = self.entries.front().map(|entry| entry.revision);
+        first.unwrap_or_default()
+    }
+
     /// The entries from `first` on, oldest first.
     pub fn since(&self, first: Revision) -> impl Iterator<Item = &Logged> {
         let start = self.entries.partition_point(|entry| entry.revision < first);
@@ -262,7 +269,11 @@ mod tests {
     #[test]
     fn bounded_by_bytes_but_the_newest_stays() {
         let mut history = History::new(100, 1);
-        assert!(history.push(&change_set(1, "a", &["k"]), &cause(), |_| true).is_empty());
+        assert!(
+            history
+                .push(&change_set(1, "a", &["k"]), &cause(), |_| true)
+                .is_empty()
+        );
         let dropped = history.push(&change_set(2, "a", &["k"]), &cause(), |_| true);
         assert_eq!(dropped.len(), 1);
         assert_eq!(history.newest(), Some(Revision(2)));
@@ -275,7 +286,10 @@ mod tests {
         let entry = history.since(Revision::ZERO).next().expect("one entry");
         let all = Interest::Prefix(Arc::from(""));
         let whole = entry.encoded("a", &all).expect("all is of interest");
-        assert!(Arc::ptr_eq(&whole, &entry.encoded("a", &all).expect("again")));
+        assert!(Arc::ptr_eq(
+            &whole,
+            &entry.encoded("a", &all).expect("again")
+        ));
         let one = entry
             .encoded("a", &Interest::Key(Arc::from("k2")))
             .expect("one is of interest");

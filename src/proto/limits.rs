@@ -69,6 +69,10 @@ pub const RESULTS_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub const FRAMES_PER_TURN_MAX: usize = 64;
 /// Most entries of the log that are looked at for one watch in one turn.
 pub const LOG_ENTRIES_PER_TURN_MAX: usize = 256;
+/// Most entries of the log that are looked at for all watches in one turn.
+pub const LOG_ENTRIES_PER_TICK_MAX: usize = 4096;
+/// While this much is queued for a connection, its watches wait: replies go first.
+pub const UPDATES_QUEUED_BYTES_MAX: usize = 256 * 1024;
 /// Most entries in one page of a scan.
 pub const PAGE_ENTRIES_MAX: usize = 512;
 /// Bytes after which a page of a scan is closed.
@@ -87,9 +91,16 @@ const _: () = assert!(VALUE_BYTES_MAX <= CHANGE_SET_BYTES_MAX);
 const _: () = assert!(OWNED_BYTES_MAX < CHANGE_SET_BYTES_MAX);
 const _: () = assert!(CHANGE_SET_BYTES_MAX as u64 <= CREDIT_BYTES_MIN);
 const _: () = assert!(CREDIT_BYTES_MIN <= HISTORY_BYTES_MAX as u64);
-const _: () = assert!(CHANGE_SET_BYTES_MAX + MESSAGE_OVERHEAD_BYTES_MAX + CHANGE_SET_CHANGES_MAX * 64 <= FRAME_BYTES_MAX);
-const _: () = assert!(VALUE_BYTES_MAX + FAILURE_BYTES_MAX + MESSAGE_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX);
-const _: () = assert!(PAGE_BYTES_MAX + VALUE_BYTES_MAX + KEY_BYTES_MAX + MESSAGE_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX);
+const _: () = assert!(
+    CHANGE_SET_BYTES_MAX + MESSAGE_OVERHEAD_BYTES_MAX + CHANGE_SET_CHANGES_MAX * 64
+        <= FRAME_BYTES_MAX
+);
+const _: () =
+    assert!(VALUE_BYTES_MAX + FAILURE_BYTES_MAX + MESSAGE_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX);
+const _: () = assert!(
+    PAGE_BYTES_MAX + VALUE_BYTES_MAX + KEY_BYTES_MAX + MESSAGE_OVERHEAD_BYTES_MAX
+        <= FRAME_BYTES_MAX
+);
 const _: () = assert!(FRAME_BYTES_MAX <= OUTBOX_BYTES_MAX);
 const _: () = assert!(CONNECTIONS_MAX <= SESSIONS_MAX);
 const _: () = assert!(RECONNECT_TIMEOUT.as_nanos() < SESSION_GRACE.as_nanos());

@@ -19,17 +19,17 @@
 //!
 //! Nothing here does I/O or knows a clock, a thread or randomness: the caller passes them in.
 
-pub mod ids;
-pub mod time;
-pub mod limits;
-pub mod message;
+pub mod client;
 pub mod codec;
 pub mod frame;
-pub mod value;
-pub mod planted;
-pub mod store;
 pub mod history;
-pub mod watch;
-pub mod session;
+pub mod ids;
+pub mod limits;
+pub mod message;
+pub mod planted;
 pub mod server;
-pub mod client;
+pub mod session;
+pub mod store;
+pub mod time;
+pub mod value;
+pub mod watch;

@@ -1,1 +1,332 @@
-//! (being written)
+//! A session: what the server remembers of one client over all its connections.
+//!
+//! It holds the replies that the client has not acknowledged, so that a request that comes twice is
+//! answered twice and applied once, and the cursors of its watches. The idea is TigerBeetle's
+//! (`docs/reference/sessions.md`) and that of RIFL (Lee et al., SOSP 2015).
+
+use super::ids::{ConnectionId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
+use super::limits::IN_FLIGHT_MAX;
+use super::message::{Request, WatchPosition};
+use super::planted::{self, Bug};
+use super::store::Namespace;
+use super::time::Time;
+use super::watch::{Interest, ReadSet};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+/// A watch: a cursor into the update log. Its size does not depend on how far it lags.
+#[derive(Debug)]
+pub struct Cursor {
+    /// The namespace watched.
+    pub namespace: Namespace,
+    /// What of it.
+    pub interest: Interest,
+    /// The first revision wanted.
+    pub start: Revision,
+    /// Where to look on in the log. `None`: caught up, which is to be at the head by definition.
+    pub next: Option<Revision>,
+    /// The last revision of interest that the log has dropped. What the cursor still needs is gone
+    /// if and only if this is at or past it.
+    pub dropped: Revision,
+    /// All bytes that the client has granted.
+    pub granted: u64,
+    /// All bytes of updates sent.
+    pub sent: u64,
+}
+
+impl Cursor {
+    /// Is what comes next no longer in the log?
+    #[must_use]
+    pub fn is_compacted(&self) -> bool {
+        self.next.is_some_and(|next| self.dropped >= next)
+    }
+
+    /// Goes back to what the client has seen; what was sent after it is lost.
+    fn rewind(&mut self, next: Revision, granted: u64, received: u64) {
+        self.granted = self.granted.max(granted);
+        if received == self.sent || planted::is(Bug::ResumeAtServerCursor) {
+            return;
+        }
+        self.sent = received;
+        self.next = Some(next);
+    }
+}
+
+/// What a wait waits for.
+#[derive(Debug)]
+pub enum WaitKind {
+    /// A function of the program.
+    Function {
+        /// As in a `FunctionRef`.
+        offset: i64,
+        /// As in a `FunctionRef`.
+        name: String,
+        /// Its argument.
+        args: Vec<u8>,
+    },
+    /// A value, in canonical form, under this key.
+    Equal {
+        /// The key.
+        key: String,
+        /// See [`super::value::canonical`].
+        canonical: Vec<u8>,
+    },
+    /// The end of a process.
+    Ended(ProcessId),
+}
+
+/// A wait that is not answered yet.
+#[derive(Debug)]
+pub struct Wait {
+    /// The namespace it is about.
+    pub namespace: Namespace,
+    /// Its condition.
+    pub kind: WaitKind,
+    /// What the condition read when it was last tested: it is tested again when that changes.
+    pub reads: ReadSet,
+}
+
+/// What is to be done with a request that has come.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// It is new: apply it.
+    New,
+    /// It was answered before: send this again.
+    Answered(Vec<u8>),
+    /// It is a wait that still waits.
+    Pending,
+    /// It was applied or can't be: the client breaks the rules.
+    Violation(&'static str),
+}
+
+/// See the module's docs.
+#[derive(Debug)]
+pub struct Session {
+    /// Its name.
+    pub id: SessionId,
+    /// Who shows this may go on with it.
+    pub token: Token,
+    /// The process it belongs to.
+    pub process: ProcessId,
+    /// The connection it has now.
+    pub connection: Option<ConnectionId>,
+    /// Since when it has none.
+    pub detached_at: Option<Time>,
+    highest: Seq,
+    replies: BTreeMap<Seq, Vec<u8>>,
+    replies_bytes: usize,
+    /// Waits by the number of their request.
+    pub waits: BTreeMap<Seq, Wait>,
+    /// Watches by their name.
+    pub watches: BTreeMap<WatchId, Cursor>,
+    /// Watches that lag and have credit.
+    pub ready: BTreeSet<WatchId>,
+    /// The watch served last: the next turn begins behind it.
+    served_last: WatchId,
+}
+
+impl Session {
+    /// A session that nothing has been asked of yet.
+    #[must_use]
+    pub fn new(id: SessionId, token: Token, process: ProcessId, connection: ConnectionId) -> Self {
+        Session {
+            id,
+            token,
+            process,
+            connection: Some(connection),
+            detached_at: None,
+            highest: Seq(0),
+            replies: BTreeMap::new(),
+            replies_bytes: 0,
+            waits: BTreeMap::new(),
+            watches: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            served_last: WatchId(0),
+        }
+    }
+
+    /// The next watch to serve, in turn.
+    pub fn next_ready(&mut self) -> Option<WatchId> {
+        let behind = (Bound::Excluded(self.served_last), Bound::Unbounded);
+        let next = self.ready.range(behind).next().or(self.ready.first());
+        if let Some(next) = next {
+            self.served_last = *next;
+        }
+        next.copied()
+    }
+
+    /// True until the first request.
+    #[must_use]
+    pub fn is_unused(&self) -> bool {
+        self.highest == Seq(0)
+    }
+
+    /// Bytes of the replies that wait to be acknowledged.
+    #[must_use]
+    pub fn replies_bytes(&self) -> usize {
+        self.replies_bytes
+    }
+
+    /// The client has these replies.
+    pub fn acknowledge(&mut self, acks: &[Seq]) {
+        for seq in acks {
+            if let Some(reply) = self.replies.remove(seq) {
+                self.replies_bytes -= reply.len();
+            }
+        }
+    }
+
+    /// A request has come: is it new?
+    pub fn arrive(&mut self, seq: Seq, is_read: bool) -> Arrival {
+        if seq > self.highest {
+            if self.replies.len() + self.waits.len() >= IN_FLIGHT_MAX {
+                return Arrival::Violation("more requests in flight than IN_FLIGHT_MAX");
+            }
+            self.highest = seq;
+            return Arrival::New;
+        }
+        if planted::is(Bug::RetryAppliedTwice) && !self.waits.contains_key(&seq) {
+            return Arrival::New;
+        }
+        if let Some(reply) = self.replies.get(&seq) {
+            Arrival::Answered(reply.clone())
+        } else if self.waits.contains_key(&seq) {
+            Arrival::Pending
+        } else if is_read {
+            // Its reply was lost and is not kept: to read again is as good.
+            Arrival::New
+        } else {
+            Arrival::Violation("a request that was acknowledged came again")
+        }
+    }
+
+    /// Keeps a reply until it is acknowledged.
+    pub fn retain(&mut self, seq: Seq, frame: Vec<u8>) {
+        self.replies_bytes += frame.len();
+        if let Some(old) = self.replies.insert(seq, frame) {
+            self.replies_bytes -= old.len();
+        }
+    }
+
+    /// Puts the watches where the client is, after a connection was lost. Gives those that the
+    /// client believes in and that are not here.
+    pub fn rewind(&mut self, positions: &[WatchPosition]) -> Vec<WatchId> {
+        let listed: BTreeMap<WatchId, &WatchPosition> =
+            positions.iter().map(|at| (at.watch, at)).collect();
+        for (id, cursor) in &mut self.watches {
+            match listed.get(id) {
+                Some(at) => cursor.rewind(at.next, at.granted, at.received),
+                // The client has not heard that the watch began, so it has seen nothing of it.
+                None => cursor.rewind(cursor.start, 0, 0),
+            }
+            if cursor.next.is_some() {
+                self.ready.insert(*id);
+            }
+        }
+        let unknown = |id: &&WatchId| !self.watches.contains_key(id);
+        listed.keys().filter(unknown).copied().collect()
+    }
+
+    /// Checks what must always hold: in tests and debug builds.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn invariants(&self) {
+        assert!(self.connection.is_some() != self.detached_at.is_some());
+        assert!(self.replies.len() + self.waits.len() <= IN_FLIGHT_MAX);
+        assert!(self.ready.iter().all(|id| self.watches.contains_key(id)));
+        let bytes: usize = self.replies.values().map(Vec::len).sum();
+        assert_eq!(self.replies_bytes, bytes);
+        assert!(self.replies.keys().all(|seq| *seq <= self.highest));
+        assert!(self.waits.keys().all(|seq| *seq <= self.highest));
+    }
+}
+
+/// Does the request change nothing, so that it may be done again instead of being remembered?
+#[must_use]
+pub fn is_read(request: &Request<'_>) -> bool {
+    matches!(
+        request,
+        Request::Ping
+            | Request::Get { .. }
+            | Request::Len { .. }
+            | Request::Page { .. }
+            | Request::Updates { .. }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session() -> Session {
+        Session::new(SessionId(1), Token([1, 2]), ProcessId(3), ConnectionId(4))
+    }
+
+    #[test]
+    fn a_retry_is_answered_not_applied() {
+        let mut session = session();
+        assert_eq!(session.arrive(Seq(1), false), Arrival::New);
+        session.retain(Seq(1), vec![9]);
+        assert_eq!(session.arrive(Seq(1), false), Arrival::Answered(vec![9]));
+        session.acknowledge(&[Seq(1)]);
+        assert!(matches!(
+            session.arrive(Seq(1), false),
+            Arrival::Violation(_)
+        ));
+        session.invariants();
+    }
+
+    #[test]
+    fn a_read_is_read_again() {
+        let mut session = session();
+        assert_eq!(session.arrive(Seq(5), true), Arrival::New);
+        assert_eq!(session.arrive(Seq(5), true), Arrival::New);
+    }
+
+    #[test]
+    fn the_window_at_and_over_its_limit() {
+        let mut session = session();
+        for seq in 1..=IN_FLIGHT_MAX as u64 {
+            assert_eq!(session.arrive(Seq(seq), false), Arrival::New);
+            session.retain(Seq(seq), vec![0]);
+        }
+        session.invariants();
+        let next = Seq(IN_FLIGHT_MAX as u64 + 1);
+        assert!(matches!(session.arrive(next, false), Arrival::Violation(_)));
+        session.acknowledge(&[Seq(1)]);
+        assert_eq!(session.arrive(next, false), Arrival::New);
+    }
+
+    #[test]
+    fn a_watch_goes_back_only_if_something_was_lost() {
+        let mut session = session();
+        session.watches.insert(
+            WatchId(1),
+            Cursor {
+                namespace: "n".into(),
+                interest: Interest::Key("k".into()),
+                start: Revision(3),
+                next: None,
+                dropped: Revision(8),
+                granted: 100,
+                sent: 40,
+            },
+        );
+        let position = |received| WatchPosition {
+            watch: WatchId(1),
+            next: Revision(7),
+            granted: 120,
+            received,
+        };
+        // All was received: the client's old position does not matter, nothing is missing.
+        assert!(session.rewind(&[position(40)]).is_empty());
+        assert_eq!(session.watches[&WatchId(1)].next, None);
+        assert!(!session.watches[&WatchId(1)].is_compacted());
+        // Something sent was lost, and revision 8 is dropped.
+        assert!(session.rewind(&[position(30)]).is_empty());
+        assert_eq!(session.watches[&WatchId(1)].next, Some(Revision(7)));
+        assert!(session.watches[&WatchId(1)].is_compacted());
+        assert_eq!(session.watches[&WatchId(1)].granted, 120);
+    }
+}

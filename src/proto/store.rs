@@ -450,7 +450,11 @@ impl Transaction<'_> {
             owner
         };
         if let Some(owner) = owner {
-            let returned = if owner_before == Some(owner) { freed } else { 0 };
+            let returned = if owner_before == Some(owner) {
+                freed
+            } else {
+                0
+            };
             self.check_owned(owner, size, returned)?;
         }
         let value = Value::from(value);
@@ -511,9 +515,7 @@ impl Transaction<'_> {
         });
         // What a second clear of one transaction removes was written after the first: nobody
         // needs it back.
-        self.resets
-            .entry(name)
-            .or_insert(Emptied { dict, owners });
+        self.resets.entry(name).or_insert(Emptied { dict, owners });
         Ok(())
     }
 
@@ -534,7 +536,11 @@ impl Transaction<'_> {
         }
         let id = (namespace.clone(), key.clone());
         let new_len = new.as_ref().map_or(0, |entry| entry.value.len());
-        let now = self.store.dicts.get(namespace).and_then(|d| d.entries.get(key));
+        let now = self
+            .store
+            .dicts
+            .get(namespace)
+            .and_then(|d| d.entries.get(key));
         let now_len = now.map_or(0, |entry| entry.value.len());
         let first = !self.before.contains_key(&id);
         let bytes = if first {
@@ -600,9 +606,11 @@ impl Drop for Transaction<'_> {
         // First the namespaces as they were when they were emptied, then the keys as they were
         // before that.
         for (name, emptied) in std::mem::take(&mut self.resets) {
-            let written: Vec<Key> = self.store.dicts.get(&name).map_or_else(Vec::new, |dict| {
-                dict.entries.keys().cloned().collect()
-            });
+            let written: Vec<Key> = self
+                .store
+                .dicts
+                .get(&name)
+                .map_or_else(Vec::new, |dict| dict.entries.keys().cloned().collect());
             for key in written {
                 self.store.replace(&name, &key, None);
             }

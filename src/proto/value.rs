@@ -302,19 +302,34 @@ mod tests {
 
     #[test]
     fn claims_of_more_than_there_is() {
-        for bytes in [&[0xdf, 0xff, 0xff, 0xff, 0xff][..], &[0xdb, 0, 0, 1, 0], &[]] {
+        for bytes in [
+            &[0xdf, 0xff, 0xff, 0xff, 0xff][..],
+            &[0xdb, 0, 0, 1, 0],
+            &[],
+        ] {
             assert_eq!(check(bytes), Err(SHORT));
         }
-        assert!(matches!(check(&[0xc0, 0xc0]), Err(ValueError::Malformed(_))));
+        assert!(matches!(
+            check(&[0xc0, 0xc0]),
+            Err(ValueError::Malformed(_))
+        ));
         assert!(matches!(check(&[0xc1]), Err(ValueError::Malformed(_))));
-        assert!(matches!(check(&[0xa1, 0xff]), Err(ValueError::Malformed(_))));
+        assert!(matches!(
+            check(&[0xa1, 0xff]),
+            Err(ValueError::Malformed(_))
+        ));
     }
 
     #[test]
     fn size_at_and_over_the_limit() {
         let blob = |size: usize| {
             let length = (size - 5) as u32;
-            [&[0xc6][..], &length.to_be_bytes(), &vec![0; length as usize]].concat()
+            [
+                &[0xc6][..],
+                &length.to_be_bytes(),
+                &vec![0; length as usize],
+            ]
+            .concat()
         };
         assert_eq!(check(&blob(VALUE_BYTES_MAX)), Ok(()));
         assert_eq!(

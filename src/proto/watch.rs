@@ -227,7 +227,10 @@ mod tests {
             index.remove("n", interest, who as u32);
         }
         assert_eq!(found(&index, "a/b"), []);
-        assert!(index.spaces.is_empty(), "an index without interests is empty");
+        assert!(
+            index.spaces.is_empty(),
+            "an index without interests is empty"
+        );
     }
 
     #[test]

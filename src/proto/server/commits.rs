@@ -1,0 +1,384 @@
+//! What follows a change set: those who wait are tested, those who watch are told.
+
+use super::super::codec;
+use super::super::frame::Outbox;
+use super::super::history::{Cause, History, Logged};
+use super::super::ids::{Revision, Seq, SessionId, WatchId};
+use super::super::limits::{
+    LOG_ENTRIES_PER_TICK_MAX, LOG_ENTRIES_PER_TURN_MAX, UPDATES_QUEUED_BYTES_MAX,
+};
+use super::super::message::{FromServer, FunctionRef, Reply};
+use super::super::planted::{self, Bug};
+use super::super::session::{Cursor, Wait, WaitKind};
+use super::super::store::{ChangeSet, RESERVED, View};
+use super::super::value;
+use super::super::watch::{Interest, ReadSet};
+use super::{Commit, Server, WatchKey, wire};
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+/// Why the service of one watch stopped.
+enum Served {
+    CaughtUp,
+    NoCredit,
+    /// The turn is over, or the connection's queue is full.
+    Later,
+    Compacted,
+}
+
+impl Server {
+    /// A change set has been committed: logs it, wakes watches, tests waits.
+    pub(super) fn committed(&mut self, changes: &ChangeSet, cause: &Cause) {
+        if self.config.record_commits {
+            self.commits.push_back(record(changes, cause));
+        }
+        let users = self.history.push(changes, cause, |name| name != RESERVED);
+        let records = self.records.push(changes, cause, |name| name == RESERVED);
+        for dropped in users.iter().chain(&records) {
+            self.dropped(dropped);
+        }
+        let mut watches = BTreeSet::new();
+        let mut waits = BTreeSet::new();
+        for (namespace, change) in &changes.changes {
+            self.watch_index.find(namespace, &change.key, &mut watches);
+            self.wait_index.find(namespace, &change.key, &mut waits);
+        }
+        for namespace in &changes.resets {
+            self.watch_index.find_all(namespace, &mut watches);
+            self.wait_index.find_all(namespace, &mut waits);
+        }
+        for (session, watch) in watches {
+            self.behind(session, watch, changes.revision);
+        }
+        for (session, seq) in waits {
+            if planted::is(Bug::WaitNotRetested) && self.reads_by_prefix(session, seq) {
+                continue;
+            }
+            self.test(session, seq);
+        }
+    }
+
+    fn reads_by_prefix(&self, session: SessionId, seq: Seq) -> bool {
+        let wait = self.sessions.get(&session).and_then(|s| s.waits.get(&seq));
+        wait.is_some_and(|wait| {
+            let mut reads = wait.reads.iter();
+            reads.any(|(_, interest)| matches!(interest, Interest::Prefix(_)))
+        })
+    }
+
+    /// The log has dropped an entry: notes it for the watches it was of interest to, and no others.
+    fn dropped(&mut self, entry: &Logged) {
+        let mut watches: BTreeSet<WatchKey> = BTreeSet::new();
+        for (namespace, space) in &entry.spaces {
+            for change in &space.changes {
+                self.watch_index.find(namespace, &change.key, &mut watches);
+            }
+            if space.reset {
+                self.watch_index.find_all(namespace, &mut watches);
+            }
+        }
+        for (id, watch) in watches {
+            let Some(session) = self.sessions.get_mut(&id) else {
+                continue;
+            };
+            if let Some(cursor) = session.watches.get_mut(&watch) {
+                cursor.dropped = entry.revision;
+                if cursor.is_compacted() {
+                    // To be told, credit or not.
+                    session.ready.insert(watch);
+                    self.lagging.insert(id);
+                }
+            }
+        }
+    }
+
+    /// A revision touches what the watch wants.
+    fn behind(&mut self, id: SessionId, watch: WatchId, revision: Revision) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        if let Some(cursor) = session.watches.get_mut(&watch)
+            && cursor.next.is_none()
+        {
+            cursor.next = Some(revision);
+            session.ready.insert(watch);
+            self.lagging.insert(id);
+        }
+    }
+
+    /// More room for a watch.
+    pub(super) fn credit(&mut self, id: SessionId, watch: WatchId, granted: u64) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        if let Some(cursor) = session.watches.get_mut(&watch) {
+            cursor.granted = cursor.granted.max(granted);
+            if cursor.next.is_some() && !planted::is(Bug::CreditLost) {
+                session.ready.insert(watch);
+                self.lagging.insert(id);
+            }
+        }
+    }
+
+    /// Serves the watches that lag, each session in turn, as far as one tick goes.
+    pub(super) fn pump(&mut self) {
+        let mut looked_at = 0;
+        let mut sessions = self.lagging.len();
+        while looked_at < LOG_ENTRIES_PER_TICK_MAX && sessions > 0 {
+            let behind = (Bound::Excluded(self.pumped_last), Bound::Unbounded);
+            let next = self.lagging.range(behind).next().or(self.lagging.first());
+            let Some(next) = next.copied() else { break };
+            self.pumped_last = next;
+            sessions -= 1;
+            looked_at += self.pump_session(next);
+        }
+    }
+
+    /// Serves the watches of one session for one turn; gives how many log entries it looked at.
+    pub(super) fn pump_session(&mut self, id: SessionId) -> usize {
+        self.lagging.remove(&id);
+        let mut budget = LOG_ENTRIES_PER_TURN_MAX;
+        loop {
+            let Some(session) = self.sessions.get_mut(&id) else {
+                break;
+            };
+            let Some(connection_id) = session.connection else {
+                break;
+            };
+            let Some(connection) = self.connections.get_mut(&connection_id) else {
+                break;
+            };
+            if connection.mute || connection.outbox.len() >= UPDATES_QUEUED_BYTES_MAX {
+                // `sent` goes on with it.
+                break;
+            }
+            if budget == 0 {
+                if !session.ready.is_empty() {
+                    self.lagging.insert(id);
+                }
+                break;
+            }
+            let Some(watch) = session.next_ready() else {
+                break;
+            };
+            let Some(cursor) = session.watches.get_mut(&watch) else {
+                session.ready.remove(&watch);
+                continue;
+            };
+            let log = match &*cursor.namespace {
+                RESERVED => &self.records,
+                _ => &self.history,
+            };
+            let pending = connection.outbox.len();
+            let served = serve(watch, cursor, log, &mut connection.outbox, &mut budget);
+            if connection.outbox.len() > pending {
+                self.ready.insert(connection_id);
+            }
+            match served {
+                Served::CaughtUp | Served::NoCredit => {
+                    session.ready.remove(&watch);
+                }
+                Served::Later => {}
+                Served::Compacted => self.compacted(id, watch),
+            }
+        }
+        LOG_ENTRIES_PER_TURN_MAX - budget
+    }
+
+    /// Tells a watch that it can't go on, and ends it.
+    fn compacted(&mut self, id: SessionId, watch: WatchId) {
+        let Some(cursor) = self.remove_watch(id, watch) else {
+            return;
+        };
+        let log = match &*cursor.namespace {
+            RESERVED => &self.records,
+            _ => &self.history,
+        };
+        let oldest = log.oldest(&cursor.namespace);
+        if let Some(connection) = self.sessions.get(&id).and_then(|s| s.connection) {
+            self.push(connection, &FromServer::WatchCompacted { watch, oldest });
+        }
+    }
+
+    /// Ends a watch of a session, if it is there.
+    pub(super) fn remove_watch(&mut self, id: SessionId, watch: WatchId) -> Option<Cursor> {
+        let session = self.sessions.get_mut(&id)?;
+        session.ready.remove(&watch);
+        let cursor = session.watches.remove(&watch)?;
+        self.watch_index
+            .remove(&cursor.namespace, &cursor.interest, (id, watch));
+        Some(cursor)
+    }
+
+    /// Registers a wait, and tests it on the state as it is: the present comes first, then every
+    /// later revision.
+    pub(super) fn wait(&mut self, id: SessionId, seq: Seq, wait: Wait) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        session.waits.insert(seq, wait);
+        if planted::is(Bug::WaitSkipsPresent) {
+            let tested = self.tested(id, seq);
+            if let Some((_, reads)) = tested {
+                self.reads_again(id, seq, reads);
+            }
+            return;
+        }
+        self.test(id, seq);
+    }
+
+    /// Tests a wait on the state as it is, and answers it if its condition holds.
+    fn test(&mut self, id: SessionId, seq: Seq) {
+        match self.tested(id, seq) {
+            Some((Some(body), _)) => {
+                self.remove_wait(id, seq);
+                self.answer(id, seq, &body, true);
+            }
+            Some((None, reads)) => self.reads_again(id, seq, reads),
+            None => {}
+        }
+    }
+
+    /// What a wait's condition says now (the encoded reply, if it holds or failed), and what it
+    /// read for it.
+    fn tested(&mut self, id: SessionId, seq: Seq) -> Option<(Option<Vec<u8>>, ReadSet)> {
+        let wait = self.sessions.get(&id)?.waits.get(&seq)?;
+        let revision = self.store.revision();
+        let view = View::new(&self.store);
+        let returned = |value: &[u8]| codec::to_bytes(&Reply::Returned { revision, value });
+        let body = match &wait.kind {
+            WaitKind::Ended(_) => None,
+            WaitKind::Equal { key, canonical } => {
+                let there = view.get(&wait.namespace, key);
+                let there = there.and_then(|there| value::canonical(there).ok());
+                (there.as_ref() == Some(canonical)).then(|| returned(&[]))
+            }
+            WaitKind::Function { offset, name, args } => {
+                let function = FunctionRef {
+                    offset: *offset,
+                    name,
+                };
+                let namespace = &wait.namespace;
+                match self.functions.condition(namespace, &function, args, &view) {
+                    Ok(Some(value)) => Some(match wire::result(&value) {
+                        Ok(value) => returned(value),
+                        Err(failure) => codec::to_bytes(&Reply::Failed { revision, failure }),
+                    }),
+                    Ok(None) => None,
+                    Err(failure) => {
+                        let failure = wire::function_failure(&failure, name);
+                        Some(codec::to_bytes(&Reply::Failed { revision, failure }))
+                    }
+                }
+            }
+        };
+        Some((body, view.into_reads()))
+    }
+
+    /// Puts a wait into the index under what it has read now.
+    fn reads_again(&mut self, id: SessionId, seq: Seq, reads: ReadSet) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let Some(wait) = session.waits.get_mut(&seq) else {
+            return;
+        };
+        if wait.reads == reads {
+            return;
+        }
+        for (namespace, interest) in wait.reads.iter() {
+            self.wait_index.remove(namespace, interest, (id, seq));
+        }
+        for (namespace, interest) in reads.iter() {
+            self.wait_index.insert(namespace, interest, (id, seq));
+        }
+        wait.reads = reads;
+    }
+
+    /// Ends a wait without an answer, if it is there.
+    pub(super) fn remove_wait(&mut self, id: SessionId, seq: Seq) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let Some(wait) = session.waits.remove(&seq) else {
+            return;
+        };
+        for (namespace, interest) in wait.reads.iter() {
+            self.wait_index.remove(namespace, interest, (id, seq));
+        }
+        if let WaitKind::Ended(process) = wait.kind
+            && let Some(process) = self.processes.get_mut(&process)
+        {
+            process.joiners.remove(&(id, seq));
+        }
+    }
+
+    /// The caller no longer waits for this.
+    pub(super) fn cancel(&mut self, id: SessionId, seq: Seq) {
+        self.remove_wait(id, seq);
+        self.acknowledge(id, &[seq]);
+    }
+}
+
+/// Sends what one watch may have, from its cursor on.
+fn serve(
+    watch: WatchId,
+    cursor: &mut Cursor,
+    log: &History,
+    outbox: &mut Outbox,
+    budget: &mut usize,
+) -> Served {
+    let Some(mut next) = cursor.next else {
+        return Served::CaughtUp;
+    };
+    if cursor.is_compacted() {
+        if !planted::is(Bug::CursorSkipsWrap) {
+            return Served::Compacted;
+        }
+        cursor.dropped = Revision::ZERO;
+        next = log.oldest(&cursor.namespace);
+    }
+    for entry in log.since(next) {
+        cursor.next = Some(entry.revision);
+        if *budget == 0 {
+            return Served::Later;
+        }
+        *budget -= 1;
+        let Some(body) = entry.encoded(&cursor.namespace, &cursor.interest) else {
+            continue;
+        };
+        if outbox.len() >= UPDATES_QUEUED_BYTES_MAX {
+            return Served::Later;
+        }
+        let size = body.len() as u64;
+        // Invariant: sent <= granted, and one change set always fits the least credit.
+        if cursor.sent + size > cursor.granted {
+            return Served::NoCredit;
+        }
+        cursor.sent += size;
+        outbox.push(&FromServer::Update { watch, body: &body });
+    }
+    cursor.next = None;
+    Served::CaughtUp
+}
+
+fn record(changes: &ChangeSet, cause: &Cause) -> Commit {
+    let changed = changes.changes.iter().map(|(namespace, change)| {
+        let value = |value: &Option<super::super::store::Value>| value.as_ref().map(|v| v.to_vec());
+        (
+            namespace.to_string(),
+            change.key.to_string(),
+            value(&change.before),
+            value(&change.after),
+        )
+    });
+    Commit {
+        revision: changes.revision,
+        time: cause.time,
+        process: cause.process,
+        function: cause.function.as_deref().map(str::to_owned),
+        released: cause.released.as_deref().map(str::to_owned),
+        changes: changed.collect(),
+        resets: changes.resets.iter().map(|name| name.to_string()).collect(),
+    }
+}

@@ -1,0 +1,724 @@
+//! The server's machine: connections in, change sets through, replies and updates out.
+//!
+//! Connections and sessions are here; `requests` does what is asked, `commits` tells those who
+//! wait and watch, `processes` knows the tree.
+
+mod commits;
+mod processes;
+mod requests;
+mod wire;
+
+pub use processes::{RECORD_PREFIX, Record};
+
+use super::codec;
+use super::frame::{self, Outbox};
+use super::history::History;
+use super::ids::{BuildId, ConnectionId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
+use super::limits;
+use super::message::{FromClient, FromServer, FunctionRef, Hello, Refusal, Request, Resume};
+use super::session::{self, Arrival, Session};
+use super::store::{Store, Transaction, View};
+use super::time::Time;
+use super::watch::Index;
+use processes::Process;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+/// The functions of the program, which the server calls in the middle of its work.
+pub trait Functions: Send {
+    /// Runs an atomic function on the transaction; gives its encoded result.
+    ///
+    /// # Errors
+    /// What came of it instead; everything it wrote is then undone.
+    fn atomic(
+        &mut self,
+        namespace: &str,
+        function: &FunctionRef<'_>,
+        args: &[u8],
+        transaction: &mut Transaction<'_>,
+    ) -> Result<Vec<u8>, FunctionFailure>;
+
+    /// Tests a condition; gives its encoded result if it holds.
+    ///
+    /// # Errors
+    /// What came of it instead; it ends that wait alone.
+    fn condition(
+        &mut self,
+        namespace: &str,
+        function: &FunctionRef<'_>,
+        args: &[u8],
+        view: &View<'_>,
+    ) -> Result<Option<Vec<u8>>, FunctionFailure>;
+}
+
+/// An error or a panic, as text.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FaultText {
+    /// What it says.
+    pub message: String,
+    /// `file:line:column`, if known.
+    pub location: String,
+    /// The backtrace, if there is one.
+    pub backtrace: String,
+}
+
+/// Why a function gave no result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FunctionFailure {
+    /// It returned an error.
+    Error(FaultText),
+    /// It panicked.
+    Panic(FaultText),
+    /// Its argument could not be decoded or its result not encoded.
+    Undecodable(FaultText),
+    /// There is no such function in this program.
+    Unknown,
+}
+
+/// What a server is told at its start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Identity of the executable; clients must have the same.
+    pub build: BuildId,
+    /// The secret of the program, process [`ProcessId::PROGRAM`].
+    pub program_key: Token,
+    /// From this all tokens are drawn.
+    pub seed: [u64; 2],
+    /// See [`limits::HISTORY_ENTRIES_MAX`].
+    pub history_entries_max: usize,
+    /// See [`limits::HISTORY_BYTES_MAX`].
+    pub history_bytes_max: usize,
+    /// See [`limits::SESSION_GRACE`].
+    pub session_grace: Duration,
+    /// Keeps each change set for [`Server::poll_commit`]: for the simulator's checkers.
+    pub record_commits: bool,
+}
+
+impl Config {
+    /// The limits as they stand in `limits.rs`.
+    #[must_use]
+    pub fn new(build: BuildId, program_key: Token, seed: [u64; 2]) -> Config {
+        Config {
+            build,
+            program_key,
+            seed,
+            history_entries_max: limits::HISTORY_ENTRIES_MAX,
+            history_bytes_max: limits::HISTORY_BYTES_MAX,
+            session_grace: limits::SESSION_GRACE,
+            record_commits: false,
+        }
+    }
+}
+
+/// What a driver has to do for the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Send what [`Server::outbox`] holds as far as it goes without waiting, then close. The
+    /// outbox can be had until the next `poll_effect`; `disconnected` need not be called.
+    Close {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// Read all that is there now (until it would block, or the end), give it to `receive`, then
+    /// call [`Server::drained`].
+    Drain {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// Have the keeper start a process.
+    Spawn {
+        /// The process.
+        process: ProcessId,
+        /// The secret it shows when it connects.
+        key: Token,
+        /// The name of its function.
+        name: String,
+    },
+    /// Have the keeper kill a process and what is below it.
+    Kill {
+        /// The process.
+        process: ProcessId,
+    },
+}
+
+/// What [`Server::receive`] made of its input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// So many bytes from the start are done with.
+    pub consumed: usize,
+    /// Whole frames are left and may be given again after the others had their turn. If whole
+    /// frames are left though this is false, the connection's outbox is full: try after `sent`.
+    pub more: bool,
+}
+
+/// A change set, as a checker sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// Its revision.
+    pub revision: Revision,
+    /// When it was applied.
+    pub time: Time,
+    /// Who asked.
+    pub process: ProcessId,
+    /// The atomic function, if there was one.
+    pub function: Option<String>,
+    /// How the process ended whose keys this releases.
+    pub released: Option<String>,
+    /// Namespace, key, value before, value after.
+    pub changes: Vec<(String, String, Option<Vec<u8>>, Option<Vec<u8>>)>,
+    /// Namespaces that were replaced whole.
+    pub resets: Vec<String>,
+}
+
+#[derive(Debug, Default)]
+struct Connection {
+    outbox: Outbox,
+    session: Option<SessionId>,
+    /// Nobody reads its output any more: it is dropped, and input does not wait for room.
+    mute: bool,
+    /// It is to be closed as soon as the driver hears of it.
+    closed: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// The connection has not said hello.
+    Hello(ConnectionId),
+    /// The session has no connection.
+    Grace(SessionId),
+}
+
+type WaitKey = (SessionId, Seq);
+type WatchKey = (SessionId, WatchId);
+
+/// See the module's docs, and the grammar in [`super`].
+pub struct Server {
+    config: Config,
+    functions: Box<dyn Functions>,
+    store: Store,
+    /// Updates of the users' namespaces.
+    history: History,
+    /// Updates of the framework's own records.
+    records: History,
+    connections: BTreeMap<ConnectionId, Connection>,
+    sessions: BTreeMap<SessionId, Session>,
+    processes: BTreeMap<ProcessId, Process>,
+    /// Ended processes that still have a record, oldest first.
+    ended: VecDeque<ProcessId>,
+    /// Invariant: the sum of the results of `ended`.
+    results_bytes: usize,
+    watch_index: Index<WatchKey>,
+    wait_index: Index<WaitKey>,
+    timers: BTreeSet<(Time, Timer)>,
+    /// Sessions with watches that lag, have credit, and were not served to the end.
+    lagging: BTreeSet<SessionId>,
+    /// The one served last: the next turn begins behind it.
+    pumped_last: SessionId,
+    ready: BTreeSet<ConnectionId>,
+    effects: VecDeque<Effect>,
+    /// The connection whose `Close` was polled last, for its last output.
+    closing: Option<(ConnectionId, Outbox)>,
+    commits: VecDeque<Commit>,
+    connections_made: u64,
+    sessions_made: u64,
+    processes_made: u64,
+    tokens_drawn: u64,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("revision", &self.store.revision())
+            .field("connections", &self.connections.len())
+            .field("sessions", &self.sessions.len())
+            .field("processes", &self.processes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// A server with an empty state, and one process: the program.
+    #[must_use]
+    pub fn new(config: Config, functions: Box<dyn Functions>, now: Time) -> Server {
+        let history = History::new(config.history_entries_max, config.history_bytes_max);
+        let records = History::new(config.history_entries_max, config.history_bytes_max);
+        let mut server = Server {
+            functions,
+            store: Store::default(),
+            history,
+            records,
+            connections: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            ended: VecDeque::new(),
+            results_bytes: 0,
+            watch_index: Index::default(),
+            wait_index: Index::default(),
+            timers: BTreeSet::new(),
+            lagging: BTreeSet::new(),
+            pumped_last: SessionId(0),
+            ready: BTreeSet::new(),
+            effects: VecDeque::new(),
+            closing: None,
+            commits: VecDeque::new(),
+            connections_made: 0,
+            sessions_made: 0,
+            processes_made: ProcessId::PROGRAM.0,
+            tokens_drawn: 0,
+            config,
+        };
+        let program = Process::program(server.config.program_key, now);
+        server.processes.insert(ProcessId::PROGRAM, program);
+        server
+    }
+
+    /// A connection has been accepted.
+    pub fn connected(&mut self, now: Time) -> ConnectionId {
+        self.connections_made += 1;
+        let id = ConnectionId(self.connections_made);
+        self.connections.insert(id, Connection::default());
+        if self.connections.len() > limits::CONNECTIONS_MAX {
+            let limit = "CONNECTIONS_MAX";
+            self.refuse(id, Refusal::Limit { limit }, now);
+        } else {
+            let hello_by = now.after(limits::HELLO_TIMEOUT);
+            self.timers.insert((hello_by, Timer::Hello(id)));
+        }
+        id
+    }
+
+    /// Takes whole frames from the start of `input` and does what they say, as many as one turn
+    /// allows.
+    pub fn receive(&mut self, id: ConnectionId, input: &[u8], now: Time) -> Received {
+        let mut consumed = 0;
+        let mut frames = 0;
+        let more = loop {
+            let open = self.connections.get(&id).filter(|c| !c.closed);
+            let Some(connection) = open else {
+                // It has been refused: the rest of what it says does not matter.
+                consumed = input.len();
+                break false;
+            };
+            if !connection.mute && connection.outbox.len() >= limits::OUTBOX_BYTES_MAX {
+                break false;
+            }
+            match frame::split(&input[consumed..]) {
+                Ok(Some(_)) if frames == limits::FRAMES_PER_TURN_MAX => break true,
+                Ok(Some((payload, length))) => {
+                    consumed += length;
+                    frames += 1;
+                    self.frame(id, payload, now);
+                }
+                Ok(None) => break false,
+                Err(malformed) => {
+                    self.violation(id, &malformed.0, now);
+                    consumed = input.len();
+                    break false;
+                }
+            }
+        };
+        self.pump();
+        self.debug_invariants();
+        Received { consumed, more }
+    }
+
+    /// The peer can read no more: its output is dropped from now on, and its input no longer waits
+    /// for room. A driver says so at the end of a stream, before it gives the last of the input.
+    pub fn hangup(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.mute = true;
+            connection.outbox.clear();
+        }
+    }
+
+    /// The connection has ended or failed. Its session lives on without one.
+    pub fn disconnected(&mut self, id: ConnectionId, now: Time) {
+        self.detach(id, now);
+    }
+
+    /// Something must be sent on this connection; each is named once per piece of output.
+    pub fn poll_ready(&mut self) -> Option<ConnectionId> {
+        self.ready.pop_first()
+    }
+
+    /// What is to be sent on this connection.
+    #[must_use]
+    pub fn outbox(&self, id: ConnectionId) -> &[u8] {
+        if let Some(connection) = self.connections.get(&id) {
+            return connection.outbox.pending();
+        }
+        match &self.closing {
+            Some((closing, outbox)) if *closing == id => outbox.pending(),
+            _ => &[],
+        }
+    }
+
+    /// The first `count` bytes of the outbox have been sent.
+    ///
+    /// # Panics
+    /// When there were fewer.
+    pub fn sent(&mut self, id: ConnectionId, count: usize, _now: Time) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.outbox.advance(count);
+            if let Some(session) = connection.session {
+                self.pump_session(session);
+            }
+        }
+    }
+
+    /// What a driver has to do next, if anything.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        let effect = self.effects.pop_front()?;
+        if let Effect::Close { connection } = effect {
+            let closed = self.connections.remove(&connection);
+            self.closing = closed.map(|closed| (connection, closed.outbox));
+            self.ready.remove(&connection);
+        }
+        Some(effect)
+    }
+
+    /// The next change set, if `record_commits` is on.
+    pub fn poll_commit(&mut self) -> Option<Commit> {
+        self.commits.pop_front()
+    }
+
+    /// When [`tick`](Server::tick) is wanted. A time that has passed means at once.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        if !self.lagging.is_empty() {
+            return Some(Time::default());
+        }
+        self.timers.first().map(|(time, _)| *time)
+    }
+
+    /// Time has passed: goes on with what was put off, ends what has taken too long. Does nothing
+    /// when there is nothing.
+    pub fn tick(&mut self, now: Time) {
+        self.pump();
+        while let Some((time, timer)) = self.timers.first().copied() {
+            if time > now {
+                break;
+            }
+            self.timers.pop_first();
+            match timer {
+                Timer::Hello(id) => {
+                    let silent = self.connections.get(&id);
+                    if silent.is_some_and(|connection| connection.session.is_none()) {
+                        let what = "no hello within HELLO_TIMEOUT";
+                        self.refuse(id, Refusal::Protocol { what }, now);
+                    }
+                }
+                Timer::Grace(id) => self.grace_ended(id, time, now),
+            }
+        }
+        self.debug_invariants();
+    }
+
+    fn grace_ended(&mut self, id: SessionId, time: Time, now: Time) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        // It may have been back in between, and have gone again.
+        let due = |at: Time| at.after(self.config.session_grace) == time;
+        if session.detached_at.is_some_and(due) {
+            self.end_session(id, "its session was lost", now);
+        }
+    }
+
+    /// One frame of a connection.
+    fn frame(&mut self, id: ConnectionId, payload: &[u8], now: Time) {
+        let message = match codec::decode::<FromClient<'_>>(payload) {
+            Ok(message) => message,
+            Err(malformed) => {
+                match wire::version_of_hello(payload) {
+                    Some(version) if version != limits::PROTOCOL_VERSION => {
+                        self.refuse_version(id, now);
+                    }
+                    _ => self.violation(id, &malformed.0, now),
+                }
+                return;
+            }
+        };
+        let session = self.connections.get(&id).and_then(|c| c.session);
+        match (message, session) {
+            (FromClient::Hello(hello), None) => self.hello(id, &hello, now),
+            (FromClient::Hello(_), Some(_)) => self.violation(id, "a second hello", now),
+            (_, None) => self.violation(id, "the first message is no hello", now),
+            (FromClient::Request { seq, acks, body }, Some(session)) => {
+                self.acknowledge(session, &acks);
+                self.request(id, session, seq, &body, now);
+            }
+            (FromClient::Ack { acks }, Some(session)) => self.acknowledge(session, &acks),
+            (FromClient::Cancel { seq }, Some(session)) => self.cancel(session, seq),
+            (FromClient::Credit { watch, granted }, Some(session)) => {
+                self.credit(session, watch, granted);
+            }
+            (FromClient::Goodbye, Some(session)) => self.goodbye(session, now),
+        }
+    }
+
+    fn hello(&mut self, id: ConnectionId, hello: &Hello<'_>, now: Time) {
+        if hello.version != limits::PROTOCOL_VERSION {
+            return self.refuse_version(id, now);
+        }
+        let refusal = match self.processes.get(&hello.process) {
+            Some(process) if process.key == hello.key => {
+                if process.has_ended() {
+                    Some(Refusal::Ended)
+                } else if hello.build != self.config.build {
+                    Some(Refusal::Build)
+                } else {
+                    None
+                }
+            }
+            _ => Some(Refusal::Credentials),
+        };
+        if let Some(refusal) = refusal {
+            return self.refuse(id, refusal, now);
+        }
+        match &hello.resume {
+            Some(resume) => self.resume(id, hello.process, resume, now),
+            None => self.begin_session(id, hello.process, now),
+        }
+    }
+
+    fn begin_session(&mut self, id: ConnectionId, process: ProcessId, now: Time) {
+        let old = self.processes.get(&process).and_then(|p| p.session);
+        if let Some(old) = old {
+            let unused = self.sessions.get(&old).is_some_and(Session::is_unused);
+            if !unused {
+                let what = "the process has a session already";
+                return self.refuse(id, Refusal::Protocol { what }, now);
+            }
+            // Its welcome was lost on the way, so the client can't know it.
+            self.drop_session(old, now);
+        }
+        if self.sessions.len() >= limits::SESSIONS_MAX {
+            let limit = "SESSIONS_MAX";
+            return self.refuse(id, Refusal::Limit { limit }, now);
+        }
+        self.sessions_made += 1;
+        let session = SessionId(self.sessions_made);
+        let token = self.draw_token();
+        self.sessions
+            .insert(session, Session::new(session, token, process, id));
+        if let Some(process) = self.processes.get_mut(&process) {
+            process.session = Some(session);
+            process.has_connected = true;
+        }
+        self.welcome(id, session, token, false);
+    }
+
+    fn resume(&mut self, id: ConnectionId, process: ProcessId, resume: &Resume, now: Time) {
+        let known = self.sessions.get(&resume.session);
+        if !known.is_some_and(|s| s.process == process && s.token == resume.token) {
+            return self.refuse(id, Refusal::SessionUnknown, now);
+        }
+        if let Some(old) = known.and_then(|session| session.connection) {
+            // The client has given the old connection up, though its end has not arrived here.
+            // What is still unread on it will come again, in order, on the new one.
+            self.close(old, now);
+        }
+        let Some(session) = self.sessions.get_mut(&resume.session) else {
+            return;
+        };
+        session.connection = Some(id);
+        session.detached_at = None;
+        let token = session.token;
+        let unknown = session.rewind(&resume.watches);
+        self.welcome(id, resume.session, token, true);
+        for watch in unknown {
+            // It was told `WatchCompacted` before, and the news was lost.
+            let oldest = self.history.first_held();
+            self.push(id, &FromServer::WatchCompacted { watch, oldest });
+        }
+        self.lagging.insert(resume.session);
+    }
+
+    fn welcome(&mut self, id: ConnectionId, session: SessionId, token: Token, resumed: bool) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.session = Some(session);
+        }
+        let welcome = FromServer::Welcome {
+            session,
+            token,
+            resumed,
+        };
+        self.push(id, &welcome);
+    }
+
+    fn request(
+        &mut self,
+        connection: ConnectionId,
+        id: SessionId,
+        seq: Seq,
+        request: &Request<'_>,
+        now: Time,
+    ) {
+        let is_read = session::is_read(request);
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        match session.arrive(seq, is_read) {
+            Arrival::New => {
+                if let Some(body) = self.execute(id, seq, request, now) {
+                    self.answer(id, seq, &body, !is_read);
+                }
+            }
+            Arrival::Answered(frame) => self.push_encoded(connection, &frame),
+            Arrival::Pending => {}
+            Arrival::Violation(what) => self.violation(connection, what, now),
+        }
+    }
+
+    fn acknowledge(&mut self, id: SessionId, acks: &[Seq]) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.acknowledge(acks);
+        }
+    }
+
+    fn goodbye(&mut self, id: SessionId, now: Time) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        let process = session.process;
+        self.end_session(id, "it said goodbye", now);
+        if process == ProcessId::PROGRAM
+            && let Some(program) = self.processes.get_mut(&process)
+        {
+            program.end_program();
+        }
+    }
+
+    /// Sends the reply to a request, and keeps it if the request must not be applied again.
+    fn answer(&mut self, id: SessionId, seq: Seq, body: &[u8], retain: bool) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let connection = session.connection;
+        let mut frame = Vec::with_capacity(body.len() + 32);
+        frame::append(&FromServer::Reply { seq, body }, &mut frame);
+        if let Some(connection) = connection {
+            self.push_encoded(connection, &frame);
+        }
+        if retain && let Some(session) = self.sessions.get_mut(&id) {
+            session.retain(seq, frame);
+        }
+    }
+
+    fn push(&mut self, id: ConnectionId, message: &FromServer<'_>) {
+        if let Some(connection) = self.connections.get_mut(&id)
+            && !connection.mute
+        {
+            connection.outbox.push(message);
+            self.ready.insert(id);
+        }
+    }
+
+    fn push_encoded(&mut self, id: ConnectionId, frame: &[u8]) {
+        if let Some(connection) = self.connections.get_mut(&id)
+            && !connection.mute
+        {
+            connection.outbox.push_encoded(frame);
+            self.ready.insert(id);
+        }
+    }
+
+    fn refuse_version(&mut self, id: ConnectionId, now: Time) {
+        let refusal = Refusal::Version {
+            server: limits::PROTOCOL_VERSION,
+            software: wire::SOFTWARE,
+        };
+        self.refuse(id, refusal, now);
+    }
+
+    fn violation(&mut self, id: ConnectionId, what: &str, now: Time) {
+        self.refuse(id, Refusal::Protocol { what }, now);
+    }
+
+    /// Tells the peer why, and closes.
+    fn refuse(&mut self, id: ConnectionId, refusal: Refusal<'_>, now: Time) {
+        self.push(id, &FromServer::Refused { refusal });
+        self.close(id, now);
+    }
+
+    /// Closes a connection; its session lives on without one.
+    fn close(&mut self, id: ConnectionId, now: Time) {
+        let open = self.connections.get_mut(&id).filter(|c| !c.closed);
+        let Some(connection) = open else {
+            return;
+        };
+        let outbox = std::mem::take(&mut connection.outbox);
+        self.detach(id, now);
+        // Kept for its last output until the driver has been told.
+        let last = Connection {
+            outbox,
+            session: None,
+            mute: true,
+            closed: true,
+        };
+        self.connections.insert(id, last);
+        self.effects.push_back(Effect::Close { connection: id });
+    }
+
+    /// Takes a connection away from its session and forgets it.
+    fn detach(&mut self, id: ConnectionId, now: Time) {
+        let Some(connection) = self.connections.remove(&id) else {
+            return;
+        };
+        self.ready.remove(&id);
+        let session = connection
+            .session
+            .and_then(|session| self.sessions.get_mut(&session));
+        if let Some(session) = session
+            && session.connection == Some(id)
+        {
+            session.connection = None;
+            session.detached_at = Some(now);
+            let ends_at = now.after(self.config.session_grace);
+            self.timers.insert((ends_at, Timer::Grace(session.id)));
+        }
+    }
+
+    /// A token that follows from the seed alone (splitmix64, Steele et al. 2014).
+    fn draw_token(&mut self) -> Token {
+        let mut word = |salt: u64| {
+            self.tokens_drawn += 1;
+            let step = self.tokens_drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut z = salt.wrapping_add(step);
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        };
+        let [first, second] = self.config.seed;
+        Token([word(first), word(second)])
+    }
+
+    fn debug_invariants(&self) {
+        if cfg!(debug_assertions) && cfg!(test) {
+            self.invariants();
+        }
+    }
+
+    /// Checks what must always hold: in tests and debug builds.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn invariants(&self) {
+        self.store.invariants();
+        for session in self.sessions.values() {
+            session.invariants();
+            if let Some(id) = session.connection {
+                assert_eq!(self.connections[&id].session, Some(session.id));
+            }
+        }
+        for (id, connection) in &self.connections {
+            if let Some(session) = connection.session {
+                assert_eq!(self.sessions[&session].connection, Some(*id));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

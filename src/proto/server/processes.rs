@@ -1,0 +1,552 @@
+//! The processes of the tree: their records, their tasks, and what is left to do when one ends.
+
+use super::super::codec;
+use super::super::history::Cause;
+use super::super::ids::{ConnectionId, ProcessId, Seq, SessionId, Token};
+use super::super::limits::{
+    FUNCTION_NAME_BYTES_MAX, PROCESSES_ENDED_MAX, PROCESSES_LIVE_MAX, RESULTS_BYTES_MAX,
+};
+use super::super::message::{End, Failure, Finish, FromKeeper, FunctionRef, Reply, WireOutcome};
+use super::super::planted::{self, Bug};
+use super::super::store::{Key, Namespace, RESERVED, Rights};
+use super::super::time::Time;
+use super::requests::cause;
+use super::{Effect, Server, WaitKey, wire};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Records of processes are the keys of the reserved namespace that start so; the number follows.
+pub const RECORD_PREFIX: &str = "process/";
+
+/// What the state tells of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its number.
+    pub id: u64,
+    /// The process that spawned it.
+    pub parent: u64,
+    /// The name of its function.
+    pub function: String,
+    /// `starting`, `running` or `ended`.
+    pub state: String,
+    /// Its operating system's number, once it runs.
+    pub pid: Option<u32>,
+    /// How it ended, in words.
+    pub outcome: Option<String>,
+}
+
+/// A death notice that waits until the last writes have been read.
+#[derive(Debug)]
+struct Death {
+    end: DeathKind,
+    cpu_user_ns: u64,
+    cpu_system_ns: u64,
+    memory_bytes_max: u64,
+}
+
+#[derive(Debug)]
+enum DeathKind {
+    Status(i32),
+    NotStarted { call: String, errno: i32 },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Starting,
+    Running,
+    Ended,
+}
+
+/// A process, as the server knows it.
+#[derive(Debug)]
+pub(super) struct Process {
+    parent: ProcessId,
+    pub(super) key: Token,
+    pub(super) session: Option<SessionId>,
+    pub(super) has_connected: bool,
+    /// Who waits for its end.
+    pub(super) joiners: BTreeSet<WaitKey>,
+    children: BTreeSet<ProcessId>,
+    function: String,
+    offset: i64,
+    /// Given away with the task.
+    args: Option<Vec<u8>>,
+    state: State,
+    pid: Option<u32>,
+    started_at: Time,
+    /// What it said of its own end: an encoded [`Finish`].
+    finish: Option<Vec<u8>>,
+    death: Option<Death>,
+    /// An encoded [`WireOutcome`].
+    outcome: Option<Vec<u8>>,
+    outcome_text: Option<String>,
+}
+
+impl Process {
+    /// The root of the tree.
+    pub(super) fn program(key: Token, now: Time) -> Process {
+        Process {
+            parent: ProcessId::PROGRAM,
+            key,
+            session: None,
+            has_connected: false,
+            joiners: BTreeSet::new(),
+            children: BTreeSet::new(),
+            function: "main".to_owned(),
+            offset: 0,
+            args: None,
+            state: State::Running,
+            pid: None,
+            started_at: now,
+            finish: None,
+            death: None,
+            outcome: None,
+            outcome_text: None,
+        }
+    }
+
+    /// Has it ended, or is its death known?
+    pub(super) fn has_ended(&self) -> bool {
+        self.state == State::Ended || self.death.is_some()
+    }
+
+    /// The program has said goodbye: nobody may speak for it any more.
+    pub(super) fn end_program(&mut self) {
+        self.state = State::Ended;
+    }
+
+    fn record(&self, id: ProcessId) -> Vec<u8> {
+        let state = match self.state {
+            State::Starting => "starting",
+            State::Running => "running",
+            State::Ended => "ended",
+        };
+        let record = Record {
+            id: id.0,
+            parent: self.parent.0,
+            function: self.function.clone(),
+            state: state.to_owned(),
+            pid: self.pid,
+            outcome: self.outcome_text.clone(),
+        };
+        rmp_serde::to_vec_named(&record).expect("numbers and strings are always encodable")
+    }
+}
+
+fn record_key(id: ProcessId) -> String {
+    format!("{RECORD_PREFIX}{}", id.0)
+}
+
+impl Server {
+    /// Gives a new process its number and its record, and has the keeper start it.
+    pub(super) fn spawn(
+        &mut self,
+        parent: ProcessId,
+        function: &FunctionRef<'_>,
+        args: &[u8],
+        now: Time,
+    ) -> Vec<u8> {
+        let live = self.processes.len() - self.ended.len();
+        let name_bytes = function.name.len();
+        for (limit, actual, max) in [
+            ("PROCESSES_LIVE_MAX", live + 1, PROCESSES_LIVE_MAX),
+            (
+                "FUNCTION_NAME_BYTES_MAX",
+                name_bytes,
+                FUNCTION_NAME_BYTES_MAX,
+            ),
+        ] {
+            if actual > max {
+                let (actual, max) = (actual as u64, max as u64);
+                return self.failed(Failure::Limit { limit, actual, max });
+            }
+        }
+        self.processes_made += 1;
+        let id = ProcessId(self.processes_made);
+        let key = self.draw_token();
+        let process = Process {
+            parent,
+            key,
+            function: function.name.to_owned(),
+            offset: function.offset,
+            args: Some(args.to_vec()),
+            state: State::Starting,
+            ..Process::program(key, now)
+        };
+        let record = process.record(id);
+        self.processes.insert(id, process);
+        if let Some(parent) = self.processes.get_mut(&parent) {
+            parent.children.insert(id);
+        }
+        self.write_record(id, &record, &cause(parent, now));
+        self.effects.push_back(Effect::Spawn {
+            process: id,
+            key,
+            name: function.name.to_owned(),
+        });
+        codec::to_bytes(&Reply::Spawned {
+            revision: self.store.revision(),
+            process: id,
+        })
+    }
+
+    fn write_record(&mut self, id: ProcessId, record: &[u8], cause: &Cause) {
+        let key = record_key(id);
+        let written = self.change(cause, Rights::Framework, |transaction| {
+            transaction.set(RESERVED, &key, record)
+        });
+        debug_assert!(
+            written.is_ok(),
+            "a record is within all limits but the total"
+        );
+    }
+
+    /// What the process is to run.
+    pub(super) fn begin(&mut self, id: ProcessId) -> Vec<u8> {
+        let process = self.processes.get_mut(&id);
+        let task = process.and_then(|process| {
+            let args = process.args.take()?;
+            Some((args, process.offset, process.function.clone()))
+        });
+        match task {
+            Some((args, offset, name)) => codec::to_bytes(&Reply::Task {
+                function: FunctionRef {
+                    offset,
+                    name: &name,
+                },
+                args: &args,
+            }),
+            None => self.failed(Failure::UnknownProcess { process: id }),
+        }
+    }
+
+    /// What came of it, in the process's own words. The first word counts.
+    pub(super) fn finish(&mut self, id: ProcessId, finish: &Finish<'_>) -> Vec<u8> {
+        if let Finish::Value(value) | Finish::Error { value, .. } = finish
+            && let Err(failure) = wire::result(value)
+        {
+            return self.failed(failure);
+        }
+        if let Some(process) = self.processes.get_mut(&id)
+            && process.finish.is_none()
+        {
+            process.finish = Some(codec::to_bytes(finish));
+        }
+        let revision = self.store.revision();
+        codec::to_bytes(&Reply::Done { revision })
+    }
+
+    /// The reply to a wait for the end of a process, if there is one already.
+    pub(super) fn outcome(&self, id: ProcessId) -> Option<Vec<u8>> {
+        let Some(process) = self.processes.get(&id) else {
+            return Some(self.failed(Failure::UnknownProcess { process: id }));
+        };
+        let outcome = process.outcome.as_ref()?;
+        let outcome =
+            codec::decode::<WireOutcome<'_>>(outcome).expect("it was encoded by this server");
+        let revision = self.store.revision();
+        Some(codec::to_bytes(&Reply::Ended { revision, outcome }))
+    }
+
+    /// The keeper tells what has become of a process.
+    pub fn keeper(&mut self, event: FromKeeper<'_>, now: Time) {
+        match event {
+            FromKeeper::Started { process, pid } => self.started(process, pid, now),
+            FromKeeper::NotStarted {
+                process,
+                call,
+                errno,
+            } => {
+                let call = call.to_owned();
+                let death = Death {
+                    end: DeathKind::NotStarted { call, errno },
+                    cpu_user_ns: 0,
+                    cpu_system_ns: 0,
+                    memory_bytes_max: 0,
+                };
+                self.died(process, death, now);
+            }
+            FromKeeper::Ended {
+                process,
+                status,
+                cpu_user_ns,
+                cpu_system_ns,
+                memory_bytes_max,
+            } => {
+                let death = Death {
+                    end: DeathKind::Status(status),
+                    cpu_user_ns,
+                    cpu_system_ns,
+                    memory_bytes_max,
+                };
+                self.died(process, death, now);
+            }
+        }
+        self.pump();
+        self.debug_invariants();
+    }
+
+    fn started(&mut self, id: ProcessId, pid: u32, now: Time) {
+        let Some(process) = self.processes.get_mut(&id) else {
+            return;
+        };
+        if process.state != State::Starting {
+            return;
+        }
+        process.state = State::Running;
+        process.pid = Some(pid);
+        let record = process.record(id);
+        self.write_record(id, &record, &cause(id, now));
+    }
+
+    /// A process is dead. If it has a connection, what it wrote last is read first.
+    fn died(&mut self, id: ProcessId, death: Death, now: Time) {
+        let Some(process) = self.processes.get_mut(&id) else {
+            return;
+        };
+        if process.has_ended() || id == ProcessId::PROGRAM {
+            return;
+        }
+        process.death = Some(death);
+        let session = process.session;
+        let connection = session
+            .and_then(|session| self.sessions.get(&session))
+            .and_then(|session| session.connection);
+        match connection {
+            Some(connection) => {
+                if planted::is(Bug::ReleaseBeforeLastWrite) {
+                    self.release(id, "its last writes are still unread", now);
+                }
+                self.hangup(connection);
+                self.effects.push_back(Effect::Drain { connection });
+            }
+            None => self.bury(id, now),
+        }
+    }
+
+    /// All that a dead process had still written to this connection has been received.
+    pub fn drained(&mut self, connection: ConnectionId, now: Time) {
+        let session = self.connections.get(&connection).and_then(|c| c.session);
+        let process = session
+            .and_then(|id| self.sessions.get(&id))
+            .map(|s| s.process);
+        self.detach(connection, now);
+        if let Some(process) = process {
+            self.bury(process, now);
+        }
+        self.pump();
+        self.debug_invariants();
+    }
+
+    /// Ends a dead process for good: in one revision its keys go and its record tells how it
+    /// ended; then those who wait for its end are answered, and its children are ended.
+    fn bury(&mut self, id: ProcessId, now: Time) {
+        let Some(process) = self.processes.get_mut(&id) else {
+            return;
+        };
+        let Some(death) = process.death.take() else {
+            return;
+        };
+        let (outcome, text) = outcome_of(process, &death, now);
+        process.state = State::Ended;
+        process.outcome = Some(outcome);
+        process.outcome_text = Some(text.clone());
+        process.args = None;
+        process.finish = None;
+        let record = process.record(id);
+        let children = std::mem::take(&mut process.children);
+        let session = process.session.take();
+        let parent = process.parent;
+        if let Some(session) = session {
+            self.drop_session(session, now);
+        }
+        if let Some(parent) = self.processes.get_mut(&parent) {
+            parent.children.remove(&id);
+        }
+        if planted::is(Bug::EndBeforeRelease) {
+            self.answer_joiners(id);
+        }
+        let forgotten = self.make_room(id);
+        let owned = self.store.owned_by(id);
+        let mut cause = cause(id, now);
+        cause.released = Some(Arc::from(text));
+        let released = self.change(&cause, Rights::Framework, |transaction| {
+            remove_all(transaction, &owned)?;
+            for old in forgotten {
+                transaction.remove(RESERVED, &record_key(old))?;
+            }
+            transaction.set(RESERVED, &record_key(id), &record)
+        });
+        debug_assert!(released.is_ok(), "the framework's writes are within bounds");
+        self.answer_joiners(id);
+        for child in children {
+            self.effects.push_back(Effect::Kill { process: child });
+        }
+    }
+
+    fn answer_joiners(&mut self, id: ProcessId) {
+        let Some(process) = self.processes.get_mut(&id) else {
+            return;
+        };
+        let joiners: Vec<(SessionId, Seq)> =
+            std::mem::take(&mut process.joiners).into_iter().collect();
+        let Some(body) = self.outcome(id) else {
+            return;
+        };
+        for (session, seq) in joiners {
+            self.remove_wait(session, seq);
+            self.answer(session, seq, &body, true);
+        }
+    }
+
+    /// Counts a process among the ended, and forgets the oldest that are too many.
+    fn make_room(&mut self, id: ProcessId) -> Vec<ProcessId> {
+        let size = |server: &Server, id: ProcessId| {
+            let outcome = server.processes.get(&id).and_then(|p| p.outcome.as_ref());
+            outcome.map_or(0, Vec::len)
+        };
+        self.ended.push_back(id);
+        self.results_bytes += size(self, id);
+        let mut forgotten = Vec::new();
+        while self.ended.len() > 1
+            && (self.ended.len() > PROCESSES_ENDED_MAX || self.results_bytes > RESULTS_BYTES_MAX)
+        {
+            let Some(oldest) = self.ended.pop_front() else {
+                break;
+            };
+            self.results_bytes -= size(self, oldest);
+            self.processes.remove(&oldest);
+            forgotten.push(oldest);
+        }
+        forgotten
+    }
+
+    /// Releases what a process owns, in one revision that says why.
+    fn release(&mut self, id: ProcessId, why: &str, now: Time) {
+        let owned = self.store.owned_by(id);
+        let mut cause = cause(id, now);
+        cause.released = Some(Arc::from(why));
+        let released = self.change(&cause, Rights::Framework, |transaction| {
+            remove_all(transaction, &owned)
+        });
+        debug_assert!(released.is_ok(), "removing is within all limits");
+    }
+
+    /// Ends a session whose process may live on: what it owned is released.
+    pub(super) fn end_session(&mut self, id: SessionId, why: &str, now: Time) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        let process = session.process;
+        self.drop_session(id, now);
+        self.release(process, why, now);
+    }
+
+    /// Forgets a session, its waits and its watches.
+    pub(super) fn drop_session(&mut self, id: SessionId, now: Time) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        let waits: Vec<_> = session.waits.keys().copied().collect();
+        let watches: Vec<_> = session.watches.keys().copied().collect();
+        let (process, connection) = (session.process, session.connection);
+        for seq in waits {
+            self.remove_wait(id, seq);
+        }
+        for watch in watches {
+            self.remove_watch(id, watch);
+        }
+        if let Some(connection) = connection {
+            self.close(connection, now);
+        }
+        self.sessions.remove(&id);
+        self.lagging.remove(&id);
+        if let Some(process) = self.processes.get_mut(&process)
+            && process.session == Some(id)
+        {
+            process.session = None;
+        }
+    }
+}
+
+fn remove_all(
+    transaction: &mut super::Transaction<'_>,
+    keys: &[(Namespace, Key)],
+) -> Result<(), super::super::store::StoreError> {
+    for (namespace, key) in keys {
+        transaction.remove(namespace, key)?;
+    }
+    Ok(())
+}
+
+/// What happened to a process, encoded and in words.
+fn outcome_of(process: &Process, death: &Death, now: Time) -> (Vec<u8>, String) {
+    let finish = process
+        .finish
+        .as_deref()
+        .map(|finish| codec::decode::<Finish<'_>>(finish).expect("it was encoded by this server"));
+    let end = match (&death.end, finish) {
+        (DeathKind::NotStarted { call, errno }, _) => End::NotStarted {
+            call,
+            errno: *errno,
+        },
+        (DeathKind::Status(_), Some(finish)) => End::Finished(finish),
+        (DeathKind::Status(status), None) if !process.has_connected => {
+            End::BeforeConnect { status: *status }
+        }
+        (DeathKind::Status(status), None) => of_status(*status),
+    };
+    let text = describe(&end);
+    let outcome = WireOutcome {
+        end,
+        cpu_user_ns: death.cpu_user_ns,
+        cpu_system_ns: death.cpu_system_ns,
+        memory_bytes_max: death.memory_bytes_max,
+        wall_ns: u64::try_from(now.since(process.started_at).as_nanos()).unwrap_or(u64::MAX),
+    };
+    (codec::to_bytes(&outcome), text)
+}
+
+/// The parts of a wait status, as Linux lays them out (wait(2)).
+fn of_status(status: i32) -> End<'static> {
+    match status & 0x7f {
+        0 => End::Exited {
+            code: (status >> 8) & 0xff,
+        },
+        signal => End::Signaled {
+            signal,
+            core: status & 0x80 != 0,
+        },
+    }
+}
+
+/// How a process ended, in a few words: for its record and for those who lose what it owned.
+fn describe(end: &End<'_>) -> String {
+    const WORDS_BYTES_MAX: usize = 1024;
+    let mut text = match end {
+        End::Finished(Finish::Value(_)) => "returned".to_owned(),
+        End::Finished(Finish::Error { text, .. }) => format!("returned an error: {text}"),
+        End::Finished(Finish::Panic(fault)) => format!("panicked: {}", fault.message),
+        End::Finished(Finish::Undecodable(fault)) => {
+            format!("could not be decoded: {}", fault.message)
+        }
+        End::Exited { code } => format!("exited with code {code}"),
+        End::Signaled { signal, core: true } => {
+            format!("killed by signal {signal}, with a core dump")
+        }
+        End::Signaled { signal, .. } => format!("killed by signal {signal}"),
+        End::BeforeConnect { status } => match of_status(*status) {
+            End::Exited { code } => format!("exited with code {code} before it connected"),
+            End::Signaled { signal, .. } => {
+                format!("killed by signal {signal} before it connected")
+            }
+            _ => "died before it connected".to_owned(),
+        },
+        End::NotStarted { call, errno } => {
+            format!("could not be started: {call} failed with errno {errno}")
+        }
+    };
+    text.truncate(text.floor_char_boundary(WORDS_BYTES_MAX));
+    text
+}

@@ -1,0 +1,401 @@
+//! What is asked, done.
+
+use super::super::codec;
+use super::super::history::Cause;
+use super::super::ids::{ProcessId, Revision, Seq, SessionId, WatchId};
+use super::super::limits::{
+    CREDIT_BYTES_MIN, LOG_ENTRIES_PER_TICK_MAX, PAGE_BYTES_MAX, PAGE_ENTRIES_MAX,
+    REPLIES_BYTES_MAX, VALUE_BYTES_MAX, WATCHES_PER_SESSION_MAX,
+};
+use super::super::message::{Condition, Failure, Filter, FunctionRef, Reply, Request};
+use super::super::session::{Cursor, Wait, WaitKind, is_read};
+use super::super::store::{
+    ChangeSet, RESERVED, Rights, StoreError, Transaction, check_key, check_namespace, check_value,
+};
+use super::super::time::Time;
+use super::super::value;
+use super::super::watch::{Interest, ReadSet};
+use super::{Server, wire};
+use std::sync::Arc;
+
+impl Server {
+    /// Does what is asked. The encoded reply; `None` if it comes later.
+    pub(super) fn execute(
+        &mut self,
+        session: SessionId,
+        seq: Seq,
+        request: &Request<'_>,
+        now: Time,
+    ) -> Option<Vec<u8>> {
+        let process = self.sessions.get(&session)?.process;
+        let kept = self.sessions.get(&session)?.replies_bytes();
+        if !is_read(request) && kept + VALUE_BYTES_MAX > REPLIES_BYTES_MAX {
+            return Some(self.failed(Failure::Limit {
+                limit: "REPLIES_BYTES_MAX",
+                actual: (kept + VALUE_BYTES_MAX) as u64,
+                max: REPLIES_BYTES_MAX as u64,
+            }));
+        }
+        let revision = self.store.revision();
+        Some(match *request {
+            Request::Ping => codec::to_bytes(&Reply::Done { revision }),
+            Request::Get { namespace, key } => {
+                let value = self.store.get(namespace, key).map(|value| &**value);
+                codec::to_bytes(&Reply::Value { revision, value })
+            }
+            Request::Len { namespace } => {
+                let count = self.store.len(namespace) as u64;
+                codec::to_bytes(&Reply::Count { revision, count })
+            }
+            Request::Page {
+                namespace,
+                prefix,
+                after,
+                values,
+            } => self.page(namespace, prefix, after, values),
+            Request::Updates {
+                namespace,
+                after,
+                until,
+            } => self.updates(namespace, after, until),
+            Request::Set {
+                namespace,
+                key,
+                value,
+                owned,
+            } => self.write(process, now, |transaction| {
+                if owned {
+                    transaction.set_owned(namespace, key, value)
+                } else {
+                    transaction.set(namespace, key, value)
+                }
+            }),
+            Request::Remove { namespace, key } => self.write(process, now, |transaction| {
+                transaction.remove(namespace, key).map(drop)
+            }),
+            Request::Clear { namespace } => {
+                self.write(process, now, |transaction| transaction.clear(namespace))
+            }
+            Request::GetOrInsert {
+                namespace,
+                key,
+                value,
+            } => self.get_or_insert(process, namespace, key, value, now),
+            Request::Atomic {
+                namespace,
+                function,
+                args,
+            } => self.atomic(process, namespace, &function, args, now),
+            Request::Wait {
+                namespace,
+                ref condition,
+            } => return self.begin_wait(session, seq, namespace, condition),
+            Request::Watch {
+                watch,
+                namespace,
+                filter,
+                from,
+                credit,
+            } => self.begin_watch(session, watch, namespace, filter, from, credit),
+            Request::Unwatch { watch } => {
+                self.remove_watch(session, watch);
+                codec::to_bytes(&Reply::Done { revision })
+            }
+            Request::Spawn { function, args } => self.spawn(process, &function, args, now),
+            Request::Begin => self.begin(process),
+            Request::Finish { ref finish } => self.finish(process, finish),
+        })
+    }
+
+    pub(super) fn failed(&self, failure: Failure<'_>) -> Vec<u8> {
+        let revision = self.store.revision();
+        codec::to_bytes(&Reply::Failed { revision, failure })
+    }
+
+    /// Runs one change set for a process.
+    ///
+    /// # Errors
+    /// The refused write; nothing has changed.
+    pub(super) fn change(
+        &mut self,
+        cause: &Cause,
+        rights: Rights,
+        write: impl FnOnce(&mut Transaction<'_>) -> Result<(), StoreError>,
+    ) -> Result<Option<ChangeSet>, StoreError> {
+        let mut transaction = self.store.transaction(cause.process, rights);
+        write(&mut transaction)?;
+        let changes = transaction.commit()?;
+        if let Some(changes) = &changes {
+            self.committed(changes, cause);
+        }
+        Ok(changes)
+    }
+
+    /// A change set of one plain request: replies with the value before.
+    fn write(
+        &mut self,
+        process: ProcessId,
+        now: Time,
+        write: impl FnOnce(&mut Transaction<'_>) -> Result<(), StoreError>,
+    ) -> Vec<u8> {
+        match self.change(&cause(process, now), Rights::User, write) {
+            Ok(changes) => {
+                let one = changes
+                    .as_ref()
+                    .and_then(|changes| match &changes.changes[..] {
+                        [(_, change)] => change.before.as_deref(),
+                        _ => None,
+                    });
+                let revision = changes
+                    .as_ref()
+                    .map_or(self.store.revision(), |changes| changes.revision);
+                codec::to_bytes(&Reply::Written {
+                    revision,
+                    before: one,
+                })
+            }
+            Err(error) => self.failed(wire::store_failure(&error)),
+        }
+    }
+
+    fn get_or_insert(
+        &mut self,
+        process: ProcessId,
+        namespace: &str,
+        key: &str,
+        value: &[u8],
+        now: Time,
+    ) -> Vec<u8> {
+        if let Some(there) = self.store.get(namespace, key) {
+            let revision = self.store.revision();
+            let value = Some(&**there);
+            return codec::to_bytes(&Reply::Value { revision, value });
+        }
+        let write = |transaction: &mut Transaction<'_>| transaction.set(namespace, key, value);
+        match self.change(&cause(process, now), Rights::User, write) {
+            Ok(_) => codec::to_bytes(&Reply::Value {
+                revision: self.store.revision(),
+                value: Some(value),
+            }),
+            Err(error) => self.failed(wire::store_failure(&error)),
+        }
+    }
+
+    fn atomic(
+        &mut self,
+        process: ProcessId,
+        namespace: &str,
+        function: &FunctionRef<'_>,
+        args: &[u8],
+        now: Time,
+    ) -> Vec<u8> {
+        let result = {
+            let mut transaction = self.store.transaction(process, Rights::User);
+            let result = self
+                .functions
+                .atomic(namespace, function, args, &mut transaction);
+            let fits = |value: &Vec<u8>| wire::result(value).map(drop);
+            match result.map(|value| fits(&value).map(|()| value)) {
+                Ok(Ok(value)) => match transaction.commit() {
+                    Ok(changes) => Ok((value, changes)),
+                    Err(error) => Err(self.failed(wire::store_failure(&error))),
+                },
+                // Here the transaction is dropped, and with it all that was written.
+                Ok(Err(failure)) => {
+                    drop(transaction);
+                    Err(self.failed(failure))
+                }
+                Err(failure) => {
+                    drop(transaction);
+                    Err(self.failed(wire::function_failure(&failure, function.name)))
+                }
+            }
+        };
+        let (value, changes) = match result {
+            Ok(result) => result,
+            Err(reply) => return reply,
+        };
+        if let Some(changes) = changes {
+            let mut cause = cause(process, now);
+            cause.function = Some(Arc::from(function.name));
+            self.committed(&changes, &cause);
+        }
+        codec::to_bytes(&Reply::Returned {
+            revision: self.store.revision(),
+            value: &value,
+        })
+    }
+
+    fn page(&self, namespace: &str, prefix: &str, after: Option<&str>, values: bool) -> Vec<u8> {
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        let mut more = false;
+        for (key, value) in self.store.entries(namespace, prefix, after) {
+            if entries.len() == PAGE_ENTRIES_MAX || bytes >= PAGE_BYTES_MAX {
+                more = true;
+                break;
+            }
+            let value: &[u8] = if values { value } else { &[] };
+            bytes += key.len() + value.len();
+            entries.push((&**key, value));
+        }
+        codec::to_bytes(&Reply::Page {
+            revision: self.store.revision(),
+            entries,
+            more,
+        })
+    }
+
+    fn updates(&self, namespace: &str, after: Revision, until: Revision) -> Vec<u8> {
+        let log = if namespace == RESERVED {
+            &self.records
+        } else {
+            &self.history
+        };
+        if log.dropped(namespace) > after {
+            let oldest = log.oldest(namespace);
+            return codec::to_bytes(&Reply::Compacted { oldest });
+        }
+        let all = Interest::Prefix(Arc::from(""));
+        let mut bodies: Vec<Arc<[u8]>> = Vec::new();
+        let mut bytes = 0;
+        let mut reached = after;
+        let mut complete = true;
+        for (looked_at, entry) in log.since(after.next()).enumerate() {
+            if entry.revision > until {
+                break;
+            }
+            if looked_at == LOG_ENTRIES_PER_TICK_MAX || bytes >= PAGE_BYTES_MAX {
+                complete = false;
+                break;
+            }
+            if let Some(body) = entry.encoded(namespace, &all) {
+                if !bodies.is_empty() && bytes + body.len() > PAGE_BYTES_MAX {
+                    complete = false;
+                    break;
+                }
+                bytes += body.len();
+                bodies.push(body);
+            }
+            reached = entry.revision;
+        }
+        codec::to_bytes(&Reply::Updates {
+            revision: self.store.revision(),
+            updates: bodies.iter().map(|body| &**body).collect(),
+            until: if complete { until } else { reached },
+        })
+    }
+
+    fn begin_watch(
+        &mut self,
+        id: SessionId,
+        watch: WatchId,
+        namespace: &str,
+        filter: Filter<'_>,
+        from: Option<Revision>,
+        credit: u64,
+    ) -> Vec<u8> {
+        let head = self.store.revision().next();
+        let next = from.unwrap_or(head);
+        let log = if namespace == RESERVED {
+            &self.records
+        } else {
+            &self.history
+        };
+        if next <= log.dropped(namespace) {
+            let oldest = log.oldest(namespace);
+            return codec::to_bytes(&Reply::Compacted { oldest });
+        }
+        let named = match filter {
+            Filter::Key(key) | Filter::Prefix(key) => check_key(key),
+            Filter::All => Ok(()),
+        };
+        if let Err(error) = named.and_then(|()| check_namespace(namespace)) {
+            return self.failed(wire::store_failure(&error));
+        }
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return Vec::new();
+        };
+        let count = session.watches.len() as u64 + 1;
+        if count > WATCHES_PER_SESSION_MAX as u64 || session.watches.contains_key(&watch) {
+            return self.failed(Failure::Limit {
+                limit: "WATCHES_PER_SESSION_MAX",
+                actual: count,
+                max: WATCHES_PER_SESSION_MAX as u64,
+            });
+        }
+        if credit < CREDIT_BYTES_MIN {
+            return self.failed(Failure::Limit {
+                limit: "CREDIT_BYTES_MIN",
+                actual: credit,
+                max: CREDIT_BYTES_MIN,
+            });
+        }
+        let namespace: Arc<str> = Arc::from(namespace);
+        let interest = Interest::of(filter);
+        self.watch_index.insert(&namespace, &interest, (id, watch));
+        let cursor = Cursor {
+            namespace,
+            interest,
+            start: next,
+            // A start in the future is a cursor at that place, not one that has caught up.
+            next: (next != head).then_some(next),
+            dropped: Revision::ZERO,
+            granted: credit,
+            sent: 0,
+        };
+        session.watches.insert(watch, cursor);
+        session.ready.insert(watch);
+        self.lagging.insert(id);
+        codec::to_bytes(&Reply::Watching { next })
+    }
+
+    fn begin_wait(
+        &mut self,
+        id: SessionId,
+        seq: Seq,
+        namespace: &str,
+        condition: &Condition<'_>,
+    ) -> Option<Vec<u8>> {
+        let kind = match *condition {
+            Condition::Function { function, args } => WaitKind::Function {
+                offset: function.offset,
+                name: function.name.to_owned(),
+                args: args.to_vec(),
+            },
+            Condition::Equal { key, value } => {
+                if let Err(error) = check_key(key).and_then(|()| check_value(value)) {
+                    return Some(self.failed(wire::store_failure(&error)));
+                }
+                let key = key.to_owned();
+                match value::canonical(value) {
+                    Ok(canonical) => WaitKind::Equal { key, canonical },
+                    Err(_) => return Some(self.failed(Failure::Malformed { what: "the value" })),
+                }
+            }
+            Condition::Ended { process } => match self.outcome(process) {
+                Some(reply) => return Some(reply),
+                None => {
+                    self.processes.get_mut(&process)?.joiners.insert((id, seq));
+                    WaitKind::Ended(process)
+                }
+            },
+        };
+        let wait = Wait {
+            namespace: Arc::from(namespace),
+            kind,
+            reads: ReadSet::default(),
+        };
+        self.wait(id, seq, wait);
+        None
+    }
+}
+
+pub(super) fn cause(process: ProcessId, now: Time) -> Cause {
+    Cause {
+        time: now,
+        process,
+        function: None,
+        released: None,
+    }
+}
