@@ -91,17 +91,35 @@ pub trait Port: Send + Sync + 'static {
 /// What a port may see of the calls that pass above it.
 #[derive(Debug)]
 pub enum Observation<'a> {
-    /// A call begins. `call` names it among all calls of this client.
-    Called { call: u64, request: &'a Request<'a> },
+    /// A call begins.
+    Called {
+        /// Its number among all calls of this client.
+        call: u64,
+        /// What is asked.
+        request: &'a Request<'a>,
+    },
     /// It returned with the server's reply.
-    Returned { call: u64, reply: &'a Reply<'a> },
+    Returned {
+        /// Its number.
+        call: u64,
+        /// The reply.
+        reply: &'a Reply<'a>,
+    },
     /// It returned without a reply: whether it took effect is not known.
-    Unknown { call: u64 },
+    Unknown {
+        /// Its number.
+        call: u64,
+    },
     /// It is certain that the call took no effect.
-    NotSent { call: u64 },
+    NotSent {
+        /// Its number.
+        call: u64,
+    },
     /// A watch gave an update to its user.
     Updated {
+        /// The watch's number.
         watch: u64,
+        /// The update.
         update: &'a crate::proto::message::Update<'a>,
     },
 }

@@ -138,51 +138,47 @@ impl Server {
     pub(super) fn pump_session(&mut self, id: SessionId) -> usize {
         self.lagging.remove(&id);
         let mut budget = LOG_ENTRIES_PER_TURN_MAX;
-        loop {
-            let Some(session) = self.sessions.get_mut(&id) else {
-                break;
-            };
-            let Some(connection_id) = session.connection else {
-                break;
-            };
-            let Some(connection) = self.connections.get_mut(&connection_id) else {
-                break;
-            };
-            if connection.mute || connection.outbox.len() >= UPDATES_QUEUED_BYTES_MAX {
-                // `sent` goes on with it.
-                break;
-            }
-            if budget == 0 {
-                if !session.ready.is_empty() {
-                    self.lagging.insert(id);
-                }
-                break;
-            }
-            let Some(watch) = session.next_ready() else {
-                break;
-            };
-            let Some(cursor) = session.watches.get_mut(&watch) else {
-                session.ready.remove(&watch);
-                continue;
-            };
-            let log = match &*cursor.namespace {
-                RESERVED => &self.records,
-                _ => &self.history,
-            };
-            let pending = connection.outbox.len();
-            let served = serve(watch, cursor, log, &mut connection.outbox, &mut budget);
-            if connection.outbox.len() > pending {
-                self.ready.insert(connection_id);
-            }
-            match served {
-                Served::CaughtUp | Served::NoCredit => {
-                    session.ready.remove(&watch);
-                }
-                Served::Later => {}
-                Served::Compacted => self.compacted(id, watch),
-            }
-        }
+        while self.pump_watch(id, &mut budget).is_some() {}
         LOG_ENTRIES_PER_TURN_MAX - budget
+    }
+
+    /// Serves the next watch of a session. `None`: there is none, or it is not the time.
+    fn pump_watch(&mut self, id: SessionId, budget: &mut usize) -> Option<()> {
+        let session = self.sessions.get_mut(&id)?;
+        let connection_id = session.connection?;
+        let connection = self.connections.get_mut(&connection_id)?;
+        if connection.mute || connection.outbox.len() >= UPDATES_QUEUED_BYTES_MAX {
+            // `sent` goes on with it.
+            return None;
+        }
+        if *budget == 0 {
+            if !session.ready.is_empty() {
+                self.lagging.insert(id);
+            }
+            return None;
+        }
+        let watch = session.next_ready()?;
+        let Some(cursor) = session.watches.get_mut(&watch) else {
+            session.ready.remove(&watch);
+            return Some(());
+        };
+        let log = match &*cursor.namespace {
+            RESERVED => &self.records,
+            _ => &self.history,
+        };
+        let pending = connection.outbox.len();
+        let served = serve(watch, cursor, log, &mut connection.outbox, budget);
+        if connection.outbox.len() > pending {
+            self.ready.insert(connection_id);
+        }
+        match served {
+            Served::CaughtUp | Served::NoCredit => {
+                session.ready.remove(&watch);
+            }
+            Served::Later => {}
+            Served::Compacted => self.compacted(id, watch),
+        }
+        Some(())
     }
 
     /// Tells a watch that it can't go on, and ends it.

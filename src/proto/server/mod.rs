@@ -151,6 +151,9 @@ pub struct Received {
     pub more: bool,
 }
 
+/// Namespace, key, value before, value after.
+pub type CommitChange = (String, String, Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// A change set, as a checker sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
@@ -164,8 +167,8 @@ pub struct Commit {
     pub function: Option<String>,
     /// How the process ended whose keys this releases.
     pub released: Option<String>,
-    /// Namespace, key, value before, value after.
-    pub changes: Vec<(String, String, Option<Vec<u8>>, Option<Vec<u8>>)>,
+    /// What it changed, in order of namespace and key.
+    pub changes: Vec<CommitChange>,
     /// Namespaces that were replaced whole.
     pub resets: Vec<String>,
 }

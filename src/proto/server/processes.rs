@@ -3,9 +3,7 @@
 use super::super::codec;
 use super::super::history::Cause;
 use super::super::ids::{ConnectionId, ProcessId, Seq, SessionId, Token};
-use super::super::limits::{
-    FUNCTION_NAME_BYTES_MAX, PROCESSES_ENDED_MAX, PROCESSES_LIVE_MAX, RESULTS_BYTES_MAX,
-};
+use super::super::limits::{PROCESSES_ENDED_MAX, PROCESSES_LIVE_MAX, RESULTS_BYTES_MAX};
 use super::super::message::{End, Failure, Finish, FromKeeper, FunctionRef, Reply, WireOutcome};
 use super::super::planted::{self, Bug};
 use super::super::store::{Key, Namespace, RESERVED, Rights};
@@ -147,20 +145,16 @@ impl Server {
         args: &[u8],
         now: Time,
     ) -> Vec<u8> {
+        if let Err(failure) = wire::task(function, args) {
+            return self.failed(failure);
+        }
         let live = self.processes.len() - self.ended.len();
-        let name_bytes = function.name.len();
-        for (limit, actual, max) in [
-            ("PROCESSES_LIVE_MAX", live + 1, PROCESSES_LIVE_MAX),
-            (
-                "FUNCTION_NAME_BYTES_MAX",
-                name_bytes,
-                FUNCTION_NAME_BYTES_MAX,
-            ),
-        ] {
-            if actual > max {
-                let (actual, max) = (actual as u64, max as u64);
-                return self.failed(Failure::Limit { limit, actual, max });
-            }
+        if live >= PROCESSES_LIVE_MAX {
+            return self.failed(Failure::Limit {
+                limit: "PROCESSES_LIVE_MAX",
+                actual: live as u64 + 1,
+                max: PROCESSES_LIVE_MAX as u64,
+            });
         }
         self.processes_made += 1;
         let id = ProcessId(self.processes_made);

@@ -63,19 +63,19 @@ impl Server {
                 key,
                 value,
                 owned,
-            } => self.write(process, now, |transaction| {
+            } => self.write(process, now, false, |transaction| {
                 if owned {
                     transaction.set_owned(namespace, key, value)
                 } else {
                     transaction.set(namespace, key, value)
                 }
             }),
-            Request::Remove { namespace, key } => self.write(process, now, |transaction| {
+            Request::Remove { namespace, key } => self.write(process, now, true, |transaction| {
                 transaction.remove(namespace, key).map(drop)
             }),
-            Request::Clear { namespace } => {
-                self.write(process, now, |transaction| transaction.clear(namespace))
-            }
+            Request::Clear { namespace } => self.write(process, now, false, |transaction| {
+                transaction.clear(namespace)
+            }),
             Request::GetOrInsert {
                 namespace,
                 key,
@@ -131,11 +131,12 @@ impl Server {
         Ok(changes)
     }
 
-    /// A change set of one plain request: replies with the value before.
+    /// A change set of one plain request; the reply tells the value before if that is wanted.
     fn write(
         &mut self,
         process: ProcessId,
         now: Time,
+        wants_before: bool,
         write: impl FnOnce(&mut Transaction<'_>) -> Result<(), StoreError>,
     ) -> Vec<u8> {
         match self.change(&cause(process, now), Rights::User, write) {
@@ -143,7 +144,7 @@ impl Server {
                 let one = changes
                     .as_ref()
                     .and_then(|changes| match &changes.changes[..] {
-                        [(_, change)] => change.before.as_deref(),
+                        [(_, change)] if wants_before => change.before.as_deref(),
                         _ => None,
                     });
                 let revision = changes
@@ -357,12 +358,20 @@ impl Server {
         namespace: &str,
         condition: &Condition<'_>,
     ) -> Option<Vec<u8>> {
+        if let Err(error) = check_namespace(namespace) {
+            return Some(self.failed(wire::store_failure(&error)));
+        }
         let kind = match *condition {
-            Condition::Function { function, args } => WaitKind::Function {
-                offset: function.offset,
-                name: function.name.to_owned(),
-                args: args.to_vec(),
-            },
+            Condition::Function { function, args } => {
+                if let Err(failure) = wire::task(&function, args) {
+                    return Some(self.failed(failure));
+                }
+                WaitKind::Function {
+                    offset: function.offset,
+                    name: function.name.to_owned(),
+                    args: args.to_vec(),
+                }
+            }
             Condition::Equal { key, value } => {
                 if let Err(error) = check_key(key).and_then(|()| check_value(value)) {
                     return Some(self.failed(wire::store_failure(&error)));

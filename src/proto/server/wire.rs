@@ -1,7 +1,7 @@
 //! From the server's own types to those of the wire.
 
-use super::super::limits::FAILURE_BYTES_MAX;
-use super::super::message::{Failure, Fault};
+use super::super::limits::{FAILURE_BYTES_MAX, FUNCTION_NAME_BYTES_MAX, VALUE_BYTES_MAX};
+use super::super::message::{Failure, Fault, FunctionRef};
 use super::super::store::StoreError;
 use super::{FaultText, FunctionFailure};
 
@@ -46,15 +46,30 @@ pub(super) fn store_failure(error: &StoreError) -> Failure<'static> {
     }
 }
 
-/// A function's result, if it is small enough to be sent.
-pub(super) fn result(value: &[u8]) -> Result<&[u8], Failure<'static>> {
-    use super::super::limits::VALUE_BYTES_MAX;
-    if value.len() <= VALUE_BYTES_MAX {
-        return Ok(value);
+fn within(limit: &'static str, actual: usize, max: usize) -> Result<(), Failure<'static>> {
+    if actual <= max {
+        return Ok(());
     }
     Err(Failure::Limit {
-        limit: "VALUE_BYTES_MAX",
-        actual: value.len() as u64,
-        max: VALUE_BYTES_MAX as u64,
+        limit,
+        actual: actual as u64,
+        max: max as u64,
     })
+}
+
+/// A function's result, if it is small enough to be sent.
+pub(super) fn result(value: &[u8]) -> Result<&[u8], Failure<'static>> {
+    within("VALUE_BYTES_MAX", value.len(), VALUE_BYTES_MAX)?;
+    Ok(value)
+}
+
+/// A function and its argument, if they are small enough to be remembered.
+pub(super) fn task(function: &FunctionRef<'_>, args: &[u8]) -> Result<(), Failure<'static>> {
+    let name_bytes = function.name.len();
+    within(
+        "FUNCTION_NAME_BYTES_MAX",
+        name_bytes,
+        FUNCTION_NAME_BYTES_MAX,
+    )?;
+    within("VALUE_BYTES_MAX", args.len(), VALUE_BYTES_MAX)
 }
