@@ -1,1 +1,477 @@
-//! (being written)
+//! The client's side of a session, as a machine: requests in, frames out; bytes in, replies out.
+//!
+//! # The grammar
+//!
+//! [`deadline`](Client::deadline) says when to open a connection (or when to give up on one that
+//! does not say welcome). The caller opens it and says [`connected`](Client::connected), or
+//! [`connect_failed`](Client::connect_failed) or [`gone`](Client::gone); sends what
+//! [`outbox`](Client::outbox) appends; gives all that it reads to [`receive`](Client::receive);
+//! calls [`tick`](Client::tick) when the deadline has come (a spurious tick does nothing). When
+//! the stream ends, or [`is_useless`](Client::is_useless) has become true, it closes the
+//! connection and says [`disconnected`](Client::disconnected). When [`ended`](Client::ended) is
+//! set, nothing will come any more, and the connection is to be closed.
+//!
+//! Requests may be [submitted](Client::submit) at any time; each is kept, encoded, until it is
+//! answered, and sent again under its number when the session is resumed. What has come is
+//! [taken](Client::take) by its number, and a caller that no longer waits says
+//! [`cancel`](Client::cancel). Numbers rise but need not be contiguous on the wire: a request that
+//! was withdrawn before it was sent leaves a gap, and so may one that a cancelled wait had.
+//! They go on rising in the next session, should this one be lost.
+
+mod calls;
+mod link;
+mod watches;
+
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+pub use calls::{Effect, Loss, SubmitError};
+pub use watches::WatchLoss;
+
+use super::frame::{self, Outbox};
+use super::ids::{BuildId, ProcessId, Seq, Token, WatchId};
+use super::limits::{FRAME_BYTES_MAX, IN_FLIGHT_MAX};
+use super::message::{FromClient, Reply, Request};
+use super::{codec, frame::PREFIX_BYTES};
+use calls::{Call, Calls, Kind};
+use link::{Link, Session};
+use std::collections::{BTreeMap, VecDeque};
+use watches::Watch;
+
+/// This many replies may be unacknowledged before an acknowledgement is sent by itself.
+const ACKS_MAX: usize = 64;
+/// So many bytes of replies likewise.
+const ACKS_BYTES_MAX: usize = 1024 * 1024;
+/// So many unconfirmed messages may be kept before a ping asks for a confirmation.
+const LOOSE_MAX: usize = 64;
+/// One call of [`Client::outbox`] stops after this many bytes: what is not taken can be withdrawn.
+const OUTPUT_BYTES: usize = 256 * 1024;
+
+/// Who the client is.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The process that speaks.
+    pub process: ProcessId,
+    /// Its secret.
+    pub key: Token,
+    /// The executable it runs.
+    pub build: BuildId,
+}
+
+/// What a refusal was about, without its operands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// Another version of the protocol.
+    Version,
+    /// Another executable.
+    Build,
+    /// Unknown process, or wrong key.
+    Credentials,
+    /// The session is not there.
+    SessionUnknown,
+    /// A limit of the server.
+    Limit,
+    /// The server could not make sense of what it received.
+    Protocol,
+    /// The process has ended, the server says.
+    Ended,
+    /// A request, not a connection, was refused: what it asks for is not possible.
+    Request,
+}
+
+/// Why nothing will come any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The server has ended, or could not be reached for too long.
+    ServerLost {
+        /// What happened.
+        reason: String,
+    },
+    /// The server does not want this client.
+    Refused {
+        /// What about.
+        kind: RefusalKind,
+        /// In words.
+        text: String,
+    },
+    /// What the server sent breaks the protocol.
+    Protocol(String),
+    /// The client said goodbye.
+    Closed,
+}
+
+/// What was sent without expecting an answer, until something shows that it has arrived.
+#[derive(Debug)]
+enum Loose {
+    Acks(Vec<Seq>),
+    Cancel(Seq),
+}
+
+/// The machine. See the [module](self).
+#[derive(Debug)]
+pub struct Client {
+    config: Config,
+    link: Link,
+    session: Option<Session>,
+    end: Option<End>,
+    /// Every request that is unanswered, by number.
+    calls: Calls,
+    /// What has come and was not taken yet. At most one a waiting thread, so it is searched.
+    settled: Vec<(Seq, Result<Vec<u8>, Loss>)>,
+    next_seq: u64,
+    /// Requests from here on have not been handed to the present connection.
+    send_from: Seq,
+    /// Messages other than requests, framed. They go before the requests.
+    control: Vec<u8>,
+    acks: Vec<Seq>,
+    acks_bytes: usize,
+    /// In the order of sending. A reply to a request numbered as the first part or later shows
+    /// that the message has arrived, for it was sent before that request.
+    loose: VecDeque<(Seq, Loose)>,
+    /// Cancels to be sent again on the next connection.
+    recancel: Vec<Seq>,
+    /// The machine's own ping, sent when too much is loose.
+    probe: Option<Seq>,
+    watches: BTreeMap<WatchId, Watch>,
+    /// Watches to be ended as soon as there is room for the request.
+    unwatch_later: VecDeque<WatchId>,
+    /// Numbers on the wire that are not the callers' own: empty but for a planted bug.
+    renamed: Vec<(Seq, Seq)>,
+}
+
+impl Client {
+    /// A client that has no connection yet.
+    #[must_use]
+    pub fn new(config: Config) -> Client {
+        Client {
+            config,
+            link: Link::new(),
+            session: None,
+            end: None,
+            calls: Calls::default(),
+            settled: Vec::new(),
+            next_seq: 1,
+            send_from: Seq(0),
+            control: Vec::new(),
+            acks: Vec::new(),
+            acks_bytes: 0,
+            loose: VecDeque::new(),
+            recancel: Vec::new(),
+            probe: None,
+            watches: BTreeMap::new(),
+            unwatch_later: VecDeque::new(),
+            renamed: Vec::new(),
+        }
+    }
+
+    /// Why nothing will come any more, if that is so.
+    #[must_use]
+    pub fn ended(&self) -> Option<&End> {
+        self.end.as_ref()
+    }
+
+    /// How many more requests may be submitted.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        IN_FLIGHT_MAX.saturating_sub(self.calls.len())
+    }
+
+    /// Takes a request; [`take`](Client::take) gives what comes of it.
+    ///
+    /// # Errors
+    /// [`SubmitError`]: too many are unanswered, it is too large, or the client has ended.
+    pub fn submit(&mut self, request: &Request<'_>) -> Result<Seq, SubmitError> {
+        if self.end.is_some() {
+            return Err(SubmitError::Ended);
+        }
+        if self.room() == 0 {
+            return Err(SubmitError::Full);
+        }
+        let seq = Seq(self.next_seq);
+        let message = FromClient::Request {
+            seq,
+            acks: std::mem::take(&mut self.acks),
+            body: request.clone(),
+        };
+        let encoded = encode_bounded(&message);
+        // The vector of acks is used again; on success they are under way now.
+        if let FromClient::Request { acks, .. } = message {
+            self.acks = acks;
+        }
+        let frame = encoded?;
+        self.acks.clear();
+        self.acks_bytes = 0;
+        self.next_seq += 1;
+        let kind = Kind::of(request);
+        if let Request::Watch { watch, credit, .. } = request {
+            self.watches.insert(*watch, Watch::new(*credit));
+        }
+        self.calls.push(Call {
+            seq,
+            frame,
+            kind,
+            sent: false,
+            abandoned: false,
+        });
+        Ok(seq)
+    }
+
+    /// True when [`take`](Client::take) will give something.
+    #[must_use]
+    pub fn is_settled(&self, seq: Seq) -> bool {
+        self.settled.iter().any(|(settled, _)| *settled == seq)
+    }
+
+    /// What came of a request, once: an encoded [`Reply`], or why there will be none. Always
+    /// `None` after the [end](Client::ended) for what had not come by then: [`cancel`](Client::cancel)
+    /// tells then whether it may have taken effect.
+    pub fn take(&mut self, seq: Seq) -> Option<Result<Vec<u8>, Loss>> {
+        let position = self
+            .settled
+            .iter()
+            .position(|(settled, _)| *settled == seq)?;
+        Some(self.settled.swap_remove(position).1)
+    }
+
+    /// The caller no longer waits for this request. Tells whether it may have taken effect, or
+    /// may yet do so.
+    ///
+    /// What was never sent is withdrawn. A wait is cancelled at the server; a watch is ended;
+    /// anything else runs on, and its reply is dropped when it comes.
+    pub fn cancel(&mut self, seq: Seq) -> Effect {
+        self.settled.retain(|(settled, _)| *settled != seq);
+        let Some(call) = self.calls.get_mut(seq) else {
+            // Already answered: the caller chose not to look.
+            return Effect::Unknown;
+        };
+        let kind = call.kind;
+        if !call.sent {
+            self.withdraw(seq);
+            return Effect::None;
+        }
+        match kind {
+            Kind::Wait => {
+                self.calls.remove(seq);
+                self.send_cancel(seq);
+                self.submit_unwatches();
+                Effect::None
+            }
+            Kind::Read => {
+                call.abandoned = true;
+                Effect::None
+            }
+            Kind::Watch(watch) => {
+                call.abandoned = true;
+                self.unwatch(watch);
+                Effect::None
+            }
+            Kind::Mutating => {
+                call.abandoned = true;
+                Effect::Unknown
+            }
+        }
+    }
+
+    /// Takes a request back that was never sent, and the acks that it would have carried.
+    fn withdraw(&mut self, seq: Seq) {
+        let Some(call) = self.calls.remove(seq) else {
+            return;
+        };
+        if let Kind::Watch(watch) = call.kind {
+            self.watches.remove(&watch);
+        }
+        if let Ok(FromClient::Request { acks, .. }) = codec::decode(&call.frame[PREFIX_BYTES..]) {
+            self.acks.extend(acks);
+        }
+        self.submit_unwatches();
+    }
+
+    /// True when [`outbox`](Client::outbox) has something to append.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        !self.control.is_empty() || (self.is_up() && self.calls.any_from(self.send_from))
+    }
+
+    /// Appends what is to be sent on the present connection, or a good part of it.
+    pub fn outbox(&mut self, to: &mut Outbox) {
+        to.push_encoded(&self.control);
+        self.control.clear();
+        if !self.is_up() {
+            return;
+        }
+        for call in self.calls.from(self.send_from) {
+            if to.len() >= OUTPUT_BYTES {
+                break;
+            }
+            call.sent = true;
+            self.send_from = Seq(call.seq.0 + 1);
+            to.push_encoded(&call.frame);
+        }
+    }
+
+    /// Says goodbye, if there is a connection to say it on, and ends. What was not sent by now
+    /// is not sent any more.
+    pub fn goodbye(&mut self) {
+        if self.end.is_some() {
+            return;
+        }
+        if self.is_up() {
+            frame::append(&FromClient::Goodbye, &mut self.control);
+        } else {
+            self.control.clear();
+        }
+        self.end = Some(End::Closed);
+    }
+
+    /// Ends for a fault of the server's that a caller found in what it had taken.
+    pub fn fail(&mut self, what: String) {
+        self.finish(End::Protocol(what));
+    }
+
+    fn finish(&mut self, end: End) {
+        if self.end.is_none() {
+            self.end = Some(end);
+            self.control.clear();
+        }
+    }
+
+    /// A request of the machine's own, whose reply nobody waits for.
+    fn submit_own(&mut self, request: &Request<'_>) -> Option<Seq> {
+        let seq = self.submit(request).ok()?;
+        if let Some(call) = self.calls.get_mut(seq) {
+            call.abandoned = true;
+        }
+        Some(seq)
+    }
+
+    fn send_cancel(&mut self, seq: Seq) {
+        if self.is_up() {
+            frame::append(&FromClient::Cancel { seq }, &mut self.control);
+            self.push_loose(Loose::Cancel(seq));
+        } else {
+            self.recancel.push(seq);
+        }
+    }
+
+    /// Acknowledges by a message of its own. Without a connection the acks stay where they are.
+    fn send_acks(&mut self) {
+        if self.acks.is_empty() || !self.is_up() {
+            return;
+        }
+        let message = FromClient::Ack {
+            acks: std::mem::take(&mut self.acks),
+        };
+        frame::append(&message, &mut self.control);
+        self.acks_bytes = 0;
+        if let FromClient::Ack { acks } = message {
+            self.push_loose(Loose::Acks(acks));
+        }
+    }
+
+    fn push_loose(&mut self, loose: Loose) {
+        self.loose.push_back((Seq(self.next_seq), loose));
+        if self.loose.len() >= LOOSE_MAX && self.probe.is_none() {
+            self.probe = self.submit_own(&Request::Ping);
+        }
+    }
+
+    /// The server has answered `seq`, so all that was sent before it has arrived.
+    fn confirm(&mut self, seq: Seq) {
+        while self
+            .loose
+            .front()
+            .is_some_and(|(barrier, _)| *barrier <= seq)
+        {
+            self.loose.pop_front();
+        }
+        if self.probe == Some(seq) {
+            self.probe = None;
+        }
+    }
+
+    /// A reply has come. `Err` is a breach of the protocol.
+    fn answered(&mut self, seq: Seq, body: &[u8]) -> Result<(), String> {
+        if seq.0 == 0 || seq.0 >= self.next_seq {
+            return Err(format!("a reply to request {}, never made", seq.0));
+        }
+        let own = self.own_number(seq);
+        let Some(call) = self.calls.get_mut(own) else {
+            // A repeated reply: its ack is under way. Or it crossed the cancel of its wait.
+            if self.was_cancelled(seq) {
+                self.acknowledge(seq, body.len());
+            }
+            return Ok(());
+        };
+        if !call.sent {
+            return Err(format!("a reply to request {}, never sent", seq.0));
+        }
+        if let Kind::Watch(watch) = call.kind {
+            let reply = codec::decode(body).map_err(|error| format!("a reply: {error}"))?;
+            self.watch_answered(watch, &reply);
+        }
+        if let Some(call) = self.calls.remove(own)
+            && !call.abandoned
+        {
+            let mut reply = call.frame;
+            reply.clear();
+            reply.extend_from_slice(body);
+            self.settled.push((own, Ok(reply)));
+        }
+        self.confirm(seq);
+        self.acknowledge(seq, body.len());
+        self.submit_unwatches();
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, seq: Seq, reply_bytes: usize) {
+        self.acks.push(seq);
+        self.acks_bytes += reply_bytes;
+        if self.acks.len() >= ACKS_MAX || self.acks_bytes >= ACKS_BYTES_MAX {
+            self.send_acks();
+        }
+    }
+
+    fn was_cancelled(&self, seq: Seq) -> bool {
+        self.recancel.contains(&seq)
+            || self
+                .loose
+                .iter()
+                .any(|(_, loose)| matches!(loose, Loose::Cancel(cancelled) if *cancelled == seq))
+    }
+
+    fn own_number(&self, seq: Seq) -> Seq {
+        self.renamed
+            .iter()
+            .find(|(wire, _)| *wire == seq)
+            .map_or(seq, |(_, own)| *own)
+    }
+
+    fn watch_answered(&mut self, watch: WatchId, reply: &Reply<'_>) {
+        match reply {
+            Reply::Watching { next } => {
+                if let Some(watch) = self.watches.get_mut(&watch) {
+                    watch.begin(*next);
+                }
+            }
+            _ => {
+                self.watches.remove(&watch);
+            }
+        }
+    }
+}
+
+/// A message as a frame, or how far it is too large for one.
+fn encode_bounded(message: &FromClient<'_>) -> Result<Vec<u8>, SubmitError> {
+    use speedy::{Endianness, Writable};
+    // Asked first, since a frame over the limit may not be built, and one over 4 GiB can't be.
+    let bytes = Writable::<Endianness>::bytes_needed(message).unwrap_or(usize::MAX);
+    if bytes > FRAME_BYTES_MAX {
+        return Err(SubmitError::TooLarge {
+            actual: bytes as u64,
+            max: FRAME_BYTES_MAX as u64,
+        });
+    }
+    let mut frame = Vec::with_capacity(PREFIX_BYTES + bytes);
+    frame::append(message, &mut frame);
+    Ok(frame)
+}

@@ -1,0 +1,234 @@
+//! Every interleaving of threads on one connection: hand-over, wake-up, timeout and drop.
+//!
+//! Loom reports a lost wake-up as a deadlock, for then nobody is left to run. Models are bounded
+//! by preemptions (context switches that nobody asked for): nearly every bug of this kind shows
+//! with two, and a thread that blocks or is woken is not counted.
+
+use super::mock::{Mock, config, echo};
+use super::{CallError, Connection};
+use crate::proto::ids::{Revision, WatchId};
+use crate::proto::message::{Condition, Filter, FromServer, Reply, Request};
+use crate::proto::time::Time;
+use loom::thread::{self, JoinHandle};
+
+const WAIT: Request<'static> = Request::Wait {
+    namespace: "",
+    condition: Condition::Equal {
+        key: "",
+        value: &[],
+    },
+};
+
+/// Runs a model with at most so many preemptions.
+fn model(preemptions_max: usize, run: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions_max);
+    builder.check(run);
+}
+
+fn open(mock: &Mock) -> Connection {
+    Connection::open(mock.port(), config()).expect("the mock welcomes")
+}
+
+fn call(
+    connection: &Connection,
+    request: Request<'static>,
+    deadline: Option<Time>,
+) -> JoinHandle<Result<(), CallError>> {
+    let connection = connection.clone();
+    thread::spawn(move || connection.call(&request, deadline, is_done))
+}
+
+fn is_done(reply: &Reply<'_>) {
+    assert!(matches!(reply, Reply::Done { .. }), "{reply:?}");
+}
+
+#[test]
+fn loom_two_calls_at_once() {
+    model(3, || {
+        let mock = Mock::new(echo);
+        let connection = open(&mock);
+        let other = call(&connection, Request::Ping, None);
+        connection
+            .call(&Request::Ping, None, is_done)
+            .expect("a reply");
+        other.join().expect("no panic").expect("a reply");
+    });
+}
+
+#[test]
+fn loom_three_calls_at_once() {
+    model(2, || {
+        let mock = Mock::new(echo);
+        let connection = open(&mock);
+        let others = [
+            call(&connection, Request::Ping, None),
+            call(&connection, Request::Ping, None),
+        ];
+        connection
+            .call(&Request::Ping, None, is_done)
+            .expect("a reply");
+        for other in others {
+            other.join().expect("no panic").expect("a reply");
+        }
+    });
+}
+
+/// The replies come when they like, so whoever reads has to wake the other or hand the role on.
+#[test]
+fn loom_hand_over_at_a_reply() {
+    model(2, || {
+        let mock = Mock::new(echo);
+        let connection = open(&mock);
+        let waits = [call(&connection, WAIT, None), call(&connection, WAIT, None)];
+        mock.until_requests(2);
+        mock.push_reply(1);
+        mock.push_reply(2);
+        for wait in waits {
+            wait.join().expect("no panic").expect("a reply");
+        }
+    });
+}
+
+/// One of two waits times out, whichever role it has by then; the other gets its reply.
+#[test]
+fn loom_hand_over_at_a_timeout() {
+    model(2, || {
+        let mock = Mock::new(echo);
+        let connection = open(&mock);
+        let timed = call(&connection, WAIT, Some(Time(5)));
+        let other = call(&connection, Request::Ping, None);
+        mock.advance(Time(5));
+        let result = timed.join().expect("no panic");
+        assert!(matches!(result, Err(CallError::TimedOut)), "{result:?}");
+        other.join().expect("no panic").expect("a reply");
+    });
+}
+
+/// The reader is answered and hands the role on while the one it hands it to times out: the third
+/// must get it.
+#[test]
+fn loom_the_role_handed_to_one_that_times_out() {
+    model(2, || {
+        let mock = Mock::new(echo);
+        let connection = open(&mock);
+        let timed = call(&connection, WAIT, Some(Time(5)));
+        let untimed = call(&connection, WAIT, None);
+        mock.until_requests(2);
+        mock.advance(Time(5));
+        connection
+            .call(&Request::Ping, None, is_done)
+            .expect("a reply");
+        let result = timed.join().expect("no panic");
+        assert!(matches!(result, Err(CallError::TimedOut)), "{result:?}");
+        // Which of the two came first is the scheduler's choice.
+        mock.push_reply(1);
+        mock.push_reply(2);
+        untimed.join().expect("no panic").expect("a reply");
+    });
+}
+
+#[test]
+fn loom_close_ends_calls_under_way() {
+    model(2, || {
+        let mock = Mock::new(echo);
+        let connection = open(&mock);
+        let waits = [call(&connection, WAIT, None), call(&connection, WAIT, None)];
+        connection.close();
+        for wait in waits {
+            let result = wait.join().expect("no panic");
+            assert!(matches!(result, Err(CallError::Closed)), "{result:?}");
+        }
+        assert_eq!(mock.with(|world| world.link), None, "the link is closed");
+    });
+}
+
+/// A watch is dropped by one thread while another waits on it and a third calls.
+#[test]
+fn loom_unwatch_beside_its_waiter() {
+    model(2, || {
+        let mock = Mock::new(echo);
+        let connection = open(&mock);
+        let (watch, _) = connection
+            .watch("", Filter::All, None, None)
+            .expect("a watch");
+        let waiter = connection.clone();
+        let waiter = thread::spawn(move || waiter.next_update(watch, None, |_| ()));
+        let other = call(&connection, Request::Ping, None);
+        connection.unwatch(watch);
+        let result = waiter.join().expect("no panic");
+        assert!(matches!(result, Err(CallError::Closed)), "{result:?}");
+        other.join().expect("no panic").expect("a reply");
+    });
+}
+
+#[test]
+fn loom_an_update_reaches_its_waiter() {
+    model(2, || {
+        let mock = Mock::new(echo);
+        let connection = open(&mock);
+        let (watch, _) = connection
+            .watch("", Filter::All, None, None)
+            .expect("a watch");
+        let waiter = connection.clone();
+        let waiter = thread::spawn(move || {
+            waiter.next_update(watch, None, |update| {
+                assert_eq!(update.revision, Revision(3));
+            })
+        });
+        let other = call(&connection, Request::Ping, None);
+        push_update(&mock, watch);
+        waiter.join().expect("no panic").expect("an update");
+        other.join().expect("no panic").expect("a reply");
+    });
+}
+
+fn push_update(mock: &Mock, watch: WatchId) {
+    let body = super::mock::update(3, 1);
+    mock.push(&FromServer::Update { watch, body: &body });
+}
+
+/// A write finds no room; whoever reads, then or later, sends the rest when there is some.
+#[test]
+fn loom_a_blocked_write_is_the_readers() {
+    model(2, || {
+        let mock = Mock::new(echo);
+        let connection = open(&mock);
+        let first = call(&connection, Request::Ping, None);
+        mock.give_room(3);
+        let second = call(&connection, Request::Ping, None);
+        mock.give_room(usize::MAX);
+        first.join().expect("no panic").expect("a reply");
+        second.join().expect("no panic").expect("a reply");
+    });
+}
+
+/// The connection is lost under two calls: one of them comes back for both.
+#[test]
+fn loom_a_cut_under_two_calls() {
+    model(2, || {
+        let mock = Mock::new(echo);
+        let connection = open(&mock);
+        let other = call(&connection, Request::Ping, None);
+        mock.cut();
+        connection
+            .call(&Request::Ping, None, is_done)
+            .expect("a reply");
+        other.join().expect("no panic").expect("a reply");
+    });
+}
+
+/// What one thread finds malformed ends the call of the other too.
+#[test]
+fn loom_garbage_reaches_everybody() {
+    model(2, || {
+        let mock = Mock::new(echo);
+        let connection = open(&mock);
+        let waits = [call(&connection, WAIT, None), call(&connection, WAIT, None)];
+        mock.push_bytes(&[1, 0, 0, 0, 255]);
+        for wait in waits {
+            let result = wait.join().expect("no panic");
+            assert!(matches!(result, Err(CallError::Protocol(_))), "{result:?}");
+        }
+    });
+}

@@ -1,0 +1,319 @@
+//! One connection for all threads of a process, with no thread of its own.
+//!
+//! The machine ([`crate::proto::client`]) is behind one lock; two roles are passed among the
+//! threads that are in a call anyway.
+//!
+//! - The **writer** is whoever has something to send while nobody writes. It sends for all, and
+//!   before it puts the role down it looks for more. What the socket has no room for stays
+//!   queued, and is the reader's to send when there is room: a thread that waits to write reads.
+//! - The **reader** is one of the waiting threads. It reads for all, and wakes those whose reply
+//!   or update has come. It also comes back when the connection is lost. When its own reply has
+//!   come, or its deadline, it puts the role down and wakes one other waiting thread, which takes
+//!   it up. The role is put down before user code runs.
+//!
+//! What holds:
+//! - No lock is held across a call into the port.
+//! - If threads wait, one has the reader's role, or one that was woken is on its way to look: and
+//!   whoever leaves, for whatever reason, looks whether that is so (`Inner::news`).
+//! - A thread registers as a waiter under the lock under which it saw that it has to wait.
+
+mod error;
+mod roles;
+
+#[cfg(all(test, loom))]
+mod loom;
+#[cfg(test)]
+mod mock;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+pub use error::CallError;
+
+use crate::proto::client::{Client, Config, Effect, RefusalKind, SubmitError, WatchLoss};
+use crate::proto::codec;
+use crate::proto::ids::{Revision, WatchId};
+use crate::proto::limits::CREDIT_BYTES_MIN;
+use crate::proto::message::{Failure, Filter, Reply, Request, Update};
+use crate::proto::time::Time;
+use crate::runtime::{Observation, Port};
+use crate::sync::{Mutex, lock};
+use roles::{Inner, Want};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A session with the server, shared by all threads of a process.
+#[derive(Clone)]
+pub struct Connection(Arc<Shared>);
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    port: Arc<dyn Port>,
+    inner: Mutex<Inner>,
+    // These only give out names; nothing is ordered by them.
+    calls: AtomicU64,
+    watches: AtomicU64,
+}
+
+/// A call that came to nothing, and what it may have done.
+struct Failed {
+    error: CallError,
+    effect: Effect,
+}
+
+impl Connection {
+    /// Connects and says hello.
+    ///
+    /// # Errors
+    /// When the server refuses, is gone, or could not be reached within
+    /// [`RECONNECT_TIMEOUT`](crate::proto::limits::RECONNECT_TIMEOUT).
+    pub fn open(port: Arc<dyn Port>, config: Config) -> Result<Connection, CallError> {
+        let connection = Connection(Arc::new(Shared {
+            port,
+            inner: Mutex::new(Inner::new(Client::new(config))),
+            calls: AtomicU64::new(0),
+            watches: AtomicU64::new(0),
+        }));
+        let shared = &*connection.0;
+        let (mut inner, _) = shared.wait(lock(&shared.inner), Want::Welcome, None);
+        let result = match inner.machine.ended() {
+            None => Ok(()),
+            Some(end) => Err(CallError::from(end)),
+        };
+        let error = inner.connect_error.take();
+        shared.release(inner);
+        match (result, error) {
+            (Ok(()), _) => Ok(connection),
+            // It was never there: the operating system's word says more than the machine's.
+            (Err(CallError::ServerLost { .. }), Some(error)) => Err(CallError::Connect(error)),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// The port it stands on.
+    #[must_use]
+    pub fn port(&self) -> &Arc<dyn Port> {
+        &self.0.port
+    }
+
+    /// Sends a request, waits for its reply, and gives it to `read` on this thread, with no lock
+    /// held. [`Reply::Failed`] is a reply like any other.
+    ///
+    /// When as many requests as may be are unanswered, it first waits for one to be answered.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub fn call<R>(
+        &self,
+        request: &Request<'_>,
+        deadline: Option<Time>,
+        read: impl FnOnce(&Reply<'_>) -> R,
+    ) -> Result<R, CallError> {
+        let port = &self.0.port;
+        let call = self.0.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        port.observe(Observation::Called { call, request });
+        let failed = match self.0.exchange(request, deadline) {
+            Ok(body) => match codec::decode(&body) {
+                Ok(reply) => {
+                    port.observe(Observation::Returned {
+                        call,
+                        reply: &reply,
+                    });
+                    return Ok(read(&reply));
+                }
+                Err(malformed) => Failed {
+                    error: self.0.fail(&format!("a reply: {malformed}")),
+                    effect: Effect::Unknown,
+                },
+            },
+            Err(failed) => failed,
+        };
+        port.observe(match failed.effect {
+            Effect::Unknown => Observation::Unknown { call },
+            Effect::None => Observation::NotSent { call },
+        });
+        Err(failed.error)
+    }
+
+    /// Begins a watch: its name, and the first revision that it may give.
+    ///
+    /// # Errors
+    /// See [`CallError`]; [`CallError::Compacted`] when the log no longer holds `from`.
+    pub fn watch(
+        &self,
+        namespace: &str,
+        filter: Filter<'_>,
+        from: Option<Revision>,
+        deadline: Option<Time>,
+    ) -> Result<(WatchId, Revision), CallError> {
+        let watch = WatchId(self.0.watches.fetch_add(1, Ordering::Relaxed) + 1);
+        let request = Request::Watch {
+            watch,
+            namespace,
+            filter,
+            from,
+            credit: CREDIT_BYTES_MIN,
+        };
+        let next = self.call(&request, deadline, |reply| match reply {
+            Reply::Watching { next } => Ok(*next),
+            Reply::Compacted { oldest } => Err(CallError::Compacted { oldest: *oldest }),
+            Reply::Failed { failure, .. } => Err(watch_failure(failure)),
+            other => Err(CallError::Protocol(format!(
+                "the answer to a watch is {other:?}"
+            ))),
+        })??;
+        Ok((watch, next))
+    }
+
+    /// Waits for the next update of a watch and gives it to `read` on this thread, with no lock
+    /// held.
+    ///
+    /// # Errors
+    /// See [`CallError`]. After `Compacted` and `SessionLost` the watch is over, and is `Closed`.
+    pub fn next_update<R>(
+        &self,
+        watch: WatchId,
+        deadline: Option<Time>,
+        read: impl FnOnce(&Update<'_>) -> R,
+    ) -> Result<R, CallError> {
+        let body = self.0.next_body(watch, deadline)?;
+        match codec::decode(&body) {
+            Ok(update) => {
+                self.0.port.observe(Observation::Updated {
+                    watch: watch.0,
+                    update: &update,
+                });
+                Ok(read(&update))
+            }
+            Err(malformed) => Err(self.0.fail(&format!("an update: {malformed}"))),
+        }
+    }
+
+    /// Ends a watch. Never blocks, never panics.
+    pub fn unwatch(&self, watch: WatchId) {
+        let mut inner = lock(&self.0.inner);
+        inner.machine.unwatch(watch);
+        inner.stirred = true;
+        let inner = self.0.flush(inner);
+        self.0.release(inner);
+    }
+
+    /// Says goodbye as far as that goes without blocking, and closes. Calls under way in other
+    /// threads, and all later ones, are [`CallError::Closed`].
+    pub fn close(&self) {
+        let mut inner = lock(&self.0.inner);
+        inner.machine.goodbye();
+        inner.stirred = true;
+        let inner = self.0.flush(inner);
+        self.0.release(inner);
+    }
+}
+
+impl Shared {
+    /// One request and its encoded reply.
+    fn exchange(&self, request: &Request<'_>, deadline: Option<Time>) -> Result<Vec<u8>, Failed> {
+        let mut inner = lock(&self.inner);
+        let seq = loop {
+            let error = match inner.machine.submit(request) {
+                Ok(seq) => break seq,
+                Err(SubmitError::Full) => {
+                    let (waited, ready) = self.wait(inner, Want::Room, deadline);
+                    inner = waited;
+                    if ready {
+                        continue;
+                    }
+                    CallError::TimedOut
+                }
+                Err(SubmitError::TooLarge { actual, max }) => CallError::TooLarge {
+                    limit: "FRAME_BYTES_MAX".into(),
+                    actual,
+                    max,
+                },
+                Err(SubmitError::Ended) => inner.end_error(),
+            };
+            self.release(inner);
+            return Err(Failed {
+                error,
+                effect: Effect::None,
+            });
+        };
+        inner = self.flush(inner);
+        let (mut inner, _) = self.wait(inner, Want::Reply(seq), deadline);
+        let result = match inner.machine.take(seq) {
+            Some(Ok(body)) => Ok(body),
+            Some(Err(loss)) => Err(Failed {
+                error: loss.into(),
+                effect: match CallError::from(loss) {
+                    CallError::OutcomeUnknown => Effect::Unknown,
+                    _ => Effect::None,
+                },
+            }),
+            None => {
+                let effect = inner.machine.cancel(seq);
+                inner.stirred = true;
+                let error = match (inner.machine.ended(), effect) {
+                    (Some(end), _) => end.into(),
+                    (None, Effect::None) => CallError::TimedOut,
+                    (None, Effect::Unknown) => CallError::OutcomeUnknown,
+                };
+                // The cancel of a wait.
+                inner = self.flush(inner);
+                Err(Failed { error, effect })
+            }
+        };
+        self.release(inner);
+        result
+    }
+
+    /// The next update of a watch, encoded.
+    fn next_body(&self, watch: WatchId, deadline: Option<Time>) -> Result<Vec<u8>, CallError> {
+        let mut inner = lock(&self.inner);
+        let result = loop {
+            match inner.machine.take_update(watch) {
+                Some(Ok(body)) => break Ok(body),
+                Some(Err(WatchLoss::Compacted { oldest })) => {
+                    break Err(CallError::Compacted { oldest });
+                }
+                Some(Err(WatchLoss::SessionLost)) => break Err(CallError::SessionLost),
+                Some(Err(WatchLoss::Over)) => break Err(CallError::Closed),
+                Some(Err(WatchLoss::Ended)) => break Err(inner.end_error()),
+                None => {
+                    let (waited, ready) = self.wait(inner, Want::Update(watch), deadline);
+                    inner = waited;
+                    if !ready {
+                        break Err(CallError::TimedOut);
+                    }
+                }
+            }
+        };
+        // The credit that was given back.
+        let inner = self.flush(inner);
+        self.release(inner);
+        result
+    }
+
+    /// Ends the connection for something malformed that a caller found.
+    fn fail(&self, what: &str) -> CallError {
+        let mut inner = lock(&self.inner);
+        inner.machine.fail(what.into());
+        inner.stirred = true;
+        self.release(inner);
+        CallError::Protocol(what.into())
+    }
+}
+
+/// Why a watch could not begin.
+fn watch_failure(failure: &Failure<'_>) -> CallError {
+    match failure {
+        Failure::Limit { limit, actual, max } => CallError::TooLarge {
+            limit: (*limit).into(),
+            actual: *actual,
+            max: *max,
+        },
+        other => CallError::Refused(format!("{other:?}"), RefusalKind::Request),
+    }
+}

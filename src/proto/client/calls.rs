@@ -1,0 +1,132 @@
+//! The requests that are unanswered.
+
+use crate::proto::ids::{Seq, WatchId};
+use crate::proto::message::Request;
+
+/// Why a request was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubmitError {
+    /// As many as may be are unanswered. One that is answered makes room.
+    Full,
+    /// It does not fit a frame.
+    TooLarge {
+        /// Its bytes.
+        actual: u64,
+        /// The most there may be.
+        max: u64,
+    },
+    /// The client has ended.
+    Ended,
+}
+
+/// Why there is no reply, and never will be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// The session was lost after the request had been sent: it was applied once, or not at all.
+    OutcomeUnknown,
+    /// The session was lost, and the request had no effect.
+    SessionLost,
+}
+
+/// What a request that its caller has given up may have done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// None, and it will have none.
+    None,
+    /// It may have taken effect, or may yet do so.
+    Unknown,
+}
+
+/// What giving up on a request, or losing it, means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Has no effect.
+    Read,
+    /// Has an effect, once.
+    Mutating,
+    /// Occupies the server until it is cancelled.
+    Wait,
+    /// Begins a watch.
+    Watch(WatchId),
+}
+
+impl Kind {
+    pub(super) fn of(request: &Request<'_>) -> Kind {
+        match request {
+            Request::Ping
+            | Request::Get { .. }
+            | Request::Len { .. }
+            | Request::Page { .. }
+            | Request::Updates { .. }
+            | Request::Unwatch { .. }
+            // Asked twice, it is told the same.
+            | Request::Begin => Kind::Read,
+            Request::Set { .. }
+            | Request::Remove { .. }
+            | Request::GetOrInsert { .. }
+            | Request::Clear { .. }
+            | Request::Atomic { .. }
+            | Request::Spawn { .. }
+            | Request::Finish { .. } => Kind::Mutating,
+            Request::Wait { .. } => Kind::Wait,
+            Request::Watch { watch, .. } => Kind::Watch(*watch),
+        }
+    }
+}
+
+/// One request.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) seq: Seq,
+    /// As it goes out, prefix included; later the buffer of its reply.
+    pub(super) frame: Vec<u8>,
+    pub(super) kind: Kind,
+    /// It was handed to a connection once, this one or one before: the server may know it.
+    pub(super) sent: bool,
+    /// Nobody waits for the reply.
+    pub(super) abandoned: bool,
+}
+
+/// Sorted by number. New ones come at the end and most are answered soon, so that a vector is
+/// searched and closed up faster than a tree allocates its nodes; the window bounds it.
+#[derive(Debug, Default)]
+pub(super) struct Calls(Vec<Call>);
+
+impl Calls {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Appends a call with a number above all others.
+    pub(super) fn push(&mut self, call: Call) {
+        debug_assert!(self.0.last().is_none_or(|last| last.seq < call.seq));
+        self.0.push(call);
+    }
+
+    fn position(&self, seq: Seq) -> Option<usize> {
+        self.0.binary_search_by_key(&seq, |call| call.seq).ok()
+    }
+
+    pub(super) fn get_mut(&mut self, seq: Seq) -> Option<&mut Call> {
+        self.position(seq).map(|position| &mut self.0[position])
+    }
+
+    pub(super) fn remove(&mut self, seq: Seq) -> Option<Call> {
+        self.position(seq).map(|position| self.0.remove(position))
+    }
+
+    /// Is there one with this number or a later one?
+    pub(super) fn any_from(&self, seq: Seq) -> bool {
+        self.0.last().is_some_and(|last| last.seq >= seq)
+    }
+
+    /// Those with this number or a later one, in order.
+    pub(super) fn from(&mut self, seq: Seq) -> impl Iterator<Item = &mut Call> {
+        let start = self.0.partition_point(|call| call.seq < seq);
+        self.0[start..].iter_mut()
+    }
+
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Call> + '_ {
+        self.0.drain(..)
+    }
+}
