@@ -1,9 +1,105 @@
-//! Many processes, one live state.
+//! Many processes, one live state: a plain, blocking program becomes many processes that share a
+//! dict, by messages, without shared memory, locks, an async runtime or a broker to install.
+//!
+//! ```
+//! use zproc::{Context, Result, Txn};
+//!
+//! /// Runs in the server, as one operation.
+//! fn take(txn: &mut Txn<'_>, most: u64) -> Result<u64> {
+//!     let cookies: u64 = txn.get("cookies")?.unwrap_or(0);
+//!     let taken = cookies.min(most);
+//!     txn.set("cookies", &(cookies - taken))?;
+//!     Ok(taken)
+//! }
+//!
+//! /// Runs in a process of its own.
+//! fn eater(ctx: &Context, appetite: u64) -> Result<u64> {
+//!     let state = ctx.state();
+//!     state.wait_until(|view| Ok(view.get::<u64>("cookies")? > Some(0)))?;
+//!     state.atomic(take, appetite)
+//! }
+//!
+//! fn main() -> Result<()> {
+//!     let ctx = Context::new()?;
+//!     let first = ctx.spawn(eater, 2)?;
+//!     let second = ctx.spawn(eater, 3)?;
+//!     ctx.state().set("cookies", &10)?;
+//!     assert_eq!(first.join()?? + second.join()??, 5);
+//!     assert_eq!(ctx.state().get("cookies")?, Some(5));
+//!     Ok(())
+//! }
+//! ```
+//!
+//! - [`Context`] is the hold on the tree of processes: it [spawns](Context::spawn) them and leads
+//!   to the state.
+//! - [`State`] is a dict that all of them see the same way. It lives in one server process, which
+//!   the program starts by itself.
+//! - [`State::atomic`] runs a function on it as one operation; [`State::wait_until`] blocks,
+//!   without polling, until something is true; [`State::watch`] tells every update.
+//! - [`Process`] is what `spawn` gives: it is [joined](Process::join) for the function's result.
+//! - [`Error`] is what goes wrong, with `is_*` questions to ask it.
+//!
+//! # What is promised
+//!
+//! | name | promise |
+//! |---|---|
+//! | Linearizable | each operation takes effect at one instant between its call and its return; its [`Revision`] is the witness |
+//! | Atomic | all writes of one atomic function appear at one revision, or none does: an error, a panic or a dead caller leaves the state as it was |
+//! | Every update | a [`Watch`] gives each revision that changes one of its keys exactly once, in order, from the revision it asked for; a gap is never silent: it is [`is_compacted`](Error::is_compacted), if and only if something that may have matched was dropped |
+//! | No lost wake-up | a wait tests the present state first, then every later revision |
+//! | Once | a call that returned has been applied exactly once, over however many lost connections; where that can't be known, the error [says so](Error::is_outcome_unknown) |
+//! | Own writes | a process reads its own writes, and never an older revision after a newer one |
+//! | Bound to a process | what a process [owns](State::set_owned) is released in one revision when it dies, after its last writes, and the update says how it died |
+//! | Nothing outlives | when the program ends, however it does (return, panic, SIGKILL), every process of its tree is dead |
+//! | Bounded | queues, history, keys, values and depth have named limits; at a limit there is backpressure or an [error](Error::is_limit), and nobody else notices |
+//! | Bad input is harmless | malformed or hostile bytes cost the one connection they came on |
+//!
+//! # What is not promised
+//!
+//! A function that loops, overflows its stack or exits inside the server (an [atomic](State::atomic)
+//! one, or the condition of a [wait](State::wait_until)) takes the server down with it: every call
+//! then gives an error that [`is_server_lost`](Error::is_server_lost), and the tree ends.
+//!
+//! The tree is one machine's: the state does not outlast the program, and is not replicated.
+//!
+//! # Functions that run elsewhere
+//!
+//! `spawn`, `atomic` and `wait_until` take ordinary functions, generic ones too, and closures that
+//! **capture nothing** (else it does not compile): what they need goes into their argument, any
+//! serde type. They run in another process of the same executable, in which `main` has not run:
+//! they see statics as the source has them, not as `main` has set them. Functions in shared
+//! libraries are [not known](Error::is_unknown_function) there.
+//!
+//! Atomic functions and conditions must be **pure but for the state**: no I/O, no clock, no
+//! randomness, no statics, and quick, since everybody waits for them. It is not promised that they
+//! are run only once, only that what they did is applied once.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("zproc runs on Linux only (x86-64 and aarch64)");
 
-pub mod client;
-pub mod proto;
-pub mod runtime;
-pub mod sync;
+mod api;
+
+mod error;
+
+mod client;
+
+mod runtime;
+
+mod sync;
+
+mod proto;
+
+mod process;
+
+pub mod seam;
+
+pub use api::context::Context;
+pub use api::outcome::{End, Outcome};
+pub use api::process::Process;
+pub use api::snapshot::Snapshot;
+pub use api::state::State;
+pub use api::txn::Txn;
+pub use api::view::{Verdict, View};
+pub use api::watch::{Change, Filter, Origin, Update, Watch, WatchBuilder};
+pub use error::{Error, Result};
+pub use proto::ids::{ProcessId, Revision};

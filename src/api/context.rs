@@ -1,0 +1,242 @@
+//! The context: a program's, or a process's, hold on its tree.
+
+use super::process::Process;
+use super::shipped::{ProcessBody, ProcessSignature};
+use super::state::State;
+use super::value;
+use crate::client::Connection;
+use crate::error::{Error, Kind, Operation, Result};
+use crate::process::code;
+use crate::proto::ids::ProcessId;
+use crate::proto::message::{Reply, Request};
+use crate::proto::time::Time;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::any::Any;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A hold on the tree: the state, and the processes.
+///
+/// The program gets one from `Context::new`; a process's function is given one. Clones are cheap
+/// and mean the same, in any thread; every handle made from it ([`State`], [`Process`],
+/// [`Watch`](crate::Watch)) holds the tree as it does. When the program's last handle is dropped,
+/// the tree ends; in a process, dropping handles does nothing.
+///
+/// ```
+/// fn main() -> zproc::Result<()> {
+///     let ctx = zproc::Context::new()?;
+///     ctx.state().set("greeting", "hello")?;
+///     let process = ctx.spawn(|ctx, name: String| {
+///         let greeting: String = ctx.state().get("greeting").unwrap().unwrap();
+///         format!("{greeting}, {name}")
+///     }, "world".to_owned())?;
+///     assert_eq!(process.join()?, "hello, world");
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Context {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    // Dropped in this order: the connection before what it leads to.
+    connection: Connection,
+    process: ProcessId,
+    _keep: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context")
+            .field("process", &self.inner.process)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    /// A context on a connection that is there already: for `Context::new`, the main functions of
+    /// child roles, and the simulator. What `keep` holds is dropped with the last handle, after
+    /// the connection.
+    ///
+    /// Unstable: part of the [seam](crate::seam).
+    #[doc(hidden)]
+    #[must_use]
+    pub fn from_connection(
+        connection: Connection,
+        process: ProcessId,
+        keep: Option<Arc<dyn Any + Send + Sync>>,
+    ) -> Context {
+        Context {
+            inner: Arc::new(Inner {
+                connection,
+                process,
+                _keep: keep,
+            }),
+        }
+    }
+
+    /// The state: the namespace `"default"`.
+    #[must_use]
+    pub fn state(&self) -> State {
+        State::new(self.clone(), "default".into())
+    }
+
+    /// A namespace: a dict of its own, on the same server, in the same order of revisions. It need
+    /// not be made first.
+    ///
+    /// The namespace `""` is the framework's: it can be read, waited on and watched, not written.
+    /// It holds a record for each process, under the key `process/{id}`.
+    ///
+    /// A name over its limit of 255 bytes is told by each call on the handle.
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// let ctx = zproc::Context::new()?;
+    /// let jobs = ctx.namespace("jobs");
+    /// jobs.set("a", &1)?;
+    /// assert!(!ctx.state().contains_key("a")?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn namespace(&self, name: impl Into<Arc<str>>) -> State {
+        State::new(self.clone(), name.into())
+    }
+
+    /// Starts a process that runs `f(ctx, args)`, with a context of its own on the same tree.
+    ///
+    /// `f` is an ordinary function, or a closure that captures nothing: what it needs goes into
+    /// `args`, any serde type (a tuple for more than one). It runs in a fresh process of this
+    /// program, in which `main` never runs, so it sees no statics that `main` has set. What it
+    /// returns, an `Err`, a panic, an exit or a signal is told by [`Process::join`].
+    ///
+    /// The process may spawn others. When it ends, its children are ended too; when the program
+    /// ends, all are.
+    ///
+    /// Returns when the process has an id and a record; that it could not be started after all is
+    /// told by `join`.
+    ///
+    /// # Errors
+    /// [`is_unencodable`](Error::is_unencodable) or [`is_limit`](Error::is_limit) for `args`;
+    /// [`is_limit`](Error::is_limit) when there are too many processes; and what a lost server
+    /// gives.
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// fn add(_: &zproc::Context, (a, b): (u64, u64)) -> u64 {
+    ///     a + b
+    /// }
+    /// let ctx = zproc::Context::new()?;
+    /// assert_eq!(ctx.spawn(add, (2, 3))?.join()?, 5);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A closure that captures does not compile:
+    ///
+    /// ```compile_fail
+    /// let ctx = zproc::Context::new().unwrap();
+    /// let factor = 3;
+    /// ctx.spawn(move |_, n: u64| n * factor, 14).unwrap();
+    /// ```
+    #[track_caller]
+    pub fn spawn<F, A, R>(&self, f: F, args: A) -> Result<Process<R>>
+    where
+        F: Fn(&Context, A) -> R + Copy + Send + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+    {
+        let function = code::ship::<F, ProcessSignature, ProcessBody<A, R>>(f).reference();
+        let operation = Operation {
+            verb: "spawn",
+            object: Some(function.name),
+            namespace: None,
+            caller: Location::caller(),
+        };
+        let args = value::encode(&args).map_err(|kind| Error::new(kind, &operation))?;
+        let request = Request::Spawn {
+            function,
+            args: &args,
+        };
+        let process = self.call(&operation, None, &request, |reply| match reply {
+            Reply::Spawned { process, .. } => Ok(*process),
+            other => Err(unexpected(other)),
+        })?;
+        Ok(Process::new(self.clone(), process))
+    }
+
+    /// This process's id in the tree; the program's own is [`ProcessId::PROGRAM`].
+    #[must_use]
+    pub fn process_id(&self) -> ProcessId {
+        self.inner.process
+    }
+
+    /// Asks the server for a sign of life.
+    ///
+    /// # Errors
+    /// What a lost server gives.
+    #[track_caller]
+    pub fn ping(&self) -> Result<()> {
+        let operation = Operation {
+            verb: "ping",
+            object: None,
+            namespace: None,
+            caller: Location::caller(),
+        };
+        self.call(&operation, None, &Request::Ping, |reply| match reply {
+            Reply::Done { .. } => Ok(()),
+            other => Err(unexpected(other)),
+        })
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.inner.connection
+    }
+
+    /// When a call that begins now must be done.
+    pub(crate) fn deadline(&self, limit: Option<Duration>) -> Option<Time> {
+        limit.map(|limit| self.inner.connection.port().now().after(limit))
+    }
+
+    /// One request and its reply; a `Failed` is an error whatever was asked.
+    pub(crate) fn call<R>(
+        &self,
+        operation: &Operation<'_>,
+        limit: Option<Duration>,
+        request: &Request<'_>,
+        read: impl FnOnce(&Reply<'_>) -> Result<R, Kind>,
+    ) -> Result<R> {
+        self.inner
+            .connection
+            .call(request, self.deadline(limit), |reply| match reply {
+                Reply::Failed { failure, .. } => Err(Kind::from(*failure)),
+                reply => read(reply),
+            })
+            .map_err(Kind::from)
+            .and_then(|outcome| outcome)
+            .map_err(|kind| Error::new(kind, operation))
+    }
+}
+
+/// The server answered something else than what is agreed.
+pub(crate) fn unexpected(reply: &Reply<'_>) -> Kind {
+    let name = match reply {
+        Reply::Done { .. } => "Done",
+        Reply::Value { .. } => "Value",
+        Reply::Count { .. } => "Count",
+        Reply::Page { .. } => "Page",
+        Reply::Updates { .. } => "Updates",
+        Reply::Written { .. } => "Written",
+        Reply::Returned { .. } => "Returned",
+        Reply::Watching { .. } => "Watching",
+        Reply::Compacted { oldest } => return Kind::Compacted { oldest: *oldest },
+        Reply::Spawned { .. } => "Spawned",
+        Reply::Task { .. } => "Task",
+        Reply::Ended { .. } => "Ended",
+        Reply::Failed { .. } => "Failed",
+    };
+    Kind::Protocol(format!("a reply of another kind: {name}"))
+}

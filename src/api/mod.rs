@@ -1,0 +1,30 @@
+//! What users call: blocking, `Send + Sync`, and the same in the simulator.
+//!
+//! Nothing here knows a socket, a thread or a clock: a call becomes a [`Request`], the
+//! [connection](crate::client::Connection) gives the [`Reply`], and the reply becomes the result.
+//! So it must be deterministic, and its destructors must not block.
+//!
+//! [`Request`]: crate::proto::message::Request
+//! [`Reply`]: crate::proto::message::Reply
+
+pub(crate) mod context;
+
+pub(crate) mod state;
+
+pub(crate) mod snapshot;
+
+pub(crate) mod txn;
+
+pub(crate) mod view;
+
+pub(crate) mod watch;
+
+pub(crate) mod process;
+
+pub(crate) mod outcome;
+
+pub(crate) mod shipped;
+
+mod value;
+
+mod depth;

@@ -1,0 +1,253 @@
+//! How a process ended.
+
+use crate::error::Remote;
+use crate::proto::message::{self, Fault, Finish, WireOutcome};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::time::Duration;
+
+/// How a process ended, and what it used.
+///
+/// `{}` is one line; `{:#}` adds location and backtrace of a panic, and what the process used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// What happened.
+    pub end: End,
+    /// CPU time in user mode, of the process and of those it has waited for.
+    pub cpu_user: Duration,
+    /// CPU time in the kernel, likewise.
+    pub cpu_system: Duration,
+    /// Most memory it had resident, in bytes.
+    pub memory_bytes_max: u64,
+    /// From the request to spawn it to its end.
+    pub wall: Duration,
+}
+
+/// What happened to a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum End {
+    /// Its function returned a value.
+    Value,
+    /// Its function returned `Err`.
+    Error {
+        /// How the error reads.
+        text: String,
+    },
+    /// Its function panicked.
+    Panic {
+        /// What the panic said.
+        message: String,
+        /// `file:line:column`; empty if it is not known.
+        location: String,
+        /// The backtrace; empty if there is none.
+        backtrace: String,
+    },
+    /// The function, its argument or its result could not be found, decoded or encoded.
+    Undecodable {
+        /// What was wrong.
+        message: String,
+    },
+    /// It exited with this code, before its function had returned.
+    Exited {
+        /// The code.
+        code: i32,
+    },
+    /// A signal killed it.
+    Signaled {
+        /// Its number.
+        signal: i32,
+        /// A core was dumped.
+        core: bool,
+    },
+    /// It ended before it had connected to the server.
+    BeforeConnect {
+        /// Its status, as `wait(2)` gives it.
+        status: i32,
+    },
+    /// It could not be started.
+    NotStarted {
+        /// The system call that failed.
+        call: String,
+        /// Its `errno`.
+        errno: i32,
+    },
+}
+
+impl Outcome {
+    /// Did its function return a value?
+    #[must_use]
+    pub fn is_value(&self) -> bool {
+        self.end == End::Value
+    }
+
+    pub(super) fn from_message(outcome: &WireOutcome<'_>) -> Outcome {
+        Outcome {
+            end: End::from_message(&outcome.end),
+            cpu_user: Duration::from_nanos(outcome.cpu_user_ns),
+            cpu_system: Duration::from_nanos(outcome.cpu_system_ns),
+            memory_bytes_max: outcome.memory_bytes_max,
+            wall: Duration::from_nanos(outcome.wall_ns),
+        }
+    }
+}
+
+impl End {
+    fn from_message(end: &message::End<'_>) -> End {
+        match *end {
+            message::End::Finished(Finish::Value(_)) => End::Value,
+            message::End::Finished(Finish::Error { text, .. }) => End::Error {
+                text: text.to_owned(),
+            },
+            message::End::Finished(Finish::Panic(Fault {
+                message,
+                location,
+                backtrace,
+            })) => End::Panic {
+                message: message.to_owned(),
+                location: location.to_owned(),
+                backtrace: backtrace.to_owned(),
+            },
+            message::End::Finished(Finish::Undecodable(fault)) => End::Undecodable {
+                message: fault.message.to_owned(),
+            },
+            message::End::Exited { code } => End::Exited { code },
+            message::End::Signaled { signal, core } => End::Signaled { signal, core },
+            message::End::BeforeConnect { status } => End::BeforeConnect { status },
+            message::End::NotStarted { call, errno } => End::NotStarted {
+                call: call.to_owned(),
+                errno,
+            },
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Value => f.write_str("the function returned a value"),
+            End::Error { text } => write!(f, "the function returned an error: {text}"),
+            End::Panic {
+                message,
+                location,
+                backtrace,
+            } => Remote {
+                message: message.clone(),
+                location: location.clone(),
+                backtrace: backtrace.clone(),
+            }
+            .fmt_as("the function panicked", f),
+            End::Undecodable { message } => write!(f, "could not be decoded or encoded: {message}"),
+            End::Exited { code } => write!(
+                f,
+                "the process exited with code {code} before its function had returned"
+            ),
+            End::Signaled { signal, core } => {
+                write!(f, "the process was killed by {}", Signal(*signal))?;
+                f.write_str(if *core { " (core dumped)" } else { "" })
+            }
+            End::BeforeConnect { status } => {
+                f.write_str("the process ended before it had connected: ")?;
+                match (libc::WIFEXITED(*status), libc::WIFSIGNALED(*status)) {
+                    (true, _) => write!(f, "exit code {}", libc::WEXITSTATUS(*status)),
+                    (_, true) => Signal(libc::WTERMSIG(*status)).fmt(f),
+                    _ => write!(f, "status {status:#x}"),
+                }
+            }
+            End::NotStarted { call, errno } => {
+                let error = std::io::Error::from_raw_os_error(*errno);
+                write!(f, "the process could not be started: {call}: {error}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.end.fmt(f)?;
+        if f.alternate() {
+            write!(
+                f,
+                "\n  wall {:?}, user {:?}, system {:?}, at most {} KiB",
+                self.wall,
+                self.cpu_user,
+                self.cpu_system,
+                self.memory_bytes_max / 1024
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// A signal by its name.
+struct Signal(i32);
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.0 {
+            libc::SIGHUP => "SIGHUP",
+            libc::SIGINT => "SIGINT",
+            libc::SIGQUIT => "SIGQUIT",
+            libc::SIGILL => "SIGILL",
+            libc::SIGTRAP => "SIGTRAP",
+            libc::SIGABRT => "SIGABRT",
+            libc::SIGBUS => "SIGBUS",
+            libc::SIGFPE => "SIGFPE",
+            libc::SIGKILL => "SIGKILL",
+            libc::SIGUSR1 => "SIGUSR1",
+            libc::SIGSEGV => "SIGSEGV",
+            libc::SIGUSR2 => "SIGUSR2",
+            libc::SIGPIPE => "SIGPIPE",
+            libc::SIGALRM => "SIGALRM",
+            libc::SIGTERM => "SIGTERM",
+            libc::SIGXCPU => "SIGXCPU",
+            libc::SIGXFSZ => "SIGXFSZ",
+            libc::SIGSYS => "SIGSYS",
+            number => return write!(f, "signal {number}"),
+        };
+        write!(f, "{name} (signal {})", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_read_like_a_report() {
+        let text = |end: End| end.to_string();
+        assert_eq!(
+            text(End::Signaled {
+                signal: 9,
+                core: false
+            }),
+            "the process was killed by SIGKILL (signal 9)"
+        );
+        assert_eq!(
+            text(End::BeforeConnect { status: 3 << 8 }),
+            "the process ended before it had connected: exit code 3"
+        );
+        assert_eq!(
+            text(End::BeforeConnect { status: 11 }),
+            "the process ended before it had connected: SIGSEGV (signal 11)"
+        );
+        assert!(
+            text(End::NotStarted {
+                call: "fork".to_owned(),
+                errno: libc::EAGAIN
+            })
+            .starts_with("the process could not be started: fork: ")
+        );
+        let panic = End::Panic {
+            message: "no".to_owned(),
+            location: "a.rs:1:2".to_owned(),
+            backtrace: "  0: f\n".to_owned(),
+        };
+        assert_eq!(panic.to_string(), "the function panicked: no");
+        assert_eq!(
+            format!("{panic:#}"),
+            "the function panicked: no\n  there, at a.rs:1:2\n  backtrace there:\n  0: f"
+        );
+    }
+}

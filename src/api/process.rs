@@ -1,0 +1,195 @@
+//! Processes, as their parents and others see them.
+
+use super::context::{Context, unexpected};
+use super::outcome::Outcome;
+use super::value;
+use crate::error::{Kind, Operation, Result};
+use crate::proto::ids::ProcessId;
+use crate::proto::message::{Condition, End, Finish, Reply, Request};
+use crate::proto::server::{RECORD_PREFIX, Record};
+use serde::de::DeserializeOwned;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::time::Duration;
+
+/// A process that was [spawned](Context::spawn), and what its function will return: an `R`.
+///
+/// Dropping it detaches it: the process goes on, bound to its parent and to the tree.
+pub struct Process<R> {
+    context: Context,
+    id: ProcessId,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<R> std::fmt::Debug for Process<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Process").field("id", &self.id).finish()
+    }
+}
+
+impl<R> Process<R> {
+    pub(super) fn new(context: Context, id: ProcessId) -> Process<R> {
+        Process {
+            context,
+            id,
+            result: PhantomData,
+        }
+    }
+
+    /// Its id in the tree.
+    #[must_use]
+    pub fn id(&self) -> ProcessId {
+        self.id
+    }
+
+    /// Its id in the system, once it has been started; `None` before, and when its record is gone.
+    /// When it has ended, the number may be another's.
+    ///
+    /// # Errors
+    /// What a lost server gives.
+    #[track_caller]
+    pub fn pid(&self) -> Result<Option<u32>> {
+        Ok(self
+            .record("pid", Location::caller())?
+            .and_then(|record| record.pid))
+    }
+
+    /// Has it not ended yet?
+    ///
+    /// # Errors
+    /// What a lost server gives.
+    #[track_caller]
+    pub fn is_alive(&self) -> Result<bool> {
+        let record = self.record("is_alive", Location::caller())?;
+        Ok(record.is_some_and(|record| record.state != "ended"))
+    }
+
+    /// Blocks until it has ended, and tells how, whatever that was.
+    ///
+    /// # Errors
+    /// [`is_unknown_process`](crate::Error::is_unknown_process) when the record is gone: those of long
+    /// ended processes are forgotten when there are too many; and what a lost server gives.
+    #[track_caller]
+    pub fn outcome(&self) -> Result<Outcome> {
+        let operation = self.operation("outcome", Location::caller());
+        self.wait(&operation, None, |outcome| Ok(outcome.1))
+    }
+
+    /// Blocks until it has ended, and gives what its function returned.
+    ///
+    /// A function that returned `Err` has returned a value like another: `R` is then a `Result`,
+    /// and is given as it is.
+    ///
+    /// # Errors
+    /// [`is_panic`](crate::Error::is_panic), with location and backtrace;
+    /// [`exit_code`](crate::Error::exit_code), [`is_killed`](crate::Error::is_killed),
+    /// [`is_not_started`](crate::Error::is_not_started), [`is_undecodable`](crate::Error::is_undecodable): each
+    /// with the [`outcome`](crate::Error::outcome). And as for [`outcome`](Process::outcome).
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// fn half(_: &zproc::Context, n: u64) -> Result<u64, String> {
+    ///     if n % 2 == 0 { Ok(n / 2) } else { Err(format!("{n} is odd")) }
+    /// }
+    /// let ctx = zproc::Context::new()?;
+    /// assert_eq!(ctx.spawn(half, 8)?.join()?, Ok(4));
+    /// assert_eq!(ctx.spawn(half, 7)?.join()?, Err("7 is odd".to_owned()));
+    ///
+    /// let error = ctx.spawn(|_, ()| -> u64 { panic!("no luck") }, ())?.join().unwrap_err();
+    /// assert!(error.is_panic() && error.to_string().contains("no luck"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn join(self) -> Result<R>
+    where
+        R: DeserializeOwned,
+    {
+        self.result(&self.operation("join", Location::caller()), None)
+    }
+
+    /// As [`join`](Process::join), for at most `limit`; it can be called again.
+    ///
+    /// # Errors
+    /// [`is_timeout`](crate::Error::is_timeout), and as for [`join`](Process::join).
+    #[track_caller]
+    pub fn join_timeout(&self, limit: Duration) -> Result<R>
+    where
+        R: DeserializeOwned,
+    {
+        let operation = self.operation("join_timeout", Location::caller());
+        self.result(&operation, Some(limit))
+    }
+
+    fn result(&self, operation: &Operation<'_>, limit: Option<Duration>) -> Result<R>
+    where
+        R: DeserializeOwned,
+    {
+        self.wait(operation, limit, |(value, outcome)| match value {
+            Some(value) => value::decode(value),
+            None => Err(Kind::Ended(outcome)),
+        })
+    }
+
+    /// Waits for the end: the encoded result, if there is one, and the outcome.
+    fn wait<T>(
+        &self,
+        operation: &Operation<'_>,
+        limit: Option<Duration>,
+        read: impl FnOnce((Option<&[u8]>, Outcome)) -> Result<T, Kind>,
+    ) -> Result<T> {
+        let request = Request::Wait {
+            namespace: "",
+            condition: Condition::Ended { process: self.id },
+        };
+        self.context
+            .call(operation, limit, &request, |reply| match reply {
+                Reply::Ended { outcome, .. } => {
+                    let value = match outcome.end {
+                        End::Finished(Finish::Value(value) | Finish::Error { value, .. }) => {
+                            Some(value)
+                        }
+                        _ => None,
+                    };
+                    read((value, Outcome::from_message(outcome)))
+                }
+                other => Err(unexpected(other)),
+            })
+    }
+
+    fn record(
+        &self,
+        verb: &'static str,
+        caller: &'static Location<'static>,
+    ) -> Result<Option<Record>> {
+        let key = format!("{RECORD_PREFIX}{}", self.id.0);
+        let operation = Operation {
+            verb,
+            object: Some(&key),
+            namespace: None,
+            caller,
+        };
+        let request = Request::Get {
+            namespace: "",
+            key: &key,
+        };
+        self.context
+            .call(&operation, None, &request, |reply| match reply {
+                Reply::Value { value, .. } => value.map(value::decode).transpose(),
+                other => Err(unexpected(other)),
+            })
+    }
+
+    fn operation(
+        &self,
+        verb: &'static str,
+        caller: &'static Location<'static>,
+    ) -> Operation<'static> {
+        Operation {
+            verb,
+            object: None,
+            namespace: None,
+            caller,
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! A view: what the condition of a wait reads.
+
+use super::value;
+use crate::error::{Error, Operation, Result};
+use crate::proto::ids::Revision;
+use crate::proto::store;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::panic::Location;
+
+/// The state as a condition of [`wait_until`](crate::State::wait_until) sees it, at one revision.
+///
+/// What it reads is noted: the condition is tested again when one of these keys changes (or, where
+/// it asked for [`len`](View::len) or [`keys`](View::keys), one that counts there), and not before.
+pub struct View<'a> {
+    raw: &'a (dyn Reads + 'a),
+    namespace: Box<str>,
+}
+
+impl std::fmt::Debug for View<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View")
+            .field("namespace", &self.namespace)
+            .field("revision", &self.raw.revision())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What views and transactions can read, whatever the lifetime of what is behind them.
+pub(super) trait Reads {
+    fn get(&self, namespace: &str, key: &str) -> Option<&[u8]>;
+    fn contains(&self, namespace: &str, key: &str) -> bool;
+    fn len(&self, namespace: &str) -> u64;
+    fn keys(&self, namespace: &str, prefix: &str) -> Vec<String>;
+    fn revision(&self) -> Revision;
+}
+
+macro_rules! reads {
+    ($type:ty) => {
+        impl Reads for $type {
+            fn get(&self, namespace: &str, key: &str) -> Option<&[u8]> {
+                <$type>::get(self, namespace, key)
+            }
+            fn contains(&self, namespace: &str, key: &str) -> bool {
+                <$type>::contains(self, namespace, key)
+            }
+            fn len(&self, namespace: &str) -> u64 {
+                <$type>::len(self, namespace) as u64
+            }
+            fn keys(&self, namespace: &str, prefix: &str) -> Vec<String> {
+                <$type>::entries(self, namespace, prefix)
+                    .map(|(key, _)| key.to_owned())
+                    .collect()
+            }
+            fn revision(&self) -> Revision {
+                <$type>::revision(self)
+            }
+        }
+    };
+}
+
+reads!(store::View<'_>);
+reads!(store::Transaction<'_>);
+
+impl<'a> View<'a> {
+    pub(super) fn new(raw: &'a (dyn Reads + 'a), namespace: &str) -> View<'a> {
+        View {
+            raw,
+            namespace: namespace.into(),
+        }
+    }
+
+    /// The same revision, seen from another namespace.
+    #[must_use]
+    pub fn namespace(&self, name: &str) -> View<'a> {
+        View {
+            raw: self.raw,
+            namespace: name.into(),
+        }
+    }
+
+    /// The name of the namespace.
+    #[must_use]
+    pub fn namespace_name(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The revision that is seen.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.raw.revision()
+    }
+
+    /// The value of `key`, or `None` if it is not there.
+    ///
+    /// # Errors
+    /// [`is_wrong_type`](Error::is_wrong_type).
+    #[track_caller]
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
+        let caller = Location::caller();
+        self.raw
+            .get(&self.namespace, key)
+            .map(value::decode)
+            .transpose()
+            .map_err(|kind| {
+                Error::new(
+                    kind,
+                    &Operation {
+                        verb: "get",
+                        object: Some(key),
+                        namespace: Some(&self.namespace),
+                        caller,
+                    },
+                )
+            })
+    }
+
+    /// Is `key` there?
+    ///
+    /// # Errors
+    /// None today; a view of what is elsewhere may have some.
+    pub fn contains_key(&self, key: &str) -> Result<bool> {
+        Ok(self.raw.contains(&self.namespace, key))
+    }
+
+    /// How many keys there are.
+    ///
+    /// # Errors
+    /// As for [`contains_key`](View::contains_key).
+    pub fn len(&self) -> Result<u64> {
+        Ok(self.raw.len(&self.namespace))
+    }
+
+    /// Is there no key?
+    ///
+    /// # Errors
+    /// As for [`contains_key`](View::contains_key).
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.raw.len(&self.namespace) == 0)
+    }
+
+    /// The keys that start with `prefix`, in order; all of them for `""`.
+    ///
+    /// # Errors
+    /// As for [`contains_key`](View::contains_key).
+    pub fn keys(&self, prefix: &str) -> Result<Vec<String>> {
+        Ok(self.raw.keys(&self.namespace, prefix))
+    }
+}
+
+/// What a condition may give: `bool`, `Option<R>`, or a [`Result`] of one of them.
+///
+/// `true` and `Some` end the wait with a result, an error ends it with that error; `false` and
+/// `None` let it go on. It can't be implemented elsewhere.
+pub trait Verdict: sealed::Sealed + 'static {
+    /// What [`wait_until`](crate::State::wait_until) gives.
+    type Output: Serialize + DeserializeOwned + 'static;
+
+    /// The result, if there is one.
+    ///
+    /// # Errors
+    /// The condition's own.
+    fn decide(self) -> Result<Option<Self::Output>>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for bool {}
+    impl<R> Sealed for Option<R> {}
+    impl<V: Sealed> Sealed for crate::Result<V> {}
+}
+
+impl Verdict for bool {
+    type Output = ();
+
+    fn decide(self) -> Result<Option<()>> {
+        Ok(self.then_some(()))
+    }
+}
+
+impl<R: Serialize + DeserializeOwned + 'static> Verdict for Option<R> {
+    type Output = R;
+
+    fn decide(self) -> Result<Option<R>> {
+        Ok(self)
+    }
+}
+
+impl<V: Verdict> Verdict for Result<V> {
+    type Output = V::Output;
+
+    fn decide(self) -> Result<Option<V::Output>> {
+        self?.decide()
+    }
+}

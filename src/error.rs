@@ -1,0 +1,499 @@
+//! One error for everything that can fail: opaque, with questions to ask it.
+//!
+//! The shape (a boxed kind behind `is_*` questions, so that kinds can be added and given operands
+//! without breaking anybody) is that of `hyper::Error` and `reqwest::Error`.
+
+use crate::api::outcome::{End, Outcome};
+use crate::client::CallError;
+use crate::proto::ids::{ProcessId, Revision};
+use crate::proto::message::{Failure, Fault};
+use crate::proto::server::FaultText;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::panic::Location;
+
+/// What every fallible call of this crate gives.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a call failed: what was being done, on what, and what was in the way.
+///
+/// - `{}` is one line (plus whatever lines a remote message has of its own);
+/// - `{:#}` and `{:?}` add where the call stands in the source and, for an error or a panic that
+///   happened in another process, its location and backtrace there.
+///
+/// It is asked by its `is_*` questions; more than one may be true. It can be stored, sent and
+/// returned from a process like any serde type, so `fn(&Context, A) -> zproc::Result<T>` is a fine
+/// function to spawn.
+///
+/// ```
+/// # fn main() -> zproc::Result<()> {
+/// let ctx = zproc::Context::new()?;
+/// let state = ctx.state();
+/// state.set("answer", &42)?;
+/// let error = state.get::<String>("answer").unwrap_err();
+/// assert!(error.is_wrong_type());
+/// assert!(error.to_string().contains("answer"));
+/// assert!(error.to_string().contains("the integer 42"));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Error(Box<Report>);
+
+/// All that an error knows.
+#[derive(Clone, Serialize, Deserialize)]
+struct Report {
+    kind: Kind,
+    /// What was being done: `get "k" in namespace "default"`; may be empty.
+    operation: String,
+    /// `file:line:column` of the call in the program; may be empty.
+    location: String,
+    /// Where [`Error::msg`] was called, if backtraces are on; may be empty.
+    backtrace: String,
+}
+
+/// What went wrong.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Kind {
+    /// The user's own words.
+    Message(String),
+    TimedOut,
+    Connect(String),
+    Refused(String),
+    ServerLost(String),
+    SessionLost,
+    OutcomeUnknown,
+    Closed,
+    Protocol(String),
+    Compacted {
+        oldest: Revision,
+    },
+    Limit {
+        limit: String,
+        actual: u64,
+        max: u64,
+    },
+    ReadOnly,
+    Malformed(String),
+    WrongType {
+        wanted: String,
+        found: String,
+        why: String,
+    },
+    /// A value of the caller's does not serialise.
+    Unencodable {
+        type_name: String,
+        why: String,
+    },
+    /// A function's argument or result could not be decoded or encoded where it ran.
+    Undecodable(Remote),
+    /// A function returned an error where it ran.
+    Remote(Remote),
+    /// A function panicked where it ran.
+    Panic(Remote),
+    UnknownFunction(String),
+    UnknownProcess(ProcessId),
+    /// A process ended without a value.
+    Ended(Outcome),
+}
+
+/// An error or a panic that happened elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Remote {
+    pub(crate) message: String,
+    pub(crate) location: String,
+    pub(crate) backtrace: String,
+}
+
+impl From<Fault<'_>> for Remote {
+    fn from(fault: Fault<'_>) -> Remote {
+        Remote {
+            message: fault.message.to_owned(),
+            location: fault.location.to_owned(),
+            backtrace: fault.backtrace.to_owned(),
+        }
+    }
+}
+
+/// What is being done, for the message of an error. Costs nothing until there is one.
+#[derive(Clone, Copy)]
+pub(crate) struct Operation<'a> {
+    /// `get`, `set`, ...
+    pub(crate) verb: &'static str,
+    /// A key or a function, shown behind the verb.
+    pub(crate) object: Option<&'a str>,
+    /// Where.
+    pub(crate) namespace: Option<&'a str>,
+    /// The public call in the user's source.
+    pub(crate) caller: &'static Location<'static>,
+}
+
+impl fmt::Display for Operation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A key over its limit is a reason to fail; the message need not repeat all of it.
+        const SHOWN_CHARS_MAX: usize = 120;
+        f.write_str(self.verb)?;
+        if let Some(object) = self.object {
+            match object.char_indices().nth(SHOWN_CHARS_MAX) {
+                None => write!(f, " {object:?}")?,
+                Some((cut, _)) => write!(f, " {:?}...", &object[..cut])?,
+            }
+        }
+        if let Some(namespace) = self.namespace {
+            match namespace.char_indices().nth(SHOWN_CHARS_MAX) {
+                None => write!(f, " in namespace {namespace:?}")?,
+                Some((cut, _)) => write!(f, " in namespace {:?}...", &namespace[..cut])?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Error {
+    /// An error of your own, in words: for atomic functions, conditions and processes.
+    ///
+    /// It remembers where it was made, and a backtrace if `RUST_BACKTRACE` asks for one.
+    ///
+    /// ```
+    /// fn withdraw(txn: &mut zproc::Txn<'_>, amount: u64) -> zproc::Result<u64> {
+    ///     let balance: u64 = txn.get("balance")?.unwrap_or(0);
+    ///     let left = balance
+    ///         .checked_sub(amount)
+    ///         .ok_or_else(|| zproc::Error::msg(format!("only {balance} left")))?;
+    ///     txn.set("balance", &left)?;
+    ///     Ok(left)
+    /// }
+    /// # let _ = withdraw;
+    /// ```
+    #[track_caller]
+    #[must_use]
+    pub fn msg(message: impl fmt::Display) -> Error {
+        Error(Box::new(Report {
+            kind: Kind::Message(message.to_string()),
+            operation: String::new(),
+            location: Location::caller().to_string(),
+            backtrace: crate::process::panics::error_backtrace(),
+        }))
+    }
+
+    pub(crate) fn new(kind: Kind, operation: &Operation<'_>) -> Error {
+        Error(Box::new(Report {
+            kind,
+            operation: operation.to_string(),
+            location: operation.caller.to_string(),
+            backtrace: String::new(),
+        }))
+    }
+
+    /// As the text that crosses to another process.
+    pub(crate) fn to_fault(&self) -> FaultText {
+        FaultText {
+            message: self.to_string(),
+            location: self.0.location.clone(),
+            backtrace: self.0.backtrace.clone(),
+        }
+    }
+
+    pub(crate) fn kind(&self) -> &Kind {
+        &self.0.kind
+    }
+}
+
+/// Questions.
+impl Error {
+    /// The call did not end in the time that [`State::within`](crate::State::within),
+    /// [`Watch::next_within`](crate::Watch::next_within) or
+    /// [`Process::join_timeout`](crate::Process::join_timeout) allowed. A wait leaves nothing
+    /// behind; a write may have taken effect, or may yet.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.kind(), Kind::TimedOut)
+    }
+
+    /// There is no server (any more): the tree has ended or is about to.
+    #[must_use]
+    pub fn is_server_lost(&self) -> bool {
+        matches!(self.kind(), Kind::ServerLost(_))
+    }
+
+    /// The server has forgotten this process's session, so what the session had begun (watches,
+    /// waits) is gone; the call itself took no effect.
+    #[must_use]
+    pub fn is_session_lost(&self) -> bool {
+        matches!(self.kind(), Kind::SessionLost)
+    }
+
+    /// The request was sent, and whether it took effect can't be known.
+    #[must_use]
+    pub fn is_outcome_unknown(&self) -> bool {
+        matches!(self.kind(), Kind::OutcomeUnknown)
+    }
+
+    /// The server refused this process, with a reason that the message gives.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        matches!(self.kind(), Kind::Refused(_))
+    }
+
+    /// This handle's connection was closed by the program itself.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.kind(), Kind::Closed)
+    }
+
+    /// A watch or a long read wants updates that the log no longer holds.
+    #[must_use]
+    pub fn is_compacted(&self) -> bool {
+        self.oldest().is_some()
+    }
+
+    /// The oldest revision that the log still held, when it [is compacted](Error::is_compacted).
+    #[must_use]
+    pub fn oldest(&self) -> Option<Revision> {
+        match *self.kind() {
+            Kind::Compacted { oldest } => Some(oldest),
+            _ => None,
+        }
+    }
+
+    /// A named limit was reached: size of a key, a value, a change set, depth of a value, ...
+    #[must_use]
+    pub fn is_limit(&self) -> bool {
+        matches!(self.kind(), Kind::Limit { .. })
+    }
+
+    /// The namespace is the framework's own and can only be read.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        matches!(self.kind(), Kind::ReadOnly)
+    }
+
+    /// What is stored is not of the type that was asked for.
+    #[must_use]
+    pub fn is_wrong_type(&self) -> bool {
+        matches!(self.kind(), Kind::WrongType { .. })
+    }
+
+    /// A value given to the call does not serialise (its `Serialize` failed, or made no whole
+    /// value); nothing was sent.
+    #[must_use]
+    pub fn is_unencodable(&self) -> bool {
+        matches!(self.kind(), Kind::Unencodable { .. } | Kind::Malformed(_))
+    }
+
+    /// The argument or the result of a function could not be decoded or encoded where it ran.
+    #[must_use]
+    pub fn is_undecodable(&self) -> bool {
+        matches!(self.kind(), Kind::Undecodable(_))
+            || matches!(self.end(), Some(End::Undecodable { .. }))
+    }
+
+    /// A function that ran elsewhere returned an error. The state is as it was.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        matches!(self.kind(), Kind::Remote(_)) || matches!(self.end(), Some(End::Error { .. }))
+    }
+
+    /// A function that ran elsewhere panicked: an atomic function or a condition in the server
+    /// (the state is as it was), or a process's.
+    #[must_use]
+    pub fn is_panic(&self) -> bool {
+        matches!(self.kind(), Kind::Panic(_)) || matches!(self.end(), Some(End::Panic { .. }))
+    }
+
+    /// The server does not know this function: it does not stand in the program's own executable
+    /// (but, for example, in a shared library), or the server is of another build.
+    #[must_use]
+    pub fn is_unknown_function(&self) -> bool {
+        matches!(self.kind(), Kind::UnknownFunction(_))
+    }
+
+    /// There is no record of the process (any more).
+    #[must_use]
+    pub fn is_unknown_process(&self) -> bool {
+        matches!(self.kind(), Kind::UnknownProcess(_))
+    }
+
+    /// The process was killed by a signal.
+    #[must_use]
+    pub fn is_killed(&self) -> bool {
+        matches!(self.end(), Some(End::Signaled { .. }))
+    }
+
+    /// The process could not be started, or ended before it had connected.
+    #[must_use]
+    pub fn is_not_started(&self) -> bool {
+        matches!(
+            self.end(),
+            Some(End::NotStarted { .. } | End::BeforeConnect { .. })
+        )
+    }
+
+    /// The code of a process that exited by itself, without a value.
+    #[must_use]
+    pub fn exit_code(&self) -> Option<i32> {
+        match *self.end()? {
+            End::Exited { code } => Some(code),
+            _ => None,
+        }
+    }
+
+    /// How the process ended, when that is what this error tells.
+    #[must_use]
+    pub fn outcome(&self) -> Option<&Outcome> {
+        match self.kind() {
+            Kind::Ended(outcome) => Some(outcome),
+            _ => None,
+        }
+    }
+
+    fn end(&self) -> Option<&End> {
+        self.outcome().map(|outcome| &outcome.end)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Kind::Message(text) => f.write_str(text),
+            Kind::TimedOut => f.write_str("not done in the time allowed"),
+            Kind::Connect(why) => write!(f, "there is no connection to the server: {why}"),
+            Kind::Refused(why) => write!(f, "the server refused this process: {why}"),
+            Kind::ServerLost(reason) => write!(f, "the server is lost: {reason}"),
+            Kind::SessionLost => f.write_str("the session is lost; the call took no effect"),
+            Kind::OutcomeUnknown => {
+                f.write_str("the session is lost; whether the call took effect can't be known")
+            }
+            Kind::Closed => f.write_str("the connection was closed by this program"),
+            Kind::Protocol(what) => write!(f, "the protocol was broken: {what}"),
+            Kind::Compacted { oldest } => write!(
+                f,
+                "the update log no longer holds what is needed; its oldest revision is {oldest}"
+            ),
+            Kind::Limit { limit, actual, max } => {
+                write!(f, "over the limit {limit}: {actual}, and {max} is allowed")
+            }
+            Kind::ReadOnly => f.write_str("the namespace is read-only: it is the framework's"),
+            Kind::Malformed(what) => write!(f, "the value is not well-formed: {what}"),
+            Kind::WrongType { wanted, found, why } => {
+                write!(f, "wanted {wanted}, but there is {found} ({why})")
+            }
+            Kind::Unencodable { type_name, why } => {
+                write!(f, "a value of type {type_name} does not serialise: {why}")
+            }
+            Kind::Undecodable(remote) => remote.fmt_as("could not be decoded or encoded", f),
+            Kind::Remote(remote) => remote.fmt_as("the function returned an error", f),
+            Kind::Panic(remote) => remote.fmt_as("the function panicked", f),
+            Kind::UnknownFunction(name) => write!(
+                f,
+                "the server does not know the function {name}: it is not in the program's own \
+                 executable, or the server is of another build"
+            ),
+            Kind::UnknownProcess(process) => write!(f, "there is no record of process {process}"),
+            Kind::Ended(outcome) => outcome.end.fmt(f),
+        }
+    }
+}
+
+impl Remote {
+    pub(crate) fn fmt_as(&self, what: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{what}: {}", self.message)?;
+        if f.alternate() {
+            if !self.location.is_empty() {
+                write!(f, "\n  there, at {}", self.location)?;
+            }
+            if !self.backtrace.is_empty() {
+                write!(f, "\n  backtrace there:\n{}", self.backtrace.trim_end())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.0.operation.is_empty() {
+            write!(f, "{}: ", self.0.operation)?;
+        }
+        fmt::Display::fmt(&self.0.kind, f)?;
+        if f.alternate() {
+            if !self.0.location.is_empty() {
+                write!(f, "\n  called at {}", self.0.location)?;
+            }
+            if !self.0.backtrace.is_empty() {
+                write!(f, "\n  backtrace:\n{}", self.0.backtrace.trim_end())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What `main` and `unwrap` print: a report for people.
+        write!(f, "{self:#}")
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<std::io::Error> for Error {
+    #[track_caller]
+    fn from(error: std::io::Error) -> Error {
+        Error::msg(error)
+    }
+}
+
+impl From<String> for Error {
+    #[track_caller]
+    fn from(message: String) -> Error {
+        Error::msg(message)
+    }
+}
+
+impl From<&str> for Error {
+    #[track_caller]
+    fn from(message: &str) -> Error {
+        Error::msg(message)
+    }
+}
+
+impl From<CallError> for Kind {
+    fn from(error: CallError) -> Kind {
+        match error {
+            CallError::TimedOut => Kind::TimedOut,
+            CallError::ServerLost { reason } => Kind::ServerLost(reason),
+            CallError::SessionLost => Kind::SessionLost,
+            CallError::OutcomeUnknown => Kind::OutcomeUnknown,
+            CallError::Refused(displayed, ..) => Kind::Refused(displayed),
+            CallError::Protocol(what) => Kind::Protocol(what),
+            CallError::TooLarge { limit, actual, max } => Kind::Limit {
+                limit: limit.to_string(),
+                actual,
+                max,
+            },
+            CallError::Compacted { oldest } => Kind::Compacted { oldest },
+            CallError::Closed => Kind::Closed,
+            CallError::Connect(error) => Kind::Connect(error.to_string()),
+        }
+    }
+}
+
+impl From<Failure<'_>> for Kind {
+    fn from(failure: Failure<'_>) -> Kind {
+        match failure {
+            Failure::Error(fault) => Kind::Remote(fault.into()),
+            Failure::Panic(fault) => Kind::Panic(fault.into()),
+            Failure::Undecodable(fault) => Kind::Undecodable(fault.into()),
+            Failure::UnknownFunction { name } => Kind::UnknownFunction(name.to_owned()),
+            Failure::Limit { limit, actual, max } => Kind::Limit {
+                limit: limit.to_owned(),
+                actual,
+                max,
+            },
+            Failure::ReadOnly => Kind::ReadOnly,
+            Failure::UnknownProcess { process } => Kind::UnknownProcess(process),
+            Failure::Malformed { what } => Kind::Malformed(what.to_owned()),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! What the simulator `zproc-sim`, the benches and the fuzz targets are built on. **Unstable:
+//! exempt from semantic versioning.**
+//!
+//! The simulator runs the crate's own core, client and api, and puts its own world behind the port.
+//! For that it needs parts which programs do not. They are named here, so that this file is all
+//! that is shared with it; the stable rest is on the crate's front page.
+
+pub use crate::api::shipped::{Finished, ShippedFunctions, run_process, run_task};
+pub use crate::process::code::build_id;
+
+/// Names, messages, frames, and the two machines, without any I/O.
+pub mod proto {
+    pub use crate::proto::*;
+}
+
+/// The port: what the client needs from the world.
+pub mod runtime {
+    pub use crate::runtime::*;
+}
+
+/// The connection that the threads of a process share.
+pub mod client {
+    pub use crate::client::*;
+}
+
+/// Panics as values.
+pub mod panics {
+    pub use crate::process::panics::*;
+}

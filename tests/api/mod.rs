@@ -1,0 +1,13 @@
+//! Test bodies that run in both worlds: with real processes, and in the simulator, which takes this
+//! directory as its own module. So they use the public api alone, and know no clock, thread or file.
+//!
+//! [`BODIES`](table::BODIES) lists them all.
+
+pub mod table;
+
+mod atomic;
+mod dict;
+mod limits;
+mod processes;
+mod waits;
+mod watches;

@@ -1,0 +1,108 @@
+//! Every body, by name; whoever runs them gives each a tree of its own.
+
+use super::{atomic, dict, limits, processes, waits, watches};
+use zproc::{Context, Result};
+
+/// Where a body may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Worlds {
+    /// Real and simulated.
+    Both,
+    /// With real processes only, for this reason.
+    RealOnly(&'static str),
+}
+
+/// One test body.
+#[derive(Debug, Clone, Copy)]
+pub struct Body {
+    /// `theme::function`.
+    pub name: &'static str,
+    /// Asserts; gives what else went wrong.
+    pub run: fn(&Context) -> Result<()>,
+    /// Where.
+    pub worlds: Worlds,
+}
+
+macro_rules! bodies {
+    ($($theme:ident::$name:ident $(only real: $reason:literal)?,)*) => {
+        /// All bodies, in the order of the themes.
+        pub const BODIES: &[Body] = &[
+            $(Body {
+                name: concat!(stringify!($theme), "::", stringify!($name)),
+                run: $theme::$name,
+                worlds: bodies!(@worlds $($reason)?),
+            },)*
+        ];
+    };
+    (@worlds) => { Worlds::Both };
+    (@worlds $reason:literal) => { Worlds::RealOnly($reason) };
+}
+
+bodies! {
+    dict::set_get_remove,
+    dict::any_serde_type,
+    dict::wrong_type_is_told,
+    dict::namespaces_are_apart,
+    dict::keys_len_clear,
+    dict::get_or_insert_once,
+    dict::revisions_rise,
+    dict::snapshot_is_a_copy,
+    dict::snapshot_of_many_pages,
+    dict::snapshot_while_others_write,
+    dict::handles_are_clones,
+    limits::key_too_long,
+    limits::value_too_large,
+    limits::value_too_deep,
+    limits::namespace_name_too_long,
+    limits::reserved_namespace_is_read_only,
+    limits::what_does_not_serialise,
+    limits::change_set_too_large,
+    limits::writes_of_one_function_too_many,
+    atomic::returns_a_value,
+    atomic::plain_and_generic_functions,
+    atomic::spans_namespaces,
+    atomic::reads_its_own_writes,
+    atomic::error_is_rolled_back,
+    atomic::panic_is_rolled_back,
+    atomic::refused_write_sticks,
+    atomic::wrong_type_inside,
+    atomic::result_does_not_serialise,
+    atomic::counts_of_many_processes,
+    waits::present_state_first,
+    waits::woken_by_a_process,
+    waits::option_gives_its_contents,
+    waits::on_a_prefix,
+    waits::across_namespaces,
+    waits::equal_by_value,
+    waits::time_limit,
+    waits::error_and_panic_end_it,
+    watches::by_key,
+    watches::by_prefix,
+    watches::all_of_a_namespace,
+    watches::since_a_revision,
+    watches::from_the_start,
+    watches::one_update_for_one_atomic,
+    watches::origin_tells_who,
+    watches::time_limit_loses_nothing,
+    watches::many_at_once,
+    watches::every_update_of_other_processes,
+    watches::large_clear_is_a_reset,
+    processes::value_comes_back,
+    processes::many_at_once,
+    processes::err_is_a_value,
+    processes::panic_is_told,
+    processes::nested,
+    processes::children_end_with_their_parent,
+    processes::owned_keys_are_released,
+    processes::overwritten_keys_are_not_released,
+    processes::record_tells_its_life,
+    processes::outcome_of_a_value,
+    processes::join_with_a_time_limit,
+    processes::dropped_is_detached,
+    processes::large_argument_and_result,
+    processes::argument_over_the_limit,
+    processes::result_over_the_limit,
+    processes::errors_are_values_too,
+    processes::exit_code only real: "`exit` ends the simulator's own process",
+    processes::killed_by_a_signal only real: "the simulator has no signals; its crashes are faults",
+}

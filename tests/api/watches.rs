@@ -1,0 +1,234 @@
+//! Every update, once, in order.
+
+use std::time::Duration;
+use zproc::{Context, Filter, ProcessId, Result, Revision, Txn, Update, Watch};
+
+/// Keys and values after, of an update with integers.
+fn after(update: &Update) -> Vec<(&str, Option<u64>)> {
+    update
+        .changes
+        .iter()
+        .map(|change| (change.key(), change.after().expect("an integer")))
+        .collect()
+}
+
+/// Nothing more comes.
+fn quiet(watch: &mut Watch) {
+    let error = watch.next_within(Duration::from_millis(20)).unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+}
+
+pub(super) fn by_key(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    state.set("a", &1)?;
+    let mut watch = state.watch(Filter::key("a")).start()?;
+    state.set("b", &2)?;
+    state.set("ab", &2)?;
+    let set = state.set("a", &3)?;
+    state.remove("a")?;
+    let update = watch.next_update()?;
+    assert_eq!((update.revision, update.reset), (set, false));
+    assert_eq!(update.changes.len(), 1);
+    assert_eq!(update.changes[0].before()?, Some(1));
+    assert_eq!(update.changes[0].after()?, Some(3));
+    assert!(update.changes[0].before::<String>().unwrap_err().is_wrong_type());
+    assert!(!update.changes[0].is_identical());
+    assert_eq!(watch.next_revision(), set.next());
+    let update = watch.next_update()?;
+    assert!(update.revision > set);
+    assert_eq!(update.changes[0].before()?, Some(3));
+    assert_eq!(update.changes[0].after::<u64>()?, None);
+    assert_eq!(update.changes[0].after_raw(), None);
+    quiet(&mut watch);
+    Ok(())
+}
+
+pub(super) fn by_prefix(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let mut watch = state.watch(Filter::prefix("job/")).start()?;
+    for (key, value) in [("job/1", 1), ("jo", 2), ("job", 3), ("job/", 4), ("job0", 5)] {
+        state.set(key, &value)?;
+    }
+    assert_eq!(after(&watch.next_update()?), [("job/1", Some(1))]);
+    assert_eq!(after(&watch.next_update()?), [("job/", Some(4))]);
+    quiet(&mut watch);
+    Ok(())
+}
+
+pub(super) fn all_of_a_namespace(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let mut watch = state.watch(Filter::all()).start()?;
+    ctx.namespace("other").set("a", &0)?;
+    state.set("a", &1)?;
+    state.set("b", &2)?;
+    let cleared = state.clear()?;
+    assert_eq!(after(&watch.next_update()?), [("a", Some(1))]);
+    assert_eq!(after(&watch.next_update()?), [("b", Some(2))]);
+    let update = watch.next_update()?;
+    assert_eq!(update.revision, cleared);
+    assert_eq!(after(&update), [("a", None), ("b", None)]);
+    quiet(&mut watch);
+    Ok(())
+}
+
+pub(super) fn since_a_revision(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let revisions = (0..10)
+        .map(|number| state.set("a", &number))
+        .collect::<Result<Vec<_>>>()?;
+    let watch = state.watch(Filter::all()).since(revisions[4]).start()?;
+    let seen = watch
+        .take(6)
+        .map(|update| update.map(|update| update.revision))
+        .collect::<Result<Vec<_>>>()?;
+    assert_eq!(seen, revisions[4..]);
+    // One that is yet to come.
+    let mut watch = state.watch(Filter::all()).since(revisions[9].next()).start()?;
+    let set = state.set("a", &10)?;
+    assert_eq!(watch.next_update()?.revision, set);
+    Ok(())
+}
+
+pub(super) fn from_the_start(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    for number in 0..5_u64 {
+        state.set(&number.to_string(), &number)?;
+    }
+    let watch = state.watch(Filter::all()).from_start().start()?;
+    for (number, update) in (0..5).zip(watch) {
+        assert_eq!(after(&update?), [(number.to_string().as_str(), Some(number))]);
+    }
+    Ok(())
+}
+
+fn three_keys(txn: &mut Txn<'_>, _: ()) -> Result<Revision> {
+    for key in ["c", "a", "b"] {
+        txn.set(key, &0)?;
+        txn.set(key, &1)?;
+    }
+    txn.set("gone", &1)?;
+    txn.remove("gone")?;
+    txn.namespace("other").set("x", &1)?;
+    Ok(txn.revision())
+}
+
+pub(super) fn one_update_for_one_atomic(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let mut watch = state.watch(Filter::all()).start()?;
+    let mut other = ctx.namespace("other").watch(Filter::all()).start()?;
+    let revision = state.atomic(three_keys, ())?;
+    let update = watch.next_update()?;
+    assert_eq!(update.revision, revision);
+    let mut seen: Vec<_> = after(&update);
+    // What came and went within is nothing, or a key with no value before and after.
+    seen.retain(|(key, value)| *key != "gone" || value.is_some());
+    assert_eq!(seen, [("a", Some(1)), ("b", Some(1)), ("c", Some(1))]);
+    assert!(update.changes.iter().all(|change| change.before_raw().is_none()));
+    let update = other.next_update()?;
+    assert_eq!((update.revision, after(&update)), (revision, vec![("x", Some(1))]));
+    quiet(&mut watch);
+    Ok(())
+}
+
+fn set_mine(ctx: &Context, _: ()) -> Result<()> {
+    ctx.state().set("mine", &1)?;
+    Ok(())
+}
+
+pub(super) fn origin_tells_who(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let mut watch = state.watch(Filter::all()).start()?;
+    state.set("k", &1)?;
+    let origin = watch.next_update()?.origin;
+    assert_eq!(origin.process, ProcessId::PROGRAM);
+    assert_eq!((origin.function, origin.released), (None, None));
+    state.atomic(three_keys, ())?;
+    let update = watch.next_update()?;
+    let function = update.origin.function.expect("it was a function");
+    assert!(function.ends_with("three_keys"), "{function}");
+    let process = ctx.spawn(set_mine, ())?;
+    let id = process.id();
+    assert_eq!(watch.next_update()?.origin.process, id);
+    process.join()?
+}
+
+pub(super) fn time_limit_loses_nothing(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let mut watch = state
+        .within(Duration::from_secs(60))
+        .watch(Filter::all())
+        .start()?;
+    for number in 0..5_u64 {
+        quiet(&mut watch);
+        state.set("a", &number)?;
+        let update = watch.next_within(Duration::from_secs(60))?;
+        assert_eq!(after(&update), [("a", Some(number))]);
+    }
+    Ok(())
+}
+
+pub(super) fn many_at_once(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let mut watches = (0..30)
+        .map(|number| state.watch(Filter::prefix(format!("{}", number % 10))).start())
+        .collect::<Result<Vec<_>>>()?;
+    // Some end before anything happens.
+    watches.truncate(25);
+    for number in 0..20_u64 {
+        state.set(&format!("{}/{number}", number % 10), &number)?;
+    }
+    for (number, watch) in watches.iter_mut().enumerate() {
+        let number = number as u64 % 10;
+        for expected in [number, number + 10] {
+            let key = format!("{number}/{expected}");
+            assert_eq!(after(&watch.next_update()?), [(key.as_str(), Some(expected))]);
+        }
+    }
+    Ok(())
+}
+
+fn writer(ctx: &Context, (name, count): (String, u64)) -> Result<Vec<Revision>> {
+    (0..count)
+        .map(|number| ctx.state().set(&name, &number))
+        .collect()
+}
+
+pub(super) fn every_update_of_other_processes(ctx: &Context) -> Result<()> {
+    const EACH: u64 = 40;
+    let state = ctx.state();
+    let watch = state.watch(Filter::all()).start()?;
+    let names = ["a", "b", "c"];
+    let processes = names
+        .map(|name| ctx.spawn(writer, (name.to_owned(), EACH)))
+        .into_iter()
+        .collect::<Result<Vec<_>>>()?;
+    let updates = watch
+        .take(3 * EACH as usize)
+        .collect::<Result<Vec<_>>>()?;
+    assert!(updates.windows(2).all(|pair| pair[0].revision < pair[1].revision));
+    for (name, process) in names.iter().zip(processes) {
+        let written = process.join()??;
+        let seen: Vec<_> = updates
+            .iter()
+            .filter(|update| update.changes[0].key() == *name)
+            .map(|update| update.revision)
+            .collect();
+        assert_eq!(seen, written);
+    }
+    Ok(())
+}
+
+pub(super) fn large_clear_is_a_reset(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let value = "v".repeat(900_000);
+    for number in 0..6 {
+        state.set(&number.to_string(), &value)?;
+    }
+    let mut watch = state.watch(Filter::key("3")).start()?;
+    let cleared = state.clear()?;
+    let update = watch.next_update()?;
+    assert_eq!(update.revision, cleared);
+    assert!(update.reset && update.changes.is_empty());
+    assert!(state.is_empty()?);
+    Ok(())
+}
