@@ -1,4 +1,5 @@
 use super::*;
+use crate::proto::limits::KEY_BYTES_MAX;
 
 const P: ProcessId = ProcessId(7);
 const Q: ProcessId = ProcessId(8);
@@ -97,7 +98,7 @@ fn blob(bytes: usize) -> Vec<u8> {
 #[test]
 fn a_change_set_over_its_limit_is_refused_whole() {
     let mut store = Store::default();
-    let value = blob(super::super::limits::VALUE_BYTES_MAX);
+    let value = blob(crate::proto::limits::VALUE_BYTES_MAX);
     let mut transaction = store.transaction(P, Rights::User);
     for number in 0..3 {
         transaction

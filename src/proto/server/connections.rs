@@ -1,0 +1,192 @@
+//! Who may come in, who comes back, who has to go.
+
+use super::super::ids::{ConnectionId, ProcessId, SessionId, Token};
+use super::super::limits;
+use super::super::message::{FromServer, Hello, Refusal, Resume};
+use super::super::session::Session;
+use super::super::time::Time;
+use super::{Connection, Effect, Server, Timer, wire};
+
+impl Server {
+    pub(super) fn hello(&mut self, id: ConnectionId, hello: &Hello<'_>, now: Time) {
+        if hello.version != limits::PROTOCOL_VERSION {
+            return self.refuse_version(id, now);
+        }
+        let refusal = match self.processes.get(&hello.process) {
+            Some(process) if process.key == hello.key => {
+                if process.has_ended() {
+                    Some(Refusal::Ended)
+                } else if hello.build != self.config.build {
+                    Some(Refusal::Build)
+                } else {
+                    None
+                }
+            }
+            _ => Some(Refusal::Credentials),
+        };
+        if let Some(refusal) = refusal {
+            return self.refuse(id, refusal, now);
+        }
+        match &hello.resume {
+            Some(resume) => self.resume(id, hello.process, resume, now),
+            None => self.begin_session(id, hello.process, now),
+        }
+    }
+
+    pub(super) fn begin_session(&mut self, id: ConnectionId, process: ProcessId, now: Time) {
+        let old = self.processes.get(&process).and_then(|p| p.session);
+        if let Some(old) = old {
+            let unused = self.sessions.get(&old).is_some_and(Session::is_unused);
+            if !unused {
+                let what = "the process has a session already";
+                return self.refuse(id, Refusal::Protocol { what }, now);
+            }
+            // Its welcome was lost on the way, so the client can't know it.
+            self.drop_session(old, now);
+        }
+        if self.sessions.len() >= limits::SESSIONS_MAX {
+            let limit = "SESSIONS_MAX";
+            return self.refuse(id, Refusal::Limit { limit }, now);
+        }
+        self.sessions_made += 1;
+        let session = SessionId(self.sessions_made);
+        let token = self.draw_token();
+        self.sessions
+            .insert(session, Session::new(session, token, process, id));
+        if let Some(process) = self.processes.get_mut(&process) {
+            process.session = Some(session);
+            process.has_connected = true;
+        }
+        self.welcome(id, session, token, false);
+    }
+
+    pub(super) fn resume(
+        &mut self,
+        id: ConnectionId,
+        process: ProcessId,
+        resume: &Resume,
+        now: Time,
+    ) {
+        let known = self.sessions.get(&resume.session);
+        if !known.is_some_and(|s| s.process == process && s.token == resume.token) {
+            return self.refuse(id, Refusal::SessionUnknown, now);
+        }
+        if let Some(old) = known.and_then(|session| session.connection) {
+            // The client has given the old connection up, though its end has not arrived here.
+            // What is still unread on it will come again, in order, on the new one.
+            self.close(old, now);
+        }
+        let Some(session) = self.sessions.get_mut(&resume.session) else {
+            return;
+        };
+        session.connection = Some(id);
+        session.detached_at = None;
+        let token = session.token;
+        let unknown = session.rewind(&resume.watches);
+        self.welcome(id, resume.session, token, true);
+        for watch in unknown {
+            // It was told `WatchCompacted` before, and the news was lost.
+            let oldest = self.history.first_held();
+            self.push(id, &FromServer::WatchCompacted { watch, oldest });
+        }
+        self.lagging.insert(resume.session);
+    }
+
+    pub(super) fn welcome(
+        &mut self,
+        id: ConnectionId,
+        session: SessionId,
+        token: Token,
+        resumed: bool,
+    ) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.session = Some(session);
+        }
+        let welcome = FromServer::Welcome {
+            session,
+            token,
+            resumed,
+        };
+        self.push(id, &welcome);
+    }
+
+    pub(super) fn goodbye(&mut self, id: SessionId, now: Time) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        let process = session.process;
+        self.end_session(id, "it said goodbye", now);
+        if process == ProcessId::PROGRAM
+            && let Some(program) = self.processes.get_mut(&process)
+        {
+            program.end_program();
+        }
+    }
+
+    pub(super) fn grace_ended(&mut self, id: SessionId, time: Time, now: Time) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        // It may have been back in between, and have gone again.
+        let due = |at: Time| at.after(self.config.session_grace) == time;
+        if session.detached_at.is_some_and(due) {
+            self.end_session(id, "its session was lost", now);
+        }
+    }
+
+    pub(super) fn refuse_version(&mut self, id: ConnectionId, now: Time) {
+        let refusal = Refusal::Version {
+            server: limits::PROTOCOL_VERSION,
+            software: wire::SOFTWARE,
+        };
+        self.refuse(id, refusal, now);
+    }
+
+    pub(super) fn violation(&mut self, id: ConnectionId, what: &str, now: Time) {
+        self.refuse(id, Refusal::Protocol { what }, now);
+    }
+
+    /// Tells the peer why, and closes.
+    pub(super) fn refuse(&mut self, id: ConnectionId, refusal: Refusal<'_>, now: Time) {
+        self.push(id, &FromServer::Refused { refusal });
+        self.close(id, now);
+    }
+
+    /// Closes a connection; its session lives on without one.
+    pub(super) fn close(&mut self, id: ConnectionId, now: Time) {
+        let open = self.connections.get_mut(&id).filter(|c| !c.closed);
+        let Some(connection) = open else {
+            return;
+        };
+        let outbox = std::mem::take(&mut connection.outbox);
+        self.detach(id, now);
+        // Kept for its last output until the driver has been told.
+        let last = Connection {
+            outbox,
+            session: None,
+            mute: true,
+            closed: true,
+        };
+        self.connections.insert(id, last);
+        self.effects.push_back(Effect::Close { connection: id });
+    }
+
+    /// Takes a connection away from its session and forgets it.
+    pub(super) fn detach(&mut self, id: ConnectionId, now: Time) {
+        let Some(connection) = self.connections.remove(&id) else {
+            return;
+        };
+        self.ready.remove(&id);
+        let session = connection
+            .session
+            .and_then(|session| self.sessions.get_mut(&session));
+        if let Some(session) = session
+            && session.connection == Some(id)
+        {
+            session.connection = None;
+            session.detached_at = Some(now);
+            let ends_at = now.after(self.config.session_grace);
+            self.timers.insert((ends_at, Timer::Grace(session.id)));
+        }
+    }
+}

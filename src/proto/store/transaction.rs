@@ -1,0 +1,367 @@
+//! Change sets: written into the state at once, and undone unless they are committed.
+
+use super::{
+    ChangeSet, Dict, Entry, Key, KeyChange, Namespace, Owned, RESERVED, Store, StoreError, Value,
+    check_key, check_namespace, check_value, limit,
+};
+use crate::proto::ids::{ProcessId, Revision};
+use crate::proto::limits::{
+    CHANGE_SET_BYTES_MAX, CHANGE_SET_CHANGES_MAX, NAMESPACES_MAX, OWNED_BYTES_MAX, OWNED_KEYS_MAX,
+    STATE_BYTES_MAX,
+};
+use crate::proto::planted::{self, Bug};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Who may write where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rights {
+    /// Everything but the reserved namespace, within the limits of a change set.
+    User,
+    /// The framework: the reserved namespace too. What it writes is bounded by its caller.
+    Framework,
+}
+
+/// What one namespace held when it was emptied as a whole.
+#[derive(Debug)]
+struct Emptied {
+    dict: Dict,
+    owners: Vec<(ProcessId, Owned)>,
+}
+
+/// A change set in the making. Writes are in the store at once; dropped without
+/// [`commit`](Transaction::commit), they are undone.
+#[derive(Debug)]
+pub struct Transaction<'a> {
+    store: &'a mut Store,
+    process: ProcessId,
+    rights: Rights,
+    /// The undo log: what each touched key was before its first change.
+    before: BTreeMap<(Namespace, Key), Option<Entry>>,
+    resets: BTreeMap<Namespace, Emptied>,
+    /// Invariant: the sum over `before` of key, value before and value now.
+    bytes: usize,
+    /// The first refused write. It sticks: such a change set can't be committed.
+    failed: Option<StoreError>,
+}
+
+impl Store {
+    /// Begins a change set. `process` is who asks: it owns what is written as owned.
+    pub fn transaction(&mut self, process: ProcessId, rights: Rights) -> Transaction<'_> {
+        Transaction {
+            store: self,
+            process,
+            rights,
+            before: BTreeMap::new(),
+            resets: BTreeMap::new(),
+            bytes: 0,
+            failed: None,
+        }
+    }
+}
+
+impl Transaction<'_> {
+    /// One value, own writes included.
+    #[must_use]
+    pub fn get(&self, namespace: &str, key: &str) -> Option<&[u8]> {
+        self.store.get(namespace, key).map(|value| &**value)
+    }
+
+    /// Is the key there?
+    #[must_use]
+    pub fn contains(&self, namespace: &str, key: &str) -> bool {
+        self.get(namespace, key).is_some()
+    }
+
+    /// How many keys the namespace has.
+    #[must_use]
+    pub fn len(&self, namespace: &str) -> usize {
+        self.store.len(namespace)
+    }
+
+    /// Entries that start with `prefix`, in key order.
+    pub fn entries<'a>(
+        &'a self,
+        namespace: &str,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        self.store
+            .entries(namespace, prefix, None)
+            .map(|(key, value)| (&**key, &**value))
+    }
+
+    /// The revision that this change set will have.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.store.revision.next()
+    }
+
+    /// The process for which it runs.
+    #[must_use]
+    pub fn process(&self) -> ProcessId {
+        self.process
+    }
+
+    /// Writes one value that nobody owns.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the change set is lost with the first.
+    pub fn set(&mut self, namespace: &str, key: &str, value: &[u8]) -> Result<(), StoreError> {
+        let result = self.try_set(namespace, key, value, None);
+        self.note(result)
+    }
+
+    /// Writes one value that goes when the process of this transaction ends.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the change set is lost with the first.
+    pub fn set_owned(
+        &mut self,
+        namespace: &str,
+        key: &str,
+        value: &[u8],
+    ) -> Result<(), StoreError> {
+        let result = self.try_set(namespace, key, value, Some(self.process));
+        self.note(result)
+    }
+
+    /// Removes one key, if it is there, and gives its value.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the change set is lost with the first.
+    pub fn remove(&mut self, namespace: &str, key: &str) -> Result<Option<Value>, StoreError> {
+        let result = self.try_remove(namespace, key);
+        self.note(result)
+    }
+
+    /// Removes all keys of a namespace.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the change set is lost with the first.
+    pub fn clear(&mut self, namespace: &str) -> Result<(), StoreError> {
+        let result = self.try_clear(namespace);
+        self.note(result)
+    }
+
+    fn note<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error) = &result {
+            self.failed.get_or_insert_with(|| error.clone());
+        }
+        result
+    }
+
+    fn writable(&self, namespace: &str) -> Result<(), StoreError> {
+        if namespace == RESERVED && self.rights == Rights::User {
+            return Err(StoreError::ReadOnly);
+        }
+        check_namespace(namespace)
+    }
+
+    fn try_set(
+        &mut self,
+        namespace: &str,
+        key: &str,
+        value: &[u8],
+        owner: Option<ProcessId>,
+    ) -> Result<(), StoreError> {
+        self.writable(namespace)?;
+        check_key(key)?;
+        check_value(value)?;
+        let dict = self.store.dicts.get_key_value(namespace);
+        if dict.is_none() {
+            let count = self.store.dicts.len() + 1;
+            limit("NAMESPACES_MAX", count, NAMESPACES_MAX)?;
+        }
+        let old = dict.and_then(|(_, dict)| dict.entries.get_key_value(key));
+        // The names are shared with what is there already.
+        let shared_key = old.map_or_else(|| Arc::from(key), |(key, _)| key.clone());
+        let freed = old.map_or(0, |(key, entry)| key.len() + entry.value.len());
+        let namespace = dict.map_or_else(|| Arc::from(namespace), |(name, _)| name.clone());
+        let size = key.len() + value.len();
+        let total = self.store.bytes - freed + size;
+        limit("STATE_BYTES_MAX", total, STATE_BYTES_MAX)?;
+        let owner_before = old.and_then(|(_, entry)| entry.owner);
+        let owner = if planted::is(Bug::OwnerNotReplaced) {
+            owner.or(owner_before)
+        } else {
+            owner
+        };
+        if let Some(owner) = owner {
+            let returned = if owner_before == Some(owner) {
+                freed
+            } else {
+                0
+            };
+            self.check_owned(owner, size, returned)?;
+        }
+        let value = Value::from(value);
+        self.change(&namespace, &shared_key, Some(Entry { value, owner }))
+    }
+
+    fn check_owned(&self, owner: ProcessId, size: usize, freed: usize) -> Result<(), StoreError> {
+        let spaces = self.store.owners.get(&owner).into_iter();
+        let (keys, bytes) = spaces
+            .flat_map(BTreeMap::values)
+            .fold((0, 0), |(k, b), o| (k + o.keys.len(), b + o.bytes));
+        limit("OWNED_BYTES_MAX", bytes - freed + size, OWNED_BYTES_MAX)?;
+        let added = usize::from(freed == 0);
+        limit("OWNED_KEYS_MAX", keys + added, OWNED_KEYS_MAX)
+    }
+
+    fn try_remove(&mut self, namespace: &str, key: &str) -> Result<Option<Value>, StoreError> {
+        self.writable(namespace)?;
+        let Some((namespace, dict)) = self.store.dicts.get_key_value(namespace) else {
+            return Ok(None);
+        };
+        let Some((key, entry)) = dict.entries.get_key_value(key) else {
+            return Ok(None);
+        };
+        let (namespace, key, value) = (namespace.clone(), key.clone(), entry.value.clone());
+        self.change(&namespace, &key, None)?;
+        Ok(Some(value))
+    }
+
+    fn try_clear(&mut self, namespace: &str) -> Result<(), StoreError> {
+        self.writable(namespace)?;
+        let Some((name, dict)) = self.store.dicts.get_key_value(namespace) else {
+            return Ok(());
+        };
+        let name = name.clone();
+        let fits = self.bytes + dict.bytes <= CHANGE_SET_BYTES_MAX
+            && self.before.len() + dict.entries.len() <= CHANGE_SET_CHANGES_MAX;
+        if fits {
+            let keys: Vec<Key> = dict.entries.keys().cloned().collect();
+            for key in keys {
+                self.change(&name, &key, None)?;
+            }
+            return Ok(());
+        }
+        // Taken out whole: what it costs does not depend on how much there is.
+        let dict = self
+            .store
+            .dicts
+            .remove(&name)
+            .expect("the dict was just found");
+        self.store.bytes -= dict.bytes;
+        let mut owners = Vec::new();
+        self.store.owners.retain(|process, spaces| {
+            if let Some(owned) = spaces.remove(&name) {
+                owners.push((*process, owned));
+            }
+            !spaces.is_empty()
+        });
+        // What a second clear of one transaction removes was written after the first: nobody
+        // needs it back.
+        self.resets.entry(name).or_insert(Emptied { dict, owners });
+        Ok(())
+    }
+
+    /// Changes one key, noting what it was before the first change.
+    fn change(
+        &mut self,
+        namespace: &Namespace,
+        key: &Key,
+        new: Option<Entry>,
+    ) -> Result<(), StoreError> {
+        if self.resets.contains_key(namespace) {
+            // Rollback puts the whole namespace back, so no single key need be remembered; but
+            // what is written is bounded all the same.
+            self.bytes += new.as_ref().map_or(0, |new| key.len() + new.value.len());
+            self.check_size(0)?;
+            self.store.replace(namespace, key, new);
+            return Ok(());
+        }
+        let id = (namespace.clone(), key.clone());
+        let new_len = new.as_ref().map_or(0, |entry| entry.value.len());
+        let now = self
+            .store
+            .dicts
+            .get(namespace)
+            .and_then(|d| d.entries.get(key));
+        let now_len = now.map_or(0, |entry| entry.value.len());
+        let first = !self.before.contains_key(&id);
+        let bytes = if first {
+            self.bytes + key.len() + now_len + new_len
+        } else {
+            self.bytes - now_len + new_len
+        };
+        let bytes_before = std::mem::replace(&mut self.bytes, bytes);
+        if let Err(error) = self.check_size(usize::from(first)) {
+            self.bytes = bytes_before;
+            return Err(error);
+        }
+        let old = self.store.replace(namespace, key, new);
+        if first {
+            self.before.insert(id, old);
+        }
+        Ok(())
+    }
+
+    fn check_size(&self, added: usize) -> Result<(), StoreError> {
+        if self.rights == Rights::Framework {
+            return Ok(());
+        }
+        limit("CHANGE_SET_BYTES_MAX", self.bytes, CHANGE_SET_BYTES_MAX)?;
+        let count = self.before.len() + added;
+        limit("CHANGE_SET_CHANGES_MAX", count, CHANGE_SET_CHANGES_MAX)
+    }
+
+    /// Makes it last, at the next revision. `None`: it changed nothing, and there is no revision.
+    ///
+    /// # Errors
+    /// The first refused write, if there was one: then all is undone.
+    pub fn commit(mut self) -> Result<Option<ChangeSet>, StoreError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        let before = std::mem::take(&mut self.before);
+        let resets = std::mem::take(&mut self.resets);
+        if before.is_empty() && resets.is_empty() {
+            return Ok(None);
+        }
+        self.store.revision = self.store.revision.next();
+        let changes = before
+            .into_iter()
+            .filter(|((namespace, _), _)| !resets.contains_key(namespace))
+            .map(|((namespace, key), before)| {
+                let after = self.store.get(&namespace, &key).cloned();
+                let before = before.map(|entry| entry.value);
+                (namespace, KeyChange { key, before, after })
+            })
+            .collect();
+        let change_set = ChangeSet {
+            revision: self.store.revision,
+            changes,
+            resets: resets.into_keys().collect(),
+        };
+        Ok(Some(change_set))
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        // First the namespaces as they were when they were emptied, then the keys as they were
+        // before that.
+        for (name, emptied) in std::mem::take(&mut self.resets) {
+            let written: Vec<Key> = self
+                .store
+                .dicts
+                .get(&name)
+                .map_or_else(Vec::new, |dict| dict.entries.keys().cloned().collect());
+            for key in written {
+                self.store.replace(&name, &key, None);
+            }
+            self.store.bytes += emptied.dict.bytes;
+            self.store.dicts.insert(name.clone(), emptied.dict);
+            for (process, owned) in emptied.owners {
+                let spaces = self.store.owners.entry(process).or_default();
+                spaces.insert(name.clone(), owned);
+            }
+        }
+        let before = std::mem::take(&mut self.before);
+        let missed = usize::from(planted::is(Bug::UndoMissed) && before.len() > 1);
+        for ((namespace, key), entry) in before.into_iter().skip(missed) {
+            self.store.replace(&namespace, &key, entry);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What a condition sees, and what of it it has looked at.
+
+use super::Store;
+use crate::proto::ids::Revision;
+use crate::proto::watch::{Interest, ReadSet};
+use std::cell::RefCell;
+use std::sync::Arc;
+
+/// The state as a condition sees it: at one revision, read-only, and every read is noted, so that
+/// the condition is tested again when, and only when, one of them may have changed.
+#[derive(Debug)]
+pub struct View<'a> {
+    store: &'a Store,
+    reads: RefCell<ReadSet>,
+}
+
+impl<'a> View<'a> {
+    /// A view of the state as it is.
+    #[must_use]
+    pub fn new(store: &'a Store) -> View<'a> {
+        View {
+            store,
+            reads: RefCell::default(),
+        }
+    }
+
+    /// One value.
+    #[must_use]
+    pub fn get(&self, namespace: &str, key: &str) -> Option<&[u8]> {
+        self.note(namespace, Interest::Key(Arc::from(key)));
+        self.store.get(namespace, key).map(|value| &**value)
+    }
+
+    /// Is the key there?
+    #[must_use]
+    pub fn contains(&self, namespace: &str, key: &str) -> bool {
+        self.get(namespace, key).is_some()
+    }
+
+    /// How many keys the namespace has.
+    #[must_use]
+    pub fn len(&self, namespace: &str) -> usize {
+        self.note(namespace, Interest::Prefix(Arc::from("")));
+        self.store.len(namespace)
+    }
+
+    /// Entries that start with `prefix`, in key order.
+    pub fn entries<'b>(
+        &'b self,
+        namespace: &str,
+        prefix: &'b str,
+    ) -> impl Iterator<Item = (&'b str, &'b [u8])> {
+        self.note(namespace, Interest::Prefix(Arc::from(prefix)));
+        self.store
+            .entries(namespace, prefix, None)
+            .map(|(key, value)| (&**key, &**value))
+    }
+
+    /// The revision that is seen.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.store.revision
+    }
+
+    fn note(&self, namespace: &str, interest: Interest) {
+        self.reads.borrow_mut().insert(namespace, interest);
+    }
+
+    /// What was read.
+    #[must_use]
+    pub fn into_reads(self) -> ReadSet {
+        self.reads.into_inner()
+    }
+}
