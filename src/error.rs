@@ -59,6 +59,10 @@ pub(crate) enum Kind {
     Message(String),
     TimedOut,
     Connect(String),
+    /// `Context::new` could not start a tree.
+    NoTree(String),
+    /// The handle came over a fork(2).
+    Forked,
     Refused(String),
     ServerLost(String),
     SessionLost,
@@ -94,7 +98,7 @@ pub(crate) enum Kind {
     UnknownFunction(String),
     UnknownProcess(ProcessId),
     /// A process ended without a value.
-    Ended(Outcome),
+    Ended(Box<Outcome>),
 }
 
 /// An error or a panic that happened elsewhere.
@@ -201,10 +205,11 @@ impl Error {
 
 /// Questions.
 impl Error {
-    /// The call did not end in the time that [`State::within`](crate::State::within),
+    /// The call was not done in the time that [`State::within`](crate::State::within),
     /// [`Watch::next_within`](crate::Watch::next_within) or
-    /// [`Process::join_timeout`](crate::Process::join_timeout) allowed. A wait leaves nothing
-    /// behind; a write may have taken effect, or may yet.
+    /// [`Process::join_timeout`](crate::Process::join_timeout) allowed, and had no effect: it was
+    /// never sent, or it only reads or waits. A write that was sent and not answered in time
+    /// [is unknown](Error::is_outcome_unknown) instead.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         matches!(self.kind(), Kind::TimedOut)
@@ -223,7 +228,8 @@ impl Error {
         matches!(self.kind(), Kind::SessionLost)
     }
 
-    /// The request was sent, and whether it took effect can't be known.
+    /// The request was sent, and whether it took effect can't be known: its time was over, or the
+    /// session was lost, before it was answered.
     #[must_use]
     pub fn is_outcome_unknown(&self) -> bool {
         matches!(self.kind(), Kind::OutcomeUnknown)
@@ -239,6 +245,19 @@ impl Error {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(self.kind(), Kind::Closed)
+    }
+
+    /// The handle was made before a `fork(2)` of the program's own, and this is the forked process:
+    /// it needs a context of its own.
+    #[must_use]
+    pub fn is_forked(&self) -> bool {
+        matches!(self.kind(), Kind::Forked)
+    }
+
+    /// No tree could be started by [`Context::new`](crate::Context::new); the text says why.
+    #[must_use]
+    pub fn is_no_tree(&self) -> bool {
+        matches!(self.kind(), Kind::NoTree(_))
     }
 
     /// A watch or a long read wants updates that the log no longer holds.
@@ -358,11 +377,16 @@ impl fmt::Display for Kind {
             Kind::Message(text) => f.write_str(text),
             Kind::TimedOut => f.write_str("not done in the time allowed"),
             Kind::Connect(why) => write!(f, "there is no connection to the server: {why}"),
+            Kind::NoTree(why) => write!(f, "no tree of processes could be started: {why}"),
             Kind::Refused(why) => write!(f, "the server refused this process: {why}"),
+            Kind::Forked => f.write_str(
+                "this handle was made before a fork(2) and belongs to the parent; \
+                 make a context of its own in the forked process",
+            ),
             Kind::ServerLost(reason) => write!(f, "the server is lost: {reason}"),
-            Kind::SessionLost => f.write_str("the session is lost; the call took no effect"),
+            Kind::SessionLost => f.write_str("the session was lost; the call took no effect"),
             Kind::OutcomeUnknown => {
-                f.write_str("the session is lost; whether the call took effect can't be known")
+                f.write_str("it was sent, but whether it took effect can't be known")
             }
             Kind::Closed => f.write_str("the connection was closed by this program"),
             Kind::Protocol(what) => write!(f, "the protocol was broken: {what}"),
@@ -474,6 +498,7 @@ impl From<CallError> for Kind {
             },
             CallError::Compacted { oldest } => Kind::Compacted { oldest },
             CallError::Closed => Kind::Closed,
+            CallError::Forked => Kind::Forked,
             CallError::Connect(error) => Kind::Connect(error.to_string()),
         }
     }

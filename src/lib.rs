@@ -81,15 +81,22 @@ mod api;
 
 mod error;
 
-mod client;
+#[doc(hidden)]
+pub mod client;
 
-mod runtime;
+#[doc(hidden)]
+pub mod runtime;
 
 mod sync;
 
-mod proto;
+#[doc(hidden)]
+pub mod proto;
 
 mod process;
+
+mod driver;
+
+mod tree;
 
 pub mod seam;
 
@@ -102,4 +109,10 @@ pub use api::txn::Txn;
 pub use api::view::{Verdict, View};
 pub use api::watch::{Change, Filter, Origin, Update, Watch, WatchBuilder};
 pub use error::{Error, Result};
+pub use process::entry::init;
 pub use proto::ids::{ProcessId, Revision};
+
+/// The README's programs are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

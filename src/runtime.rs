@@ -17,6 +17,9 @@ pub struct LinkId(pub u64);
 pub enum ConnectError {
     /// There is no server, and there will be none: it has ended.
     Gone,
+    /// The handle was made before this process was forked from another: the connection is that
+    /// one's.
+    Forked,
     /// Not now; it is worth to try again.
     Refused(std::io::Error),
 }

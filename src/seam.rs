@@ -7,23 +7,8 @@
 
 pub use crate::api::shipped::{Finished, ShippedFunctions, run_process, run_task};
 pub use crate::process::code::build_id;
+pub use crate::process::panics;
+pub use crate::tree::socket_path;
 
-/// Names, messages, frames, and the two machines, without any I/O.
-pub mod proto {
-    pub use crate::proto::*;
-}
-
-/// The port: what the client needs from the world.
-pub mod runtime {
-    pub use crate::runtime::*;
-}
-
-/// The connection that the threads of a process share.
-pub mod client {
-    pub use crate::client::*;
-}
-
-/// Panics as values.
-pub mod panics {
-    pub use crate::process::panics::*;
-}
+#[doc(inline)]
+pub use crate::{client, proto, runtime};

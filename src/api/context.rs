@@ -45,7 +45,7 @@ struct Inner {
     // Dropped in this order: the connection before what it leads to.
     connection: Connection,
     process: ProcessId,
-    _keep: Option<Arc<dyn Any + Send + Sync>>,
+    keep: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl std::fmt::Debug for Context {
@@ -73,9 +73,14 @@ impl Context {
             inner: Arc::new(Inner {
                 connection,
                 process,
-                _keep: keep,
+                keep,
             }),
         }
+    }
+
+    /// What was given to be kept.
+    pub(crate) fn kept(&self) -> Option<&(dyn Any + Send + Sync)> {
+        self.inner.keep.as_deref()
     }
 
     /// The state: the namespace `"default"`.

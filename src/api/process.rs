@@ -127,7 +127,7 @@ impl<R> Process<R> {
     {
         self.wait(operation, limit, |(value, outcome)| match value {
             Some(value) => value::decode(value),
-            None => Err(Kind::Ended(outcome)),
+            None => Err(Kind::Ended(Box::new(outcome))),
         })
     }
 

@@ -65,11 +65,11 @@ impl State {
         &self.namespace
     }
 
-    /// A handle on the same namespace whose blocking calls fail with
-    /// [`is_timeout`](Error::is_timeout) when they are not done after `limit`, each by itself.
+    /// A handle on the same namespace whose blocking calls fail when they are not done after
+    /// `limit`, each by itself: with [`is_timeout`](Error::is_timeout), and nothing is left behind;
+    /// or, for a write that was sent already, with
+    /// [`is_outcome_unknown`](Error::is_outcome_unknown), since it may yet take effect.
     ///
-    /// A wait that ran out of time leaves nothing behind. A write that ran out of time may have
-    /// taken effect, or may yet.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -435,7 +435,6 @@ impl State {
     /// # Ok(())
     /// # }
     /// ```
-    #[must_use]
     pub fn watch(&self, filter: Filter) -> WatchBuilder {
         WatchBuilder::new(self.clone(), filter)
     }

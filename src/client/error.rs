@@ -40,6 +40,8 @@ pub enum CallError {
     },
     /// The connection was closed on this side, or the watch is over.
     Closed,
+    /// The connection belongs to the process that this one was forked from.
+    Forked,
     /// No connection to the server could be opened.
     Connect(std::io::Error),
 }
@@ -47,6 +49,7 @@ pub enum CallError {
 impl From<&End> for CallError {
     fn from(end: &End) -> CallError {
         match end {
+            End::Forked => CallError::Forked,
             End::ServerLost { reason } => CallError::ServerLost {
                 reason: reason.clone(),
             },
@@ -87,6 +90,7 @@ impl std::fmt::Display for CallError {
                 )
             }
             CallError::Closed => f.write_str("closed"),
+            CallError::Forked => f.write_str("the connection was made before a fork(2)"),
             CallError::Connect(error) => write!(f, "can't connect to the server: {error}"),
         }
     }

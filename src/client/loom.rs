@@ -1,8 +1,9 @@
 //! Every interleaving of threads on one connection: hand-over, wake-up, timeout and drop.
 //!
-//! Loom reports a lost wake-up as a deadlock, for then nobody is left to run. Models are bounded
-//! by preemptions (context switches that nobody asked for): nearly every bug of this kind shows
-//! with two, and a thread that blocks or is woken is not counted.
+//! Loom reports a lost wake-up as a deadlock, for then nobody is left to run. The model of two
+//! threads is searched whole. Those with a third, be it the test that plays server and clock, are
+//! bounded by preemptions (switches away from a thread that could have gone on; a thread that
+//! blocks costs none), as tightly as their size needs to be done in seconds.
 
 use super::mock::{Mock, config, echo};
 use super::{CallError, Connection};
@@ -19,10 +20,10 @@ const WAIT: Request<'static> = Request::Wait {
     },
 };
 
-/// Runs a model with at most so many preemptions.
-fn model(preemptions_max: usize, run: impl Fn() + Send + Sync + 'static) {
+/// Runs a model with at most so many preemptions; `None`: every interleaving there is.
+fn model(preemptions_max: Option<usize>, run: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions_max);
+    builder.preemption_bound = preemptions_max;
     builder.check(run);
 }
 
@@ -45,7 +46,7 @@ fn is_done(reply: &Reply<'_>) {
 
 #[test]
 fn loom_two_calls_at_once() {
-    model(3, || {
+    model(None, || {
         let mock = Mock::new(echo);
         let connection = open(&mock);
         let other = call(&connection, Request::Ping, None);
@@ -58,7 +59,7 @@ fn loom_two_calls_at_once() {
 
 #[test]
 fn loom_three_calls_at_once() {
-    model(2, || {
+    model(Some(3), || {
         let mock = Mock::new(echo);
         let connection = open(&mock);
         let others = [
@@ -77,7 +78,7 @@ fn loom_three_calls_at_once() {
 /// The replies come when they like, so whoever reads has to wake the other or hand the role on.
 #[test]
 fn loom_hand_over_at_a_reply() {
-    model(2, || {
+    model(Some(3), || {
         let mock = Mock::new(echo);
         let connection = open(&mock);
         let waits = [call(&connection, WAIT, None), call(&connection, WAIT, None)];
@@ -93,7 +94,7 @@ fn loom_hand_over_at_a_reply() {
 /// One of two waits times out, whichever role it has by then; the other gets its reply.
 #[test]
 fn loom_hand_over_at_a_timeout() {
-    model(2, || {
+    model(Some(4), || {
         let mock = Mock::new(echo);
         let connection = open(&mock);
         let timed = call(&connection, WAIT, Some(Time(5)));
@@ -109,7 +110,7 @@ fn loom_hand_over_at_a_timeout() {
 /// must get it.
 #[test]
 fn loom_the_role_handed_to_one_that_times_out() {
-    model(2, || {
+    model(Some(2), || {
         let mock = Mock::new(echo);
         let connection = open(&mock);
         let timed = call(&connection, WAIT, Some(Time(5)));
@@ -130,7 +131,7 @@ fn loom_the_role_handed_to_one_that_times_out() {
 
 #[test]
 fn loom_close_ends_calls_under_way() {
-    model(2, || {
+    model(Some(4), || {
         let mock = Mock::new(echo);
         let connection = open(&mock);
         let waits = [call(&connection, WAIT, None), call(&connection, WAIT, None)];
@@ -146,7 +147,7 @@ fn loom_close_ends_calls_under_way() {
 /// A watch is dropped by one thread while another waits on it and a third calls.
 #[test]
 fn loom_unwatch_beside_its_waiter() {
-    model(2, || {
+    model(Some(4), || {
         let mock = Mock::new(echo);
         let connection = open(&mock);
         let (watch, _) = connection
@@ -164,7 +165,7 @@ fn loom_unwatch_beside_its_waiter() {
 
 #[test]
 fn loom_an_update_reaches_its_waiter() {
-    model(2, || {
+    model(Some(4), || {
         let mock = Mock::new(echo);
         let connection = open(&mock);
         let (watch, _) = connection
@@ -191,7 +192,7 @@ fn push_update(mock: &Mock, watch: WatchId) {
 /// A write finds no room; whoever reads, then or later, sends the rest when there is some.
 #[test]
 fn loom_a_blocked_write_is_the_readers() {
-    model(2, || {
+    model(Some(4), || {
         let mock = Mock::new(echo);
         let connection = open(&mock);
         let first = call(&connection, Request::Ping, None);
@@ -206,7 +207,7 @@ fn loom_a_blocked_write_is_the_readers() {
 /// The connection is lost under two calls: one of them comes back for both.
 #[test]
 fn loom_a_cut_under_two_calls() {
-    model(2, || {
+    model(Some(4), || {
         let mock = Mock::new(echo);
         let connection = open(&mock);
         let other = call(&connection, Request::Ping, None);
@@ -221,7 +222,7 @@ fn loom_a_cut_under_two_calls() {
 /// What one thread finds malformed ends the call of the other too.
 #[test]
 fn loom_garbage_reaches_everybody() {
-    model(2, || {
+    model(Some(4), || {
         let mock = Mock::new(echo);
         let connection = open(&mock);
         let waits = [call(&connection, WAIT, None), call(&connection, WAIT, None)];
@@ -229,6 +230,25 @@ fn loom_garbage_reaches_everybody() {
         for wait in waits {
             let result = wait.join().expect("no panic");
             assert!(matches!(result, Err(CallError::Protocol(_))), "{result:?}");
+        }
+    });
+}
+
+/// The server is gone: one of the two finds out, both learn it.
+#[test]
+fn loom_a_lost_server_is_told_to_everybody() {
+    model(Some(4), || {
+        let mock = Mock::new(echo);
+        let connection = open(&mock);
+        let waits = [call(&connection, WAIT, None), call(&connection, WAIT, None)];
+        mock.with(|world| world.gone = true);
+        mock.cut();
+        for wait in waits {
+            let result = wait.join().expect("no panic");
+            assert!(
+                matches!(result, Err(CallError::ServerLost { .. })),
+                "{result:?}"
+            );
         }
     });
 }

@@ -1,11 +1,11 @@
 //! A port in memory, with a scripted server behind it and a clock that only tests move.
 
 use crate::proto::client::Config;
+use crate::proto::codec;
 use crate::proto::frame;
 use crate::proto::ids::{BuildId, ProcessId, Revision, Seq, SessionId, Token};
 use crate::proto::message::{Change, FromClient, FromServer, Origin, Reply, Request, Update};
 use crate::proto::time::Time;
-use crate::proto::{codec, limits};
 use crate::runtime::{ConnectError, LinkId, Observation, Parker, Port, Ready};
 use crate::sync::{Mutex, lock};
 #[cfg(loom)]
@@ -212,6 +212,7 @@ impl Mock {
     }
 
     /// Sleeps until so many requests have arrived.
+    #[cfg(loom)]
     pub(super) fn until_requests(&self, count: usize) {
         let mut world = lock(&self.0.world);
         while world.requests < count {
@@ -458,6 +459,3 @@ pub(super) fn update(revision: u64, value_bytes: usize) -> Vec<u8> {
         changes: vec![change],
     })
 }
-
-/// The longest that anything here may take by the mock's clock.
-pub(super) const LONG: Time = Time(limits::RECONNECT_TIMEOUT.as_nanos() as u64 * 10);

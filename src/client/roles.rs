@@ -70,7 +70,7 @@ pub(super) struct Inner {
     recall: bool,
     /// The reader was told of the end.
     recalled_for_end: bool,
-    /// For the planted bug alone: the role was just left at a timeout.
+    /// For the planted bug alone: the last thread to leave left at its deadline.
     left_at_timeout: bool,
     /// The reader has it while it reads.
     buffer: Vec<u8>,
@@ -150,6 +150,7 @@ impl Inner {
         if ended && !self.recalled_for_end {
             self.recalled_for_end = true;
             self.recall = true;
+            self.stirred = true;
         }
         news.wake = std::mem::take(&mut self.recall) && self.reading;
         if std::mem::take(&mut self.stirred) {
@@ -192,7 +193,7 @@ impl Inner {
             first = first.or(Some(position));
         }
         if let Some(position) = first {
-            if planted::is(Bug::RoleHandedToNobody) && std::mem::take(&mut self.left_at_timeout) {
+            if planted::is(Bug::RoleHandedToNobody) && self.left_at_timeout {
                 return;
             }
             self.waiters[position].woken = true;
@@ -533,6 +534,7 @@ impl Shared {
                 inner.machine.connected(moment.now);
             }
             Err(ConnectError::Gone) => inner.machine.gone(),
+            Err(ConnectError::Forked) => inner.machine.forked(),
             Err(ConnectError::Refused(error)) => {
                 let reason = error.to_string();
                 inner.connect_error = Some(error);

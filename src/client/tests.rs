@@ -1,11 +1,10 @@
 //! Threads on one connection. Everything waits for events; nothing sleeps.
 
-use super::mock::{LONG, Mock, config, echo, reply, update, welcome};
+use super::mock::{Mock, config, echo, reply, update, welcome};
 use super::{CallError, Connection};
 use crate::proto::client::RefusalKind;
-use crate::proto::codec;
 use crate::proto::ids::{Revision, Seq, WatchId};
-use crate::proto::limits::{CREDIT_BYTES_MIN, IN_FLIGHT_MAX};
+use crate::proto::limits::{CREDIT_BYTES_MIN, IN_FLIGHT_MAX, RECONNECT_TIMEOUT};
 use crate::proto::message::{Condition, Filter, FromClient, FromServer, Refusal, Reply, Request};
 use crate::proto::time::Time;
 use std::thread::JoinHandle;
@@ -292,16 +291,15 @@ fn a_lost_session_is_told_to_all_and_the_next_call_begins_anew() {
     let writer = spawn(&connection, SET, None);
     mock.until(|world| world.waiting == 1);
     let waiter = spawn(&connection, WAIT, None);
-    mock.until(|world| world.requests == 3);
+    mock.until(|world| world.requests == 3 && world.parked == 1);
     mock.cut();
-    assert!(matches!(
-        writer.join().expect("no panic"),
-        Err(CallError::OutcomeUnknown)
-    ));
-    assert!(matches!(
-        waiter.join().expect("no panic"),
-        Err(CallError::SessionLost)
-    ));
+    let result = writer.join().expect("no panic");
+    assert!(
+        matches!(result, Err(CallError::OutcomeUnknown)),
+        "{result:?}"
+    );
+    let result = waiter.join().expect("no panic");
+    assert!(matches!(result, Err(CallError::SessionLost)), "{result:?}");
     let lost = connection.next_update(watch, None, |_| ());
     assert!(matches!(lost, Err(CallError::SessionLost)), "{lost:?}");
     let over = connection.next_update(watch, None, |_| ());
@@ -569,7 +567,7 @@ fn open_tells_why_it_can_not() {
         matches!(result, Err(CallError::ServerLost { .. })),
         "{result:?}"
     );
-    assert!(mock.with(|world| world.now) < LONG);
+    assert!(mock.with(|world| world.now) < Time(1).after(RECONNECT_TIMEOUT * 2));
 }
 
 #[test]

@@ -158,7 +158,9 @@ impl<S: Signature> Shipped<S> {
 pub(crate) fn find<S: Signature>(reference: &FunctionRef<'_>) -> Option<Shipped<S>> {
     let image = image();
     let record = anchor_address().wrapping_add(reference.offset as usize);
-    if record % align_of::<Record<S>>() != 0 || !image.holds(record, size_of::<Record<S>>()) {
+    if !record.is_multiple_of(align_of::<Record<S>>())
+        || !image.holds(record, size_of::<Record<S>>())
+    {
         return None;
     }
     let record = std::ptr::with_exposed_provenance::<Record<S>>(record);

@@ -1,4 +1,16 @@
-//! Processes: what a function is called in another process, and what becomes of its panics.
+//! The real factory: how the processes of a tree come to be, and how nothing of them is left; what
+//! a function is called in another process, and what becomes of its panics.
+//!
+//! All that is Linux alone, and all `unsafe` of the crate, stands in this folder.
 
 pub(crate) mod code;
-pub(crate) mod panics;
+pub(crate) mod directory;
+pub(crate) mod entry;
+pub(crate) mod keeper;
+pub(crate) mod launch;
+pub mod panics;
+pub(crate) mod peer;
+pub(crate) mod role;
+pub(crate) mod start;
+pub(crate) mod sweep;
+pub(crate) mod sys;

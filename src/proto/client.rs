@@ -87,6 +87,8 @@ pub enum End {
         /// What happened.
         reason: String,
     },
+    /// This is the client of the process that this one was forked from.
+    Forked,
     /// The server does not want this client.
     Refused {
         /// What about.

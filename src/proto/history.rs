@@ -4,10 +4,10 @@
 
 use super::codec;
 use super::ids::{ProcessId, Revision};
+use super::interest::Interest;
 use super::message::{Change, Origin, Update};
 use super::store::{ChangeSet, KeyChange, Namespace};
 use super::time::Time;
-use super::watch::Interest;
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

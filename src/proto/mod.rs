@@ -24,6 +24,7 @@ pub mod codec;
 pub mod frame;
 pub mod history;
 pub mod ids;
+pub mod interest;
 pub mod limits;
 pub mod message;
 pub mod planted;

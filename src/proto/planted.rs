@@ -29,7 +29,7 @@ pub enum Bug {
     ResendUnderNewSeq,
     /// A thread that leaves the reader's role hands it to nobody.
     RoleHandedToNobody,
-    /// The end of a process is told before its record and release are committed.
+    /// The end of a killed process is told before its record and release are committed.
     EndBeforeRelease,
 }
 

@@ -5,12 +5,12 @@
 //! (`docs/reference/sessions.md`) and that of RIFL (Lee et al., SOSP 2015).
 
 use super::ids::{ConnectionId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
+use super::interest::{Interest, ReadSet};
 use super::limits::IN_FLIGHT_MAX;
 use super::message::{Request, WatchPosition};
 use super::planted::{self, Bug};
 use super::store::Namespace;
 use super::time::Time;
-use super::watch::{Interest, ReadSet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
@@ -32,6 +32,8 @@ pub struct Cursor {
     pub granted: u64,
     /// All bytes of updates sent.
     pub sent: u64,
+    /// The client knows, or is being told, that the watch has begun. It takes no update before.
+    pub announced: bool,
 }
 
 impl Cursor {
@@ -216,8 +218,12 @@ impl Session {
         for (id, cursor) in &mut self.watches {
             match listed.get(id) {
                 Some(at) => cursor.rewind(at.next, at.granted, at.received),
-                // The client has not heard that the watch began, so it has seen nothing of it.
-                None => cursor.rewind(cursor.start, 0, 0),
+                // The client has not heard that the watch began, so it has seen nothing of it, and
+                // its request will come again: until that is answered it gets no updates.
+                None => {
+                    cursor.announced = false;
+                    cursor.rewind(cursor.start, 0, 0);
+                }
             }
             if cursor.next.is_some() {
                 self.ready.insert(*id);
@@ -311,6 +317,7 @@ mod tests {
                 dropped: Revision(8),
                 granted: 100,
                 sent: 40,
+                announced: true,
             },
         );
         let position = |received| WatchPosition {

@@ -16,10 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// The name of a namespace, shared by all that mention it.
-pub type Namespace = Arc<str>;
-/// A key, shared by the state and the log.
-pub type Key = Arc<str>;
+pub use super::interest::{Key, Namespace};
+
 /// A value, shared by the state and the log.
 pub type Value = Arc<[u8]>;
 

@@ -1,83 +1,8 @@
 //! Who is to be told of a change: found from the changed key alone, without looking at the others.
 
-use super::limits::READS_MAX;
-use super::message::Filter;
-use super::store::{Key, Namespace};
+use super::interest::{Interest, Key, Namespace};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-/// What of a namespace somebody wants to hear of.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Interest {
-    /// One key.
-    Key(Key),
-    /// Keys that start so; the empty prefix is the whole namespace.
-    Prefix(Arc<str>),
-}
-
-impl Interest {
-    /// The interest of a watch with this filter.
-    #[must_use]
-    pub fn of(filter: Filter<'_>) -> Interest {
-        match filter {
-            Filter::Key(key) => Interest::Key(Arc::from(key)),
-            Filter::Prefix(prefix) => Interest::Prefix(Arc::from(prefix)),
-            Filter::All => Interest::Prefix(Arc::from("")),
-        }
-    }
-
-    /// Is this key of interest?
-    #[must_use]
-    pub fn covers(&self, key: &str) -> bool {
-        match self {
-            Interest::Key(wanted) => **wanted == *key,
-            Interest::Prefix(prefix) => key.starts_with(&**prefix),
-        }
-    }
-
-    /// Is every key of interest?
-    #[must_use]
-    pub fn covers_all(&self) -> bool {
-        matches!(self, Interest::Prefix(prefix) if prefix.is_empty())
-    }
-}
-
-/// What a condition has read, by namespace.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct ReadSet {
-    interests: BTreeMap<Namespace, BTreeSet<Interest>>,
-    count: usize,
-}
-
-impl ReadSet {
-    /// Adds one read. Past [`READS_MAX`] the namespace counts as read whole: the condition is then
-    /// tested more often than it need be, never less.
-    pub fn insert(&mut self, namespace: &str, interest: Interest) {
-        let set = match self.interests.get_mut(namespace) {
-            Some(set) => set,
-            None => self.interests.entry(Arc::from(namespace)).or_default(),
-        };
-        let whole = Interest::Prefix(Arc::from(""));
-        if set.contains(&interest) || set.contains(&whole) {
-            return;
-        }
-        if self.count >= READS_MAX || interest.covers_all() {
-            self.count -= set.len();
-            set.clear();
-            set.insert(whole);
-        } else {
-            set.insert(interest);
-        }
-        self.count += 1;
-    }
-
-    /// All that was read.
-    pub fn iter(&self) -> impl Iterator<Item = (&Namespace, &Interest)> {
-        self.interests
-            .iter()
-            .flat_map(|(namespace, set)| set.iter().map(move |interest| (namespace, interest)))
-    }
-}
 
 #[derive(Debug)]
 struct Space<T> {
@@ -231,16 +156,5 @@ mod tests {
             index.spaces.is_empty(),
             "an index without interests is empty"
         );
-    }
-
-    #[test]
-    fn many_reads_become_the_whole_namespace() {
-        let mut reads = ReadSet::default();
-        for number in 0..READS_MAX + 10 {
-            reads.insert("n", Interest::Key(Arc::from(number.to_string())));
-        }
-        let interests: Vec<_> = reads.iter().collect();
-        assert_eq!(interests.len(), 1);
-        assert!(interests[0].1.covers_all());
     }
 }

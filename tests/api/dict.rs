@@ -126,7 +126,12 @@ pub(super) fn get_or_insert_once(ctx: &Context) -> Result<()> {
     let state = ctx.state();
     assert_eq!(state.get_or_insert("k", &1)?, 1);
     assert_eq!(state.get_or_insert("k", &2)?, 1);
-    assert!(state.get_or_insert("k", &String::new()).unwrap_err().is_wrong_type());
+    assert!(
+        state
+            .get_or_insert("k", &String::new())
+            .unwrap_err()
+            .is_wrong_type()
+    );
     let processes = (0..3)
         .map(|number| ctx.spawn(propose, number))
         .collect::<Result<Vec<_>>>()?;

@@ -20,7 +20,10 @@ pub(super) fn key_too_long(ctx: &Context) -> Result<()> {
     state.set(&longest, &1)?;
     assert_eq!(state.get(&longest)?, Some(1));
     // In bytes, not in characters.
-    for key in ["k".repeat(KEY_BYTES_MAX + 1), "ß".repeat(KEY_BYTES_MAX / 2 + 1)] {
+    for key in [
+        "k".repeat(KEY_BYTES_MAX + 1),
+        "ß".repeat(KEY_BYTES_MAX / 2 + 1),
+    ] {
         let limit = "KEY_BYTES_MAX";
         told(ctx, &state.set(&key, &1).unwrap_err(), limit);
         told(ctx, &state.set_owned(&key, &1).unwrap_err(), limit);
@@ -29,8 +32,14 @@ pub(super) fn key_too_long(ctx: &Context) -> Result<()> {
         told(ctx, &state.remove(&key).unwrap_err(), limit);
         told(ctx, &state.get_or_insert(&key, &1).unwrap_err(), limit);
         told(ctx, &state.wait_equal(&key, &1).unwrap_err(), limit);
-        told(ctx, &state.watch(Filter::key(&*key)).start().unwrap_err(), limit);
-        let error = state.atomic(|txn, key: String| txn.set(&key, &1), key).unwrap_err();
+        told(
+            ctx,
+            &state.watch(Filter::key(&*key)).start().unwrap_err(),
+            limit,
+        );
+        let error = state
+            .atomic(|txn, key: String| txn.set(&key, &1), key)
+            .unwrap_err();
         assert!(error.to_string().contains(limit), "{error}");
     }
     assert_eq!(state.len()?, 1);
@@ -47,14 +56,24 @@ pub(super) fn value_too_large(ctx: &Context) -> Result<()> {
         let value = "v".repeat(size);
         let error = state.set("big", &value).unwrap_err();
         told(ctx, &error, "VALUE_BYTES_MAX");
-        assert!(error.to_string().contains(&(size + 5).to_string()), "{error}");
-        told(ctx, &state.wait_equal("big", &value).unwrap_err(), "VALUE_BYTES_MAX");
+        assert!(
+            error.to_string().contains(&(size + 5).to_string()),
+            "{error}"
+        );
+        told(
+            ctx,
+            &state.wait_equal("big", &value).unwrap_err(),
+            "VALUE_BYTES_MAX",
+        );
         let error = state.atomic(|_, _: String| Ok(()), value).unwrap_err();
         told(ctx, &error, "VALUE_BYTES_MAX");
     }
     // One that becomes too large inside.
     let error = state
-        .atomic(|txn, size: usize| txn.set("big", &"v".repeat(size)), VALUE_BYTES_MAX)
+        .atomic(
+            |txn, size: usize| txn.set("big", &"v".repeat(size)),
+            VALUE_BYTES_MAX,
+        )
         .unwrap_err();
     assert!(error.to_string().contains("VALUE_BYTES_MAX"), "{error}");
     assert!(!state.contains_key("big")?);
@@ -145,7 +164,10 @@ pub(super) fn what_does_not_serialise(ctx: &Context) -> Result<()> {
     ] {
         assert!(error.is_unencodable(), "{error}");
         let text = error.to_string();
-        assert!(text.contains("Refuses") && text.contains("not in this form"), "{text}");
+        assert!(
+            text.contains("Refuses") && text.contains("not in this form"),
+            "{text}"
+        );
     }
     let text = state.set("key", &Refuses).unwrap_err().to_string();
     assert!(text.contains("\"key\""), "{text}");
@@ -167,7 +189,10 @@ pub(super) fn change_set_too_large(ctx: &Context) -> Result<()> {
     state.atomic(write_large, 4)?;
     let before = state.snapshot()?;
     let error = state.atomic(write_large, 20).unwrap_err();
-    assert!(error.to_string().contains("CHANGE_SET_BYTES_MAX"), "{error}");
+    assert!(
+        error.to_string().contains("CHANGE_SET_BYTES_MAX"),
+        "{error}"
+    );
     assert_eq!(before, state.snapshot()?);
     Ok(())
 }
@@ -185,7 +210,10 @@ pub(super) fn writes_of_one_function_too_many(ctx: &Context) -> Result<()> {
             (),
         )
         .unwrap_err();
-    assert!(error.to_string().contains("CHANGE_SET_CHANGES_MAX"), "{error}");
+    assert!(
+        error.to_string().contains("CHANGE_SET_CHANGES_MAX"),
+        "{error}"
+    );
     assert!(state.is_empty()?);
     Ok(())
 }

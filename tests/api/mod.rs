@@ -3,7 +3,7 @@
 //!
 //! [`BODIES`](table::BODIES) lists them all.
 
-pub mod table;
+pub(crate) mod table;
 
 mod atomic;
 mod dict;

@@ -34,7 +34,12 @@ pub(super) fn many_at_once(ctx: &Context) -> Result<()> {
         .map(|number| ctx.spawn(|_, number: u64| number * number, number))
         .collect::<Result<Vec<_>>>()?;
     // Joined in another order than they were spawned.
-    for (number, process) in (0..8_u64).zip(processes).collect::<Vec<_>>().into_iter().rev() {
+    for (number, process) in (0..8_u64)
+        .zip(processes)
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+    {
         assert_eq!(process.join()?, number * number);
     }
     Ok(())
@@ -51,15 +56,26 @@ fn half(_: &Context, number: u64) -> std::result::Result<u64, (u64, String)> {
 pub(super) fn err_is_a_value(ctx: &Context) -> Result<()> {
     assert_eq!(ctx.spawn(half, 8)?.join()?, Ok(4));
     let process = ctx.spawn(half, 7)?;
-    assert_eq!(process.outcome()?.end, End::Error { text: "an array of 2 elements".to_owned() });
+    assert_eq!(
+        process.outcome()?.end,
+        End::Error {
+            text: "an array of 2 elements".to_owned()
+        }
+    );
     assert_eq!(process.join()?, Err((7, "is odd".to_owned())));
     Ok(())
 }
 
 pub(super) fn panic_is_told(ctx: &Context) -> Result<()> {
-    let process = ctx.spawn(|_, why: String| -> u64 { panic!("because of {why}") }, "rain".into())?;
+    let process = ctx.spawn(
+        |_, why: String| -> u64 { panic!("because of {why}") },
+        "rain".into(),
+    )?;
     let outcome = process.outcome()?;
-    let End::Panic { message, location, .. } = &outcome.end else {
+    let End::Panic {
+        message, location, ..
+    } = &outcome.end
+    else {
         panic!("{outcome}");
     };
     assert_eq!(message, "because of rain");
@@ -155,7 +171,12 @@ pub(super) fn owned_keys_are_released(ctx: &Context) -> Result<()> {
         let update = watch.next_update()?;
         let keys: Vec<_> = update.changes.iter().map(zproc::Change::key).collect();
         assert_eq!(keys, ["claim/1", "claim/2"]);
-        assert!(update.changes.iter().all(|change| change.after_raw().is_none()));
+        assert!(
+            update
+                .changes
+                .iter()
+                .all(|change| change.after_raw().is_none())
+        );
         assert_eq!(update.origin.process, id);
         assert!(update.origin.released.is_some());
         // After its last writes, and not later than its end is told.
@@ -200,7 +221,8 @@ pub(super) fn record_tells_its_life(ctx: &Context) -> Result<()> {
     let process = ctx.spawn(sleeper, ())?;
     let key = format!("process/{}", process.id().0);
     let records = ctx.namespace("");
-    ctx.namespace("alive").wait_equal(&process.id().0.to_string(), &true)?;
+    ctx.namespace("alive")
+        .wait_equal(&process.id().0.to_string(), &true)?;
     assert!(process.is_alive()?);
     assert!(process.pid()?.is_some());
     let record: Record = records.get(&key)?.expect("it was spawned");
@@ -253,7 +275,9 @@ pub(super) fn large_argument_and_result(ctx: &Context) -> Result<()> {
 }
 
 pub(super) fn argument_over_the_limit(ctx: &Context) -> Result<()> {
-    let error = ctx.spawn(|_, _: String| (), "x".repeat(2_000_000)).unwrap_err();
+    let error = ctx
+        .spawn(|_, _: String| (), "x".repeat(2_000_000))
+        .unwrap_err();
     assert!(error.is_limit(), "{error}");
     // Nothing was started.
     assert_eq!(ctx.spawn(|ctx, ()| ctx.process_id().0, ())?.join()?, 2);
@@ -279,7 +303,12 @@ pub(super) fn errors_are_values_too(ctx: &Context) -> Result<()> {
     let error = process.join()?.unwrap_err();
     // It comes back whole, and can be asked as ever.
     assert!(error.is_wrong_type());
-    assert_eq!(outcome.end, End::Error { text: error.to_string() });
+    assert_eq!(
+        outcome.end,
+        End::Error {
+            text: error.to_string()
+        }
+    );
     Ok(())
 }
 
@@ -289,7 +318,10 @@ pub(super) fn exit_code(ctx: &Context) -> Result<()> {
         assert_eq!(process.outcome()?.end, End::Exited { code });
         let error = process.join().unwrap_err();
         assert_eq!(error.exit_code(), Some(code), "{error}");
-        assert!(error.to_string().contains(&format!("code {code}")), "{error}");
+        assert!(
+            error.to_string().contains(&format!("code {code}")),
+            "{error}"
+        );
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use zproc::{Context, Result};
 
 /// Where a body may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Worlds {
+pub(crate) enum Worlds {
     /// Real and simulated.
     Both,
     /// With real processes only, for this reason.
@@ -14,19 +14,19 @@ pub enum Worlds {
 
 /// One test body.
 #[derive(Debug, Clone, Copy)]
-pub struct Body {
+pub(crate) struct Body {
     /// `theme::function`.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Asserts; gives what else went wrong.
-    pub run: fn(&Context) -> Result<()>,
+    pub(crate) run: fn(&Context) -> Result<()>,
     /// Where.
-    pub worlds: Worlds,
+    pub(crate) worlds: Worlds,
 }
 
 macro_rules! bodies {
     ($($theme:ident::$name:ident $(only real: $reason:literal)?,)*) => {
         /// All bodies, in the order of the themes.
-        pub const BODIES: &[Body] = &[
+        pub(crate) const BODIES: &[Body] = &[
             $(Body {
                 name: concat!(stringify!($theme), "::", stringify!($name)),
                 run: $theme::$name,

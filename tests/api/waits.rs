@@ -52,14 +52,17 @@ pub(super) fn option_gives_its_contents(ctx: &Context) -> Result<()> {
     let state = ctx.state();
     let process = ctx.spawn(counter, 20)?;
     let (text, revision) = state.wait_until(seven_or_more)?;
-    // It is tested at each revision, so the first one that is right is the one that is told.
-    assert_eq!(text, "7 in default");
+    // It is tested at each revision from its beginning, which may come late.
+    let number = text
+        .strip_suffix(" in default")
+        .and_then(|n| n.parse().ok());
+    assert!(number.is_some_and(|n: u64| n >= 7), "{text}");
     process.join()??;
     let (at, later) = state.wait_until(|view| {
         let count: Option<u64> = view.get("count").ok()?;
         (count == Some(20)).then(|| view.revision())
     })?;
-    assert!(at > revision && later >= at);
+    assert!(at >= revision && later >= at);
     Ok(())
 }
 
@@ -115,7 +118,9 @@ pub(super) fn time_limit(ctx: &Context) -> Result<()> {
     assert!(error.is_timeout(), "{error}");
     // Nothing is left of it: the next wait is one of its own.
     ctx.state().set("never", &1)?;
-    ctx.state().within(Duration::from_secs(60)).wait_equal("never", &1)?;
+    ctx.state()
+        .within(Duration::from_secs(60))
+        .wait_equal("never", &1)?;
     Ok(())
 }
 
@@ -131,7 +136,7 @@ pub(super) fn error_and_panic_end_it(ctx: &Context) -> Result<()> {
     let error = state
         .wait_until(|view| {
             let count: Option<u64> = view.get("count").expect("a number");
-            assert_ne!(count, Some(4), "this is too much");
+            assert!(count < Some(4), "this is too much");
             false
         })
         .unwrap_err();

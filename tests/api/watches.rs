@@ -31,7 +31,12 @@ pub(super) fn by_key(ctx: &Context) -> Result<()> {
     assert_eq!(update.changes.len(), 1);
     assert_eq!(update.changes[0].before()?, Some(1));
     assert_eq!(update.changes[0].after()?, Some(3));
-    assert!(update.changes[0].before::<String>().unwrap_err().is_wrong_type());
+    assert!(
+        update.changes[0]
+            .before::<String>()
+            .unwrap_err()
+            .is_wrong_type()
+    );
     assert!(!update.changes[0].is_identical());
     assert_eq!(watch.next_revision(), set.next());
     let update = watch.next_update()?;
@@ -46,7 +51,13 @@ pub(super) fn by_key(ctx: &Context) -> Result<()> {
 pub(super) fn by_prefix(ctx: &Context) -> Result<()> {
     let state = ctx.state();
     let mut watch = state.watch(Filter::prefix("job/")).start()?;
-    for (key, value) in [("job/1", 1), ("jo", 2), ("job", 3), ("job/", 4), ("job0", 5)] {
+    for (key, value) in [
+        ("job/1", 1),
+        ("jo", 2),
+        ("job", 3),
+        ("job/", 4),
+        ("job0", 5),
+    ] {
         state.set(key, &value)?;
     }
     assert_eq!(after(&watch.next_update()?), [("job/1", Some(1))]);
@@ -83,7 +94,10 @@ pub(super) fn since_a_revision(ctx: &Context) -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     assert_eq!(seen, revisions[4..]);
     // One that is yet to come.
-    let mut watch = state.watch(Filter::all()).since(revisions[9].next()).start()?;
+    let mut watch = state
+        .watch(Filter::all())
+        .since(revisions[9].next())
+        .start()?;
     let set = state.set("a", &10)?;
     assert_eq!(watch.next_update()?.revision, set);
     Ok(())
@@ -96,7 +110,10 @@ pub(super) fn from_the_start(ctx: &Context) -> Result<()> {
     }
     let watch = state.watch(Filter::all()).from_start().start()?;
     for (number, update) in (0..5).zip(watch) {
-        assert_eq!(after(&update?), [(number.to_string().as_str(), Some(number))]);
+        assert_eq!(
+            after(&update?),
+            [(number.to_string().as_str(), Some(number))]
+        );
     }
     Ok(())
 }
@@ -123,9 +140,17 @@ pub(super) fn one_update_for_one_atomic(ctx: &Context) -> Result<()> {
     // What came and went within is nothing, or a key with no value before and after.
     seen.retain(|(key, value)| *key != "gone" || value.is_some());
     assert_eq!(seen, [("a", Some(1)), ("b", Some(1)), ("c", Some(1))]);
-    assert!(update.changes.iter().all(|change| change.before_raw().is_none()));
+    assert!(
+        update
+            .changes
+            .iter()
+            .all(|change| change.before_raw().is_none())
+    );
     let update = other.next_update()?;
-    assert_eq!((update.revision, after(&update)), (revision, vec![("x", Some(1))]));
+    assert_eq!(
+        (update.revision, after(&update)),
+        (revision, vec![("x", Some(1))])
+    );
     quiet(&mut watch);
     Ok(())
 }
@@ -170,7 +195,11 @@ pub(super) fn time_limit_loses_nothing(ctx: &Context) -> Result<()> {
 pub(super) fn many_at_once(ctx: &Context) -> Result<()> {
     let state = ctx.state();
     let mut watches = (0..30)
-        .map(|number| state.watch(Filter::prefix(format!("{}", number % 10))).start())
+        .map(|number| {
+            state
+                .watch(Filter::prefix(format!("{}", number % 10)))
+                .start()
+        })
         .collect::<Result<Vec<_>>>()?;
     // Some end before anything happens.
     watches.truncate(25);
@@ -181,7 +210,10 @@ pub(super) fn many_at_once(ctx: &Context) -> Result<()> {
         let number = number as u64 % 10;
         for expected in [number, number + 10] {
             let key = format!("{number}/{expected}");
-            assert_eq!(after(&watch.next_update()?), [(key.as_str(), Some(expected))]);
+            assert_eq!(
+                after(&watch.next_update()?),
+                [(key.as_str(), Some(expected))]
+            );
         }
     }
     Ok(())
@@ -202,10 +234,12 @@ pub(super) fn every_update_of_other_processes(ctx: &Context) -> Result<()> {
         .map(|name| ctx.spawn(writer, (name.to_owned(), EACH)))
         .into_iter()
         .collect::<Result<Vec<_>>>()?;
-    let updates = watch
-        .take(3 * EACH as usize)
-        .collect::<Result<Vec<_>>>()?;
-    assert!(updates.windows(2).all(|pair| pair[0].revision < pair[1].revision));
+    let updates = watch.take(3 * EACH as usize).collect::<Result<Vec<_>>>()?;
+    assert!(
+        updates
+            .windows(2)
+            .all(|pair| pair[0].revision < pair[1].revision)
+    );
     for (name, process) in names.iter().zip(processes) {
         let written = process.join()??;
         let seen: Vec<_> = updates

@@ -164,6 +164,11 @@ impl Client {
         });
     }
 
+    /// The client was copied into another process, which must not use it.
+    pub fn forked(&mut self) {
+        self.finish(End::Forked);
+    }
+
     fn retry_later(&mut self, now: Time, random: u64, reason: &str) {
         let give_up_at = *self
             .link

@@ -4,6 +4,7 @@ use super::super::codec;
 use super::super::frame::Outbox;
 use super::super::history::{Cause, History, Logged};
 use super::super::ids::{Revision, Seq, SessionId, WatchId};
+use super::super::interest::{Interest, ReadSet};
 use super::super::limits::{
     LOG_ENTRIES_PER_TICK_MAX, LOG_ENTRIES_PER_TURN_MAX, UPDATES_QUEUED_BYTES_MAX,
 };
@@ -12,7 +13,6 @@ use super::super::planted::{self, Bug};
 use super::super::session::{Cursor, Wait, WaitKind};
 use super::super::store::{ChangeSet, RESERVED, View};
 use super::super::value;
-use super::super::watch::{Interest, ReadSet};
 use super::{Commit, Server, WatchKey, wire};
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -120,6 +120,18 @@ impl Server {
         }
     }
 
+    /// The client is told (again) that the watch has begun: from now on it takes updates.
+    pub(super) fn announce(&mut self, id: SessionId, watch: WatchId) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        if let Some(cursor) = session.watches.get_mut(&watch) {
+            cursor.announced = true;
+            session.ready.insert(watch);
+            self.lagging.insert(id);
+        }
+    }
+
     /// Serves the watches that lag, each session in turn, as far as one tick goes.
     pub(super) fn pump(&mut self) {
         let mut looked_at = 0;
@@ -158,7 +170,8 @@ impl Server {
             return None;
         }
         let watch = session.next_ready()?;
-        let Some(cursor) = session.watches.get_mut(&watch) else {
+        let cursor = session.watches.get_mut(&watch);
+        let Some(cursor) = cursor.filter(|cursor| cursor.announced) else {
             session.ready.remove(&watch);
             return Some(());
         };

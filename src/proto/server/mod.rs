@@ -209,6 +209,9 @@ pub struct Server {
     processes: BTreeMap<ProcessId, Process>,
     /// Ended processes that still have a record, oldest first.
     ended: VecDeque<ProcessId>,
+    /// Connections of dead processes that are being read to their end. The connection's session
+    /// does not tell whose it was: what is read may end it.
+    draining: BTreeMap<ConnectionId, ProcessId>,
     /// Invariant: the sum of the results of `ended`.
     results_bytes: usize,
     watch_index: Index<WatchKey>,
@@ -255,6 +258,7 @@ impl Server {
             sessions: BTreeMap::new(),
             processes: BTreeMap::new(),
             ended: VecDeque::new(),
+            draining: BTreeMap::new(),
             results_bytes: 0,
             watch_index: Index::default(),
             wait_index: Index::default(),
@@ -468,7 +472,12 @@ impl Server {
                     self.answer(id, seq, &body, !is_read);
                 }
             }
-            Arrival::Answered(frame) => self.push_encoded(connection, &frame),
+            Arrival::Answered(frame) => {
+                self.push_encoded(connection, &frame);
+                if let Request::Watch { watch, .. } = request {
+                    self.announce(id, *watch);
+                }
+            }
             Arrival::Pending => {}
             Arrival::Violation(what) => self.violation(connection, what, now),
         }

@@ -313,6 +313,7 @@ impl Server {
                     self.release(id, "its last writes are still unread", now);
                 }
                 self.hangup(connection);
+                self.draining.insert(connection, id);
                 self.effects.push_back(Effect::Drain { connection });
             }
             None => self.bury(id, now),
@@ -321,12 +322,8 @@ impl Server {
 
     /// All that a dead process had still written to this connection has been received.
     pub fn drained(&mut self, connection: ConnectionId, now: Time) {
-        let session = self.connections.get(&connection).and_then(|c| c.session);
-        let process = session
-            .and_then(|id| self.sessions.get(&id))
-            .map(|s| s.process);
         self.detach(connection, now);
-        if let Some(process) = process {
+        if let Some(process) = self.draining.remove(&connection) {
             self.bury(process, now);
         }
         self.pump();
@@ -358,7 +355,8 @@ impl Server {
         if let Some(parent) = self.processes.get_mut(&parent) {
             parent.children.remove(&id);
         }
-        if planted::is(Bug::EndBeforeRelease) {
+        let killed = matches!(death.end, DeathKind::Status(status) if status & 0x7f != 0);
+        if planted::is(Bug::EndBeforeRelease) && killed {
             self.answer_joiners(id);
         }
         let forgotten = self.make_room(id);

@@ -3,6 +3,7 @@
 use super::super::codec;
 use super::super::history::Cause;
 use super::super::ids::{ProcessId, Revision, Seq, SessionId, WatchId};
+use super::super::interest::{Interest, ReadSet};
 use super::super::limits::{
     CREDIT_BYTES_MIN, LOG_ENTRIES_PER_TICK_MAX, PAGE_BYTES_MAX, PAGE_ENTRIES_MAX,
     REPLIES_BYTES_MAX, VALUE_BYTES_MAX, WATCHES_PER_SESSION_MAX,
@@ -14,7 +15,6 @@ use super::super::store::{
 };
 use super::super::time::Time;
 use super::super::value;
-use super::super::watch::{Interest, ReadSet};
 use super::{Server, wire};
 use std::sync::Arc;
 
@@ -344,6 +344,7 @@ impl Server {
             dropped: Revision::ZERO,
             granted: credit,
             sent: 0,
+            announced: true,
         };
         session.watches.insert(watch, cursor);
         session.ready.insert(watch);

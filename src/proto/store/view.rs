@@ -2,7 +2,7 @@
 
 use super::Store;
 use crate::proto::ids::Revision;
-use crate::proto::watch::{Interest, ReadSet};
+use crate::proto::interest::{Interest, ReadSet};
 use std::cell::RefCell;
 use std::sync::Arc;
 

@@ -1,0 +1,450 @@
+//! The keeper: one small process per tree that forks, reaps and, in the end, kills all the others.
+//!
+//! It is the foster parent of every orphan below it, so nothing that a process of the tree starts
+//! gets out of its sight, however it is started. It stands and falls with the program: it ends the
+//! tree when the program is gone (told by a socket and by a pidfd), or the server.
+//!
+//! Should the keeper itself be killed, its parent ends the tree: the guard, a fork of it that does
+//! nothing else, and is the next foster parent of whatever the keeper leaves. The loss of the guard
+//! does no harm.
+
+use super::directory;
+use super::launch::{Kind, Launch, LaunchError, launch};
+use super::role::{self, Role, TREE_VARIABLE, ToProgram};
+use super::sweep::{self, Seen};
+use super::sys::{self, Pid, SignalMask};
+use crate::proto::codec::{self, Malformed};
+use crate::proto::frame::{self, Outbox};
+use crate::proto::ids::{ProcessId, Token};
+use crate::proto::message::{FromKeeper, ToKeeper};
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long the end of the tree may make no progress (a process that can't be killed, since it is
+/// another user's by now, or hangs in the kernel) before the keeper leaves the rest to itself.
+const END_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the end waits for the next death before it looks for processes again.
+const END_LOOK_INTERVAL: Duration = Duration::from_millis(5);
+
+/// What the keeper is started with.
+pub(crate) struct Start {
+    pub(crate) tree: String,
+    pub(crate) directory: PathBuf,
+    pub(crate) key: Token,
+    pub(crate) lifeline: OwnedFd,
+    pub(crate) program: OwnedFd,
+    pub(crate) lock: OwnedFd,
+}
+
+/// Runs the keeper until the tree has ended.
+pub(crate) fn main(start: Start) -> ! {
+    let Start {
+        tree,
+        directory,
+        key,
+        lifeline,
+        program,
+        lock,
+    } = start;
+    guard(&directory, &[lifeline.as_raw_fd(), lock.as_raw_fd()]);
+    let lifeline = UnixStream::from(lifeline);
+    let keeper = Keeper::start(&tree, &directory, key, &lock).map(|mut keeper| {
+        let socket = directory::socket(&directory);
+        let socket = socket.as_os_str().as_bytes();
+        say(&lifeline, &ToProgram::Ready { socket });
+        keeper.run(&lifeline, &program);
+        keeper
+    });
+    if let Err(error) = &keeper {
+        let what = error.to_string();
+        say(&lifeline, &ToProgram::Failed { what: &what });
+    }
+    // With the link to the server still open, or the server would begin to end the tree as well.
+    end_all_below();
+    directory::remove_at_end(&directory);
+    // The lifeline and the lock close with the process: that is the program's sign.
+    sys::exit_now(i32::from(keeper.is_err()))
+}
+
+/// Puts a guard behind the keeper; it is the keeper that comes back.
+fn guard(directory: &Path, keep: &[RawFd]) {
+    // If it can't be had, there is none: then the server ends the tree when the keeper is lost, as
+    // far as its mark can be seen.
+    let Ok(Some(keeper)) = sys::become_subreaper().and_then(|()| sys::fork()) else {
+        return;
+    };
+    sys::set_thread_name(c"zproc-guard");
+    // Its copy of the lifeline keeps the program waiting until it is through.
+    sys::close_strangers(keep);
+    sys::wait_for(keeper);
+    end_all_below();
+    directory::remove_at_end(directory);
+    sys::exit_now(0)
+}
+
+fn say(lifeline: &UnixStream, message: &ToProgram<'_>) {
+    let mut bytes = Vec::new();
+    frame::append(message, &mut bytes);
+    // If nobody is there to hear it, the pidfd says so as well.
+    let _ = (&mut &*lifeline).write_all(&bytes);
+}
+
+struct Keeper {
+    tree: String,
+    socket: PathBuf,
+    /// The arguments of the program, its name not counted: user code sees them in a child too.
+    arguments: Vec<CString>,
+    /// The environment of the program when it made the tree, but our own variables.
+    environment: Vec<CString>,
+    /// [`TREE_VARIABLE`] of the keeper itself, that of each process begins so.
+    mark: String,
+    server: Pid,
+    link: UnixStream,
+    inbox: Vec<u8>,
+    outbox: Outbox,
+    running: BTreeMap<Pid, ProcessId>,
+    /// The latest process that was asked for; the server gives rising numbers and asks in order.
+    latest: u64,
+    deaths: OwnedFd,
+}
+
+impl Keeper {
+    fn start(tree: &str, directory: &Path, key: Token, lock: &OwnedFd) -> io::Result<Keeper> {
+        sys::become_subreaper()?;
+        let deaths = sys::child_signals()?;
+        let socket = directory::socket(directory);
+        let listener = UnixListener::bind(&socket)?;
+        let (link, far_link) = UnixStream::pair()?;
+        link.set_nonblocking(true)?;
+        let mark = std::env::var(TREE_VARIABLE).unwrap_or_else(|_| tree.to_string());
+        let mut keeper = Keeper {
+            tree: tree.to_string(),
+            socket,
+            arguments: std::env::args_os()
+                .skip(1)
+                .filter_map(|argument| CString::new(argument.into_vec()).ok())
+                .collect(),
+            environment: environment(),
+            mark,
+            server: 0,
+            link,
+            inbox: Vec::new(),
+            outbox: Outbox::default(),
+            running: BTreeMap::new(),
+            latest: ProcessId::PROGRAM.0,
+            deaths,
+        };
+        let role = Role::Server {
+            tree,
+            directory: directory.as_os_str().as_bytes(),
+            key,
+            link: far_link.as_raw_fd(),
+            listener: listener.as_raw_fd(),
+            lock: lock.as_raw_fd(),
+        };
+        let inherit = [far_link.as_raw_fd(), listener.as_raw_fd(), lock.as_raw_fd()];
+        let mark = keeper.mark.clone();
+        keeper.server = keeper
+            .launch(Kind::Lasting, "zproc-server", &mark, &role, &inherit)
+            .map_err(|error| io::Error::other(format!("the server: {error}")))?;
+        // Our copies of the server's ends close here, so that its end shows.
+        Ok(keeper)
+    }
+
+    /// Until the program or the server is gone.
+    fn run(&mut self, lifeline: &UnixStream, program: &OwnedFd) {
+        loop {
+            let waits_to_write = !self.outbox.is_empty();
+            let polled = sys::poll(
+                [
+                    Some((lifeline.as_fd(), false)),
+                    Some((program.as_fd(), false)),
+                    Some((self.deaths.as_fd(), false)),
+                    Some((self.link.as_fd(), waits_to_write)),
+                ],
+                None,
+            );
+            // Without poll there is nothing that a keeper could do for its tree.
+            let Ok([lifeline_polled, program_polled, deaths_polled, link_polled]) = polled else {
+                return;
+            };
+            if program_polled.readable || (lifeline_polled.readable && has_ended(lifeline)) {
+                return;
+            }
+            if deaths_polled.readable && !self.bury() {
+                return;
+            }
+            if link_polled.readable {
+                match self.listen() {
+                    Ok(true) => {}
+                    Ok(false) => return,
+                    Err(Malformed(what)) => {
+                        // This is a bug of ours; the tree ends, and says why.
+                        eprintln!("zproc-keeper: the server sent nonsense: {what}");
+                        return;
+                    }
+                }
+            }
+            if !self.flush() {
+                return;
+            }
+        }
+    }
+
+    /// Reaps who has ended, and tells the server; false when the server itself has.
+    fn bury(&mut self) -> bool {
+        drain(&self.deaths);
+        // Fails when there is nobody left to reap, which the server's end rules out.
+        while let Ok(Some(reaped)) = sys::reap() {
+            if reaped.pid == self.server {
+                return false;
+            }
+            // Others are orphans: reaping them was all there is to do.
+            let Some(process) = self.running.remove(&reaped.pid) else {
+                continue;
+            };
+            self.kill_left_by(reaped.pid, process);
+            self.outbox.push(&FromKeeper::Ended {
+                process,
+                status: reaped.status,
+                cpu_user_ns: reaped.cpu_user_ns,
+                cpu_system_ns: reaped.cpu_system_ns,
+                memory_bytes_max: reaped.memory_bytes_max,
+            });
+        }
+        true
+    }
+
+    /// Reads what the server wants, and does it; false when the server is gone.
+    fn listen(&mut self) -> Result<bool, Malformed> {
+        let mut buffer = [0; 16 * 1024];
+        let count = match (&self.link).read(&mut buffer) {
+            Ok(0) => return Ok(false),
+            Ok(count) => count,
+            Err(error) if is_passing(&error) => return Ok(true),
+            Err(_) => return Ok(false),
+        };
+        let mut inbox = std::mem::take(&mut self.inbox);
+        inbox.extend_from_slice(&buffer[..count]);
+        let mut consumed = 0;
+        while let Some((payload, length)) = frame::split(&inbox[consumed..])? {
+            match codec::decode(payload)? {
+                ToKeeper::Spawn { process, key, name } => self.spawn(process, key, name),
+                ToKeeper::Kill { process } => self.kill(process),
+            }
+            consumed += length;
+        }
+        inbox.drain(..consumed);
+        self.inbox = inbox;
+        Ok(true)
+    }
+
+    /// Sends what there is room for; false when the server is gone.
+    fn flush(&mut self) -> bool {
+        while !self.outbox.is_empty() {
+            match (&self.link).write(self.outbox.pending()) {
+                Ok(count) => self.outbox.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return is_passing(&error),
+            }
+        }
+        true
+    }
+
+    fn spawn(&mut self, process: ProcessId, key: Token, name: &str) {
+        if process.0 <= self.latest {
+            return;
+        }
+        self.latest = process.0;
+        let socket = self.socket.clone();
+        let name = role::short(name);
+        let role = Role::Child {
+            socket: socket.as_os_str().as_bytes(),
+            process,
+            key,
+            name,
+        };
+        let mark = format!("{}/{}", self.mark, process.0);
+        match self.launch(Kind::Bound, name, &mark, &role, &[]) {
+            Ok(pid) => {
+                self.running.insert(pid, process);
+                self.outbox.push(&FromKeeper::Started {
+                    process,
+                    pid: pid.unsigned_abs(),
+                });
+            }
+            Err(LaunchError { call, errno }) => self.outbox.push(&FromKeeper::NotStarted {
+                process,
+                call,
+                errno,
+            }),
+        }
+    }
+
+    fn launch(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        mark: &str,
+        role: &Role<'_>,
+        inherit: &[RawFd],
+    ) -> Result<Pid, LaunchError> {
+        let packed = role::pack(role).map_err(|error| LaunchError {
+            call: "pipe",
+            errno: error.raw_os_error().unwrap_or(libc::EIO),
+        })?;
+        let mut inherit = inherit.to_vec();
+        inherit.push(packed.pipe.as_raw_fd());
+        let mut arguments = vec![CString::new(name).unwrap_or_default()];
+        arguments.extend(self.arguments.iter().cloned());
+        let mark = CString::new(format!("{TREE_VARIABLE}={mark}"))
+            .expect("a mark came from the environment, where no string has a zero in it");
+        let own = self.environment.len();
+        self.environment.extend([packed.variable, mark]);
+        let result = launch(&Launch {
+            kind,
+            arguments: &arguments,
+            environment: &self.environment,
+            inherit: &inherit,
+        });
+        self.environment.truncate(own);
+        result
+    }
+
+    /// Kills a process and all it has started.
+    fn kill(&mut self, process: ProcessId) {
+        let found = self
+            .running
+            .iter()
+            .find(|(_, running)| **running == process);
+        // If it is not there it has ended, and what it left was killed then.
+        let Some((&root, _)) = found else { return };
+        sweep::kill_all(|| {
+            let all = sweep::census();
+            let mut targets = sweep::below(&all, &[root]);
+            targets.extend(all.iter().filter(|seen| seen.pid == root));
+            targets.extend(self.left_by(&all, root, process));
+            targets
+        });
+    }
+
+    /// Kills what a process has left behind that we can tell was its.
+    fn kill_left_by(&self, root: Pid, process: ProcessId) {
+        // Mostly there is nothing, which costs one small read.
+        let is_known = |pid: &Pid| *pid == self.server || self.running.contains_key(pid);
+        if sweep::own_children().iter().all(is_known) {
+            return;
+        }
+        sweep::kill_all(|| self.left_by(&sweep::census(), root, process));
+    }
+
+    /// The orphans of a process, and all below them. Told by its process group, its session and its
+    /// mark: one that has shed all three lives until the tree ends.
+    fn left_by(&self, all: &[Seen], root: Pid, process: ProcessId) -> Vec<Seen> {
+        let own = sys::pid();
+        let orphans: Vec<Seen> = all
+            .iter()
+            .filter(|seen| {
+                seen.parent == own
+                    && seen.pid != self.server
+                    && !self.running.contains_key(&seen.pid)
+                    && (seen.group == root
+                        || seen.session == root
+                        || sweep::bears_mark(seen.pid, &self.tree, Some(process)))
+            })
+            .copied()
+            .collect();
+        let roots: Vec<Pid> = orphans.iter().map(|seen| seen.pid).collect();
+        let mut found = sweep::below(all, &roots);
+        found.extend(orphans);
+        found
+    }
+}
+
+/// The environment of this process without what is ours in it.
+pub(crate) fn environment() -> Vec<CString> {
+    std::env::vars_os()
+        .filter(|(name, _)| name != role::ENTRY_VARIABLE && name != TREE_VARIABLE)
+        .filter_map(|(name, value)| {
+            let mut variable = name.into_vec();
+            variable.push(b'=');
+            variable.extend_from_slice(value.as_bytes());
+            CString::new(variable).ok()
+        })
+        .collect()
+}
+
+/// Nothing has happened; it may later.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
+
+/// Reads from a socket that is readable; true at its end. What is said on it does not matter.
+fn has_ended(socket: &UnixStream) -> bool {
+    match (&mut &*socket).read(&mut [0; 64]) {
+        Ok(count) => count == 0,
+        Err(error) => !is_passing(&error),
+    }
+}
+
+/// Empties a descriptor that doesn't block.
+fn drain(fd: &OwnedFd) {
+    let mut buffer = [0; 1024];
+    while matches!(sys::read(fd.as_fd(), &mut buffer), Ok(1..)) {}
+}
+
+/// Kills and reaps every descendant of this process, until there is none.
+fn end_all_below() {
+    let own = sys::pid();
+    let deaths = sys::child_signals();
+    let mut progress = Instant::now();
+    // Nothing to look for: so it is for a guard whose keeper has ended the tree itself.
+    if sys::reap().is_err() {
+        return;
+    }
+    loop {
+        // What it kills again and again, and what can't be killed, is no progress; a death is.
+        sweep::kill_all(|| sweep::below(&sweep::census(), &[own]));
+        loop {
+            match sys::reap() {
+                Ok(Some(_)) => {
+                    progress = Instant::now();
+                    continue;
+                }
+                Ok(None) => {}
+                // No children: nobody is below us.
+                Err(_) => return,
+            }
+            let has_news = deaths.as_ref().is_ok_and(|deaths| {
+                let watched = [Some((deaths.as_fd(), false))];
+                let polled = sys::poll(watched, Some(END_LOOK_INTERVAL));
+                drain(deaths);
+                polled.is_ok_and(|polled| polled[0].readable)
+            });
+            if !has_news {
+                break;
+            }
+        }
+        if progress.elapsed() > END_PATIENCE {
+            return;
+        }
+    }
+}
+
+/// Makes this process fit to be a keeper: deaf to signals, and with the actions that its children
+/// are to begin with.
+pub(crate) fn settle() {
+    SignalMask::ALL.set();
+    sys::reset_dispositions();
+    sys::settle_stdio(true);
+    sys::set_thread_name(c"zproc-keeper");
+}

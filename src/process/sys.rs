@@ -1,0 +1,428 @@
+//! System calls in safe dress: descriptors are owned, failures are `io::Error`.
+
+#![expect(unsafe_code, reason = "system calls that std does not offer")]
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+/// A process as the kernel numbers it.
+pub(crate) type Pid = libc::pid_t;
+
+/// The usual convention: -1 means that `errno` tells why.
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// Does it again as long as a signal comes between.
+fn retry(mut call: impl FnMut() -> libc::c_int) -> io::Result<libc::c_int> {
+    loop {
+        match check(call()) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// This process.
+pub(crate) fn pid() -> Pid {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::getpid() }
+}
+
+/// The user that this process acts for.
+pub(crate) fn user() -> libc::uid_t {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// Fills `bytes` from the kernel's random source.
+pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        let rest = &mut bytes[filled..];
+        // SAFETY: the pointer and the length are those of one live, writable slice.
+        let count = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
+        match usize::try_from(count) {
+            Ok(count) => filled += count,
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One random number.
+pub(crate) fn random_u64() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    random(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+/// Does the program run with more rights than its user has (setuid and the like)?
+pub(crate) fn is_secure() -> bool {
+    // SAFETY: reads the auxiliary vector, which is there for the life of the process.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// A descriptor that becomes readable when the process has ended.
+pub(crate) fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers only; a result that is not negative is a new descriptor (CLOEXEC).
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let fd = check(libc::c_int::try_from(fd).unwrap_or(-1))?;
+    // SAFETY: the kernel has just given us this descriptor, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Sends a signal to the very process that the descriptor names.
+pub(crate) fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: libc::c_int) -> io::Result<()> {
+    // SAFETY: a live descriptor, numbers, and a null that is allowed (the default siginfo).
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    check(libc::c_int::try_from(result).unwrap_or(-1)).map(drop)
+}
+
+/// Makes this process the foster parent of all orphans below it.
+pub(crate) fn become_subreaper() -> io::Result<()> {
+    let on: libc::c_ulong = 1;
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, on, 0, 0, 0) }).map(drop)
+}
+
+/// Names the calling thread, for `ps` and `top`; the kernel cuts it at 15 bytes.
+pub(crate) fn set_thread_name(name: &CStr) {
+    // SAFETY: the string is terminated and outlives the call; the kernel copies at most 16 bytes.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
+}
+
+/// Takes the lock of an open file, for as long as any copy of its descriptor is open.
+/// `Ok(false)`: somebody else holds it.
+pub(crate) fn try_lock(file: BorrowedFd<'_>) -> io::Result<bool> {
+    // SAFETY: a live descriptor and a number.
+    match retry(|| unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What a wait for several descriptors found: per descriptor, whether something can be read (or its
+/// end has come), and whether there is room to write.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Polled {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+}
+
+/// Waits until one of `watched` is readable (or writable, where asked for), or the time is up.
+pub(crate) fn poll<const N: usize>(
+    watched: [Option<(BorrowedFd<'_>, bool)>; N],
+    timeout: Option<Duration>,
+) -> io::Result<[Polled; N]> {
+    let mut entries = watched.map(|watched| libc::pollfd {
+        // The kernel skips negative descriptors.
+        fd: watched.map_or(-1, |(fd, _)| fd.as_raw_fd()),
+        events: match watched {
+            Some((_, true)) => libc::POLLIN | libc::POLLOUT,
+            _ => libc::POLLIN,
+        },
+        revents: 0,
+    });
+    let timeout_ms = timeout.map_or(-1, |timeout| {
+        let rounded_up = timeout.as_nanos().div_ceil(1_000_000);
+        libc::c_int::try_from(rounded_up).unwrap_or(libc::c_int::MAX)
+    });
+    // SAFETY: the pointer and the count are those of one live array.
+    let result = check(unsafe { libc::poll(entries.as_mut_ptr(), N as libc::nfds_t, timeout_ms) });
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+        _ => {}
+    }
+    let gone = libc::POLLHUP | libc::POLLERR | libc::POLLNVAL;
+    Ok(entries.map(|entry| Polled {
+        readable: entry.revents & (libc::POLLIN | gone) != 0,
+        writable: entry.revents & (libc::POLLOUT | libc::POLLERR) != 0,
+    }))
+}
+
+/// A child that has ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reaped {
+    pub(crate) pid: Pid,
+    /// As `wait4` gives it.
+    pub(crate) status: libc::c_int,
+    pub(crate) cpu_user_ns: u64,
+    pub(crate) cpu_system_ns: u64,
+    pub(crate) memory_bytes_max: u64,
+}
+
+/// Reaps one ended child, whichever; `Ok(None)` when all live.
+///
+/// # Errors
+/// `ECHILD` when there are no children.
+pub(crate) fn reap() -> io::Result<Option<Reaped>> {
+    let mut status = 0;
+    // SAFETY: rusage is plain numbers; all zeroes are a value of it.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to live locals of the right type.
+    let pid = retry(|| unsafe { libc::wait4(-1, &mut status, libc::WNOHANG, &mut usage) })?;
+    if pid == 0 {
+        return Ok(None);
+    }
+    let nanoseconds = |time: libc::timeval| {
+        u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
+            + u64::try_from(time.tv_usec).unwrap_or(0) * 1_000
+    };
+    Ok(Some(Reaped {
+        pid,
+        status,
+        cpu_user_ns: nanoseconds(usage.ru_utime),
+        cpu_system_ns: nanoseconds(usage.ru_stime),
+        memory_bytes_max: u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024,
+    }))
+}
+
+/// Reaps a child if it has ended, whatever signal it was made to end with.
+pub(crate) fn reap_quietly(pid: Pid) {
+    let flags = libc::WNOHANG | libc::__WALL;
+    // SAFETY: a null status is allowed; failing (it is no child of ours) is fine.
+    unsafe { libc::waitpid(pid, std::ptr::null_mut(), flags) };
+}
+
+/// Becomes two processes. `None` in the child.
+///
+/// For a role that has one thread only, so that the child is as good as its parent.
+pub(crate) fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: there is one thread, so no lock is held by anybody else, and the child may go on as
+    // if it were alone.
+    let pid = check(unsafe { libc::fork() })?;
+    Ok((pid != 0).then_some(pid))
+}
+
+/// Waits until a child of this process has ended, and reaps it.
+pub(crate) fn wait_for(pid: Pid) {
+    // A failure means that it is no child, and so has ended.
+    // SAFETY: a null status is allowed.
+    let _ = retry(|| unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL) });
+}
+
+/// Every signal that can be, the C library's own included.
+const ALL_SIGNALS: u64 = u64::MAX;
+
+/// The signals that a thread holds back, as the kernel keeps them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SignalMask(u64);
+
+impl SignalMask {
+    /// Holds nothing back.
+    pub(crate) const EMPTY: SignalMask = SignalMask(0);
+    /// Holds everything back that can be.
+    pub(crate) const ALL: SignalMask = SignalMask(ALL_SIGNALS);
+
+    /// Makes this the calling thread's mask; gives the one before. Async-signal-safe.
+    pub(crate) fn set(self) -> SignalMask {
+        let mut before = 0_u64;
+        // The system call itself, since the C library's refuses to block its own signals.
+        // SAFETY: both pointers are to live 8-byte masks, which is the kernel's size.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigprocmask,
+                libc::SIG_SETMASK,
+                &raw const self.0,
+                &raw mut before,
+                size_of::<u64>(),
+            )
+        };
+        SignalMask(before)
+    }
+}
+
+/// Makes a descriptor of the death of children; the signal itself must be held back.
+pub(crate) fn child_signals() -> io::Result<OwnedFd> {
+    // SAFETY: a signal set is plain numbers, which sigemptyset then sets right.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live set, and the signal is one that exists.
+    unsafe {
+        libc::sigemptyset(&mut set);
+        libc::sigaddset(&mut set, libc::SIGCHLD);
+    }
+    // SAFETY: the pointer is to a live set; a result that is not negative is a new descriptor.
+    let fd = check(unsafe { libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) })?;
+    // SAFETY: the kernel has just given us this descriptor, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Gives every signal its default action again: `exec` keeps those that are ignored.
+pub(crate) fn reset_dispositions() {
+    for signal in 1..=64 {
+        set_disposition(signal, libc::SIG_DFL);
+    }
+}
+
+/// Ignores one signal.
+pub(crate) fn ignore(signal: libc::c_int) {
+    set_disposition(signal, libc::SIG_IGN);
+}
+
+fn set_disposition(signal: libc::c_int, to: libc::sighandler_t) {
+    // SAFETY: SIG_DFL and SIG_IGN run no code. Signals that allow no change make it fail, which
+    // is fine.
+    unsafe { libc::signal(signal, to) };
+}
+
+/// Reads some bytes.
+pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        // SAFETY: the pointer and the length are those of one live, writable slice.
+        let count = unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) };
+        match usize::try_from(count) {
+            Ok(count) => return Ok(count),
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+/// Opens `/dev/null` on every one of the first three descriptors that is closed (so that a socket
+/// never becomes the standard output), and always on the first if `stdin` says so.
+pub(crate) fn settle_stdio(stdin: bool) {
+    for fd in 0..3 {
+        // SAFETY: asks about a number; it need not be an open descriptor.
+        let closed = unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1;
+        let is_wanted = closed || (stdin && fd == 0);
+        if !is_wanted {
+            continue;
+        }
+        // SAFETY: a terminated path. The lowest free number is what open gives.
+        let null = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+        if null >= 0 && null != fd {
+            // SAFETY: numbers only. `fd` is free or the standard input, which the roles that
+            // come here have no other use for.
+            unsafe {
+                libc::dup2(null, fd);
+                libc::close(null);
+            }
+        }
+    }
+}
+
+/// Takes over a descriptor that this process was started with.
+///
+/// `None` if it is not open. To be called once per number, by the role that was told of it.
+pub(crate) fn adopt(fd: RawFd) -> Option<OwnedFd> {
+    if fd < 3 {
+        return None;
+    }
+    // SAFETY: asks about a number, and marks it; it need not be an open descriptor.
+    let result = unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    if result == -1 {
+        return None;
+    }
+    // SAFETY: it is open, it came over exec to be ours, and its number was given to this call only.
+    Some(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Is this number an open pipe that has something to read? Takes nothing and changes nothing.
+pub(crate) fn is_filled_pipe(fd: RawFd) -> bool {
+    // SAFETY: stat is plain numbers; all zeroes are a value of it.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live local; the number need not be an open descriptor.
+    if unsafe { libc::fstat(fd, &mut stat) } != 0 || stat.st_mode & libc::S_IFMT != libc::S_IFIFO {
+        return false;
+    }
+    let mut entry = libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: the pointer is to one live entry.
+    unsafe { libc::poll(&mut entry, 1, 0) == 1 && entry.revents & libc::POLLIN != 0 }
+}
+
+/// Closes every descriptor from 3 on that is not in `keep`.
+///
+/// For a role that has just begun: whatever is open then is a stranger's.
+pub(crate) fn close_strangers(keep: &[RawFd]) {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
+        return;
+    };
+    let open: Vec<RawFd> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    for fd in open {
+        if fd >= 3 && !keep.contains(&fd) {
+            // SAFETY: at the start of a role nothing owns a descriptor but what `keep` names; the
+            // one that listed the directory is closed already, which makes this call fail.
+            unsafe { libc::close(fd) };
+        }
+    }
+}
+
+/// Ends this process at once, without what was registered to run at exit.
+pub(crate) fn exit_now(code: libc::c_int) -> ! {
+    // SAFETY: ends the process; runs no code of anybody's.
+    unsafe { libc::_exit(code) }
+}
+
+/// How often this process has become another by fork(2): tells a handle of the parent from one of
+/// this process.
+pub(crate) fn generation() -> u64 {
+    use std::sync::Once;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static GENERATION: AtomicU64 = AtomicU64::new(0);
+    static REGISTERED: Once = Once::new();
+    extern "C" fn forked() {
+        GENERATION.fetch_add(1, Ordering::Relaxed);
+    }
+    // The fast path is one load: this is asked before every read and write.
+    if !REGISTERED.is_completed() {
+        REGISTERED.call_once(|| {
+            // SAFETY: the handler only adds to an atomic, which is allowed in a forked child.
+            unsafe { libc::pthread_atfork(None, None, Some(forked)) };
+        });
+    }
+    GENERATION.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn pidfd_of_this_process_is_silent() {
+        let pidfd = pidfd_open(pid()).expect("pidfd");
+        let polled = poll([Some((pidfd.as_fd(), false))], Some(Duration::ZERO)).expect("poll");
+        assert!(!polled[0].readable);
+        pidfd_signal(pidfd.as_fd(), 0).expect("signal 0 asks only");
+    }
+
+    #[test]
+    fn a_pipe_is_told_from_other_things() {
+        let (reader, mut writer) = io::pipe().expect("pipe");
+        assert!(!is_filled_pipe(reader.as_raw_fd()));
+        io::Write::write_all(&mut writer, b"x").expect("write");
+        assert!(is_filled_pipe(reader.as_raw_fd()));
+        assert!(!is_filled_pipe(100_000));
+    }
+}

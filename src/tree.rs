@@ -1,0 +1,193 @@
+//! The glue: how a tree begins for the program, and the mains of its server and its children.
+
+use crate::api::context::Context;
+use crate::api::shipped::{self, ShippedFunctions};
+use crate::client::{CallError, Connection};
+use crate::driver::clock::Clock;
+use crate::driver::port::UnixPort;
+use crate::driver::server_loop::{self, LoopEnd, Sockets};
+use crate::error::{Error, Kind, Operation, Result};
+use crate::process::{code, directory, panics, peer, start, sweep, sys};
+use crate::proto::client::Config;
+use crate::proto::ids::{ProcessId, Token};
+use crate::proto::server::{self, Server};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Exit code of a child whose server is gone, or would not have it.
+const EXIT_SERVER_LOST: i32 = 120;
+/// Exit code of a server that has met a bug of its own, and of a child likewise.
+const EXIT_BUG: i32 = 121;
+/// The stack of the thread that runs a child's function: that of a main thread.
+const STACK_BYTES: usize = 8 * 1024 * 1024;
+
+impl Context {
+    /// Starts a tree: a keeper and a server, with this program as its root.
+    ///
+    /// The tree lives as long as any handle of it does (context, state, watch, process); dropping
+    /// the last one ends it and waits until nothing of it is left. However this program ends, the
+    /// tree ends with it. Every call makes a tree of its own, in a process of another tree too.
+    ///
+    /// Processes of the tree get the environment and the arguments of this program as they are at
+    /// this call, its working directory, its standard output and error, and `/dev/null` as input.
+    ///
+    /// # Errors
+    /// The tree could not be started: no processes, descriptors or temporary directory to be had;
+    /// or this program can't be started again as a process of the tree (the error says why; where
+    /// the platform does not run the library's hook, it names [`init`](crate::init)).
+    #[track_caller]
+    pub fn new() -> Result<Context> {
+        let operation = Operation {
+            verb: "Context::new",
+            object: None,
+            namespace: None,
+            caller: Location::caller(),
+        };
+        let tree = start::start()
+            .map_err(|error| Error::new(Kind::NoTree(error.to_string()), &operation))?;
+        let connection = connect(&tree.socket, ProcessId::PROGRAM, tree.key)?;
+        Ok(Context::from_connection(
+            connection,
+            ProcessId::PROGRAM,
+            Some(Arc::new(tree)),
+        ))
+    }
+}
+
+/// Where the server of this context's tree listens; `None` where the program did not start it.
+#[must_use]
+pub fn socket_path(ctx: &Context) -> Option<PathBuf> {
+    let tree = ctx.kept()?.downcast_ref::<start::Tree>()?;
+    Some(tree.socket.clone())
+}
+
+#[track_caller]
+fn connect(socket: &Path, process: ProcessId, key: Token) -> Result<Connection> {
+    let operation = Operation {
+        verb: "connect",
+        object: None,
+        namespace: None,
+        caller: Location::caller(),
+    };
+    let config = Config {
+        process,
+        key,
+        build: code::build_id(),
+    };
+    UnixPort::new(socket, sys::generation)
+        .map_err(CallError::Connect)
+        .and_then(|port| Connection::open(Arc::new(port), config))
+        .map_err(|error| Error::new(error.into(), &operation))
+}
+
+/// What the server is started with.
+pub(crate) struct ServerStart {
+    pub(crate) tree: String,
+    pub(crate) directory: PathBuf,
+    pub(crate) key: Token,
+    /// Socket to the keeper.
+    pub(crate) link: OwnedFd,
+    pub(crate) listener: OwnedFd,
+    pub(crate) lock: OwnedFd,
+}
+
+/// Runs the server until its keeper is gone.
+pub(crate) fn server_main(start: ServerStart) -> ! {
+    // Panics of functions are told to those who called them, not to this process's output.
+    panics::install(panics::Options {
+        backtraces: true,
+        print: false,
+    });
+    // Held open for as long as this process lives: it says that the directory is in use.
+    let _lock = start.lock;
+    let sockets = Sockets {
+        listener: UnixListener::from(start.listener),
+        keeper: UnixStream::from(start.link),
+        admits: peer::is_own_user,
+    };
+    let key = start.key;
+    let end = catch_unwind(AssertUnwindSafe(|| {
+        let seed = [(); 2].map(|()| sys::random_u64().expect("the kernel has randomness"));
+        let config = server::Config::new(code::build_id(), key, seed);
+        let clock = Clock::new();
+        let server = Server::new(config, Box::new(ShippedFunctions), clock.now());
+        server_loop::run(server, clock, sockets)
+    }));
+    match end {
+        Ok(LoopEnd::KeeperLost) => {
+            // Nobody else is left to do it.
+            sweep::kill_marked(&start.tree);
+            directory::remove_at_end(&start.directory);
+            sys::exit_now(0)
+        }
+        // The keeper sees us end, and ends the tree.
+        Ok(LoopEnd::KeeperMalformed(what)) => {
+            eprintln!("zproc-server: the keeper sent nonsense: {what}");
+            sys::exit_now(EXIT_BUG)
+        }
+        Ok(LoopEnd::Broken(error)) => {
+            eprintln!("zproc-server: the event loop failed: {error}");
+            sys::exit_now(EXIT_BUG)
+        }
+        Err(_) => {
+            eprintln!("zproc-server: this is a bug in zproc (see the panic above)");
+            sys::exit_now(EXIT_BUG)
+        }
+    }
+}
+
+/// What a child is started with.
+pub(crate) struct ChildStart {
+    /// Where the server listens.
+    pub(crate) socket: PathBuf,
+    pub(crate) process: ProcessId,
+    pub(crate) key: Token,
+    /// Its function, for people.
+    pub(crate) name: String,
+}
+
+/// Runs one function of the user's, as if `main` had begun, and ends the process.
+pub(crate) fn child_main(start: ChildStart) -> ! {
+    // Printed, too, since perhaps nobody joins it.
+    panics::install(panics::Options {
+        backtraces: true,
+        print: true,
+    });
+    let process = start.process;
+    let name = start.name.replace('\0', "");
+    let thread = std::thread::Builder::new()
+        .name(name.clone())
+        .stack_size(STACK_BYTES)
+        .spawn(move || run_child(&start));
+    let code = match thread.map(std::thread::JoinHandle::join) {
+        Ok(Ok(Ok(()))) => 0,
+        Ok(Ok(Err(what))) => {
+            eprintln!("zproc: process {process} ({name}) ends: {what}");
+            EXIT_SERVER_LOST
+        }
+        Ok(Err(_)) => {
+            eprintln!("zproc: process {process} ({name}): a bug in zproc (see the panic above)");
+            EXIT_BUG
+        }
+        Err(error) => {
+            eprintln!("zproc: process {process} ({name}): no thread to run it: {error}");
+            EXIT_BUG
+        }
+    };
+    // Not the short way: this flushes the standard output.
+    std::process::exit(code)
+}
+
+/// Asks what to run, runs it, and tells what came of it.
+fn run_child(start: &ChildStart) -> Result<()> {
+    let connection = connect(&start.socket, start.process, start.key)?;
+    let context = Context::from_connection(connection, start.process, None);
+    let result = shipped::run_task(&context);
+    // Dropping the last handle would end the session, which is the keeper's to tell: the process
+    // ends when it is dead, not before.
+    std::mem::forget(context);
+    result
+}
