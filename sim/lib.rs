@@ -1,1 +1,40 @@
-//! Simulation.
+//! Runs `zproc` programs in a deterministic simulation.
+//!
+//! The real server, protocol, client and api run unmodified; network, clock and processes are
+//! simulated on one OS thread. Everything that is left open (schedule, delays, faults) is drawn from
+//! one seed, so a failure comes back from its seed alone.
+//!
+//! A simulated process runs an ordinary `fn(&Context, A) -> R`. What it must not do, because the
+//! simulator can't see it:
+//!
+//! - start OS threads (use [`thread::spawn`]), or use its context from one;
+//! - sleep or wait for anything but the api (use [`thread::sleep_ns`]);
+//! - hold a lock that another simulated thread wants, across a call of the api;
+//! - call `exit`, or keep what it knows in statics: they are everybody's;
+//! - draw random numbers (use [`thread::choose`]), or iterate over a hash map with random seeds.
+
+mod checkers;
+mod choices;
+mod coroutine;
+mod events;
+mod faults;
+mod history;
+mod keeper;
+mod mutants;
+mod network;
+mod port;
+mod process;
+#[doc(hidden)]
+pub mod runner;
+mod server;
+mod simulation;
+mod summary;
+pub mod thread;
+mod trace;
+mod watchdog;
+mod workloads;
+mod world;
+
+pub use checkers::{GUARANTEES, Violation};
+pub use faults::{FAULTS, Fault, Struck};
+pub use simulation::{Options, Report, run, run_with};

@@ -1,2 +1,5 @@
-//! Runner.
-fn main() {}
+//! The program `zproc-sim`; see `zproc-sim --help`.
+
+fn main() -> std::process::ExitCode {
+    zproc_sim::runner::main()
+}

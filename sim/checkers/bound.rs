@@ -1,0 +1,230 @@
+//! "Bound to a process": what a process owns goes in one revision when it dies, after its last
+//! writes, and its end is told only afterwards.
+
+use super::once::{Attribution, RECORDS, user_changes};
+use super::timeline::Timeline;
+use super::{BOUND, Calls, End, Ending, Verdict};
+use crate::history::{Committed, History, What};
+use crate::world::RunEnd;
+use std::collections::{BTreeMap, BTreeSet};
+use zproc::seam::proto::ids::{ProcessId, Revision};
+use zproc::seam::proto::message::{Condition, Reply, Request};
+
+/// Who owns which keys, by the model.
+type Owners<'a> = BTreeMap<(&'a str, &'a str), ProcessId>;
+
+/// Judges each release and each process's end.
+pub(crate) fn check(
+    history: &History,
+    calls: &Calls<'_>,
+    timeline: &Timeline<'_>,
+    attribution: &Attribution,
+    ending: &Ending,
+    verdict: &mut Verdict,
+) {
+    let ends = ends_of(timeline);
+    let deaths = deaths_of(history);
+    // The first release of each process after its death: nothing of it may come behind that.
+    let mut last_words: BTreeMap<ProcessId, Revision> = BTreeMap::new();
+    let mut owners = Owners::new();
+    for commit in &timeline.commits {
+        if user_changes(commit).next().is_some() {
+            let over = last_words.get(&commit.process);
+            verdict.judge(BOUND, over.is_none(), || {
+                format!(
+                    "process {} was released at {over:?}, and has changes at {} still",
+                    commit.process, commit.revision
+                )
+            });
+        }
+        let dead = deaths
+            .get(&commit.process)
+            .is_some_and(|died| *died < commit.stamp);
+        if dead && commit.released.is_some() {
+            last_words.entry(commit.process).or_insert(commit.revision);
+        }
+        if commit.released.is_some() {
+            judge_release(commit, &mut owners, verdict);
+            continue;
+        }
+        let call = attribution
+            .call_of(commit.revision)
+            .map(|call| &calls.all[call].request);
+        let owned = matches!(call, Some(Request::Set { owned: true, .. }));
+        for change in user_changes(commit) {
+            let key = (change.namespace.as_str(), change.key.as_str());
+            if owned && change.after.is_some() {
+                owners.insert(key, commit.process);
+            } else {
+                owners.remove(&key);
+            }
+        }
+    }
+    if ending.end == RunEnd::Finished {
+        check_ends(history, &owners, &ends, verdict);
+    }
+    check_last_writes(history, calls, attribution, &ends, verdict);
+    check_told(calls, &ends, verdict);
+}
+
+/// When each process's memory was gone, as a stamp.
+fn deaths_of(history: &History) -> BTreeMap<ProcessId, u64> {
+    let died = history.entries.iter().filter_map(|entry| match entry.what {
+        What::Died { .. } => Some((entry.process, entry.stamp)),
+        _ => None,
+    });
+    died.collect()
+}
+
+/// The commit that says that a process has ended, by process.
+fn ends_of<'a>(timeline: &Timeline<'a>) -> BTreeMap<ProcessId, &'a Committed> {
+    let mut ends = BTreeMap::new();
+    for commit in &timeline.commits {
+        for change in commit.changes.iter().filter(|c| c.namespace == RECORDS) {
+            let id = change.key.strip_prefix("process/");
+            let id = id.and_then(|id| id.parse().ok()).map(ProcessId);
+            if let (Some(id), Some(record)) = (id, &change.after)
+                && is_ended(record)
+            {
+                ends.entry(id).or_insert(*commit);
+            }
+        }
+    }
+    ends
+}
+
+/// Does the record say that its process has ended?
+fn is_ended(record: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Record {
+        state: String,
+    }
+    rmp_serde::from_slice::<Record>(record).is_ok_and(|record| record.state == "ended")
+}
+
+fn judge_release<'a>(commit: &'a Committed, owners: &mut Owners<'a>, verdict: &mut Verdict) {
+    let owned: BTreeSet<(&str, &str)> = (owners.iter())
+        .filter(|(_, owner)| **owner == commit.process)
+        .map(|(key, _)| *key)
+        .collect();
+    let released: BTreeSet<(&str, &str)> = user_changes(commit)
+        .map(|change| (change.namespace.as_str(), change.key.as_str()))
+        .collect();
+    let all_gone = user_changes(commit).all(|change| change.after.is_none());
+    verdict.judge(BOUND, owned == released && all_gone, || {
+        format!(
+            "{} released {released:?} of process {}, which owned {owned:?}",
+            commit.revision, commit.process
+        )
+    });
+    let how = commit.released.as_deref().unwrap_or_default();
+    verdict.judge(BOUND, !how.is_empty(), || {
+        format!(
+            "{} does not say how process {} died",
+            commit.revision, commit.process
+        )
+    });
+    for key in owned.union(&released) {
+        owners.remove(key);
+    }
+}
+
+/// Of a process that died, nothing is left.
+fn check_ends(
+    history: &History,
+    owners: &Owners<'_>,
+    ends: &BTreeMap<ProcessId, &Committed>,
+    verdict: &mut Verdict,
+) {
+    for entry in &history.entries {
+        let What::Died { status, .. } = &entry.what else {
+            continue;
+        };
+        let process = entry.process;
+        if process == ProcessId::PROGRAM {
+            continue;
+        }
+        let left: Vec<_> = owners.iter().filter(|(_, o)| **o == process).collect();
+        verdict.judge(BOUND, left.is_empty(), || {
+            format!("process {process} has died (status {status}) and still owns {left:?}")
+        });
+        let told = ends.get(&process);
+        verdict.judge(BOUND, told.is_some_and(|end| end.stamp > entry.stamp), || {
+            format!(
+                "process {process} died at stamp {} (status {status}), its record says so at {:?}",
+                entry.stamp,
+                told.map(|end| end.stamp)
+            )
+        });
+    }
+}
+
+/// What a dead process had written whole into its connection was applied before its release.
+fn check_last_writes(
+    history: &History,
+    calls: &Calls<'_>,
+    attribution: &Attribution,
+    ends: &BTreeMap<ProcessId, &Committed>,
+    verdict: &mut Verdict,
+) {
+    for entry in &history.entries {
+        let What::Died { unread, .. } = &entry.what else {
+            continue;
+        };
+        let Some(end) = ends.get(&entry.process) else {
+            continue;
+        };
+        for request in unread {
+            let Ok(request) = zproc::seam::proto::codec::decode::<Request<'_>>(request) else {
+                continue;
+            };
+            // A set always changes something, so its commit must be there; what else lay there may
+            // have changed nothing.
+            if !matches!(request, Request::Set { .. }) {
+                continue;
+            }
+            let applied = calls.all.iter().enumerate().any(|(index, call)| {
+                call.process == entry.process
+                    && call.request == request
+                    && (attribution.commit_of(index)).is_some_and(|at| at <= end.revision)
+            });
+            verdict.judge(BOUND, applied, || {
+                format!(
+                    "process {} had written {request:?} before it died, and it was not applied \
+                     before its release at {}",
+                    entry.process, end.revision
+                )
+            });
+        }
+    }
+}
+
+/// A process's end is told when it has been committed, not before.
+fn check_told(calls: &Calls<'_>, ends: &BTreeMap<ProcessId, &Committed>, verdict: &mut Verdict) {
+    for call in &calls.all {
+        let Request::Wait {
+            condition: Condition::Ended { process },
+            ..
+        } = &call.request
+        else {
+            continue;
+        };
+        if let End::Returned {
+            stamp,
+            reply: Reply::Ended { revision, .. },
+        } = &call.end
+        {
+            let end = ends.get(process);
+            let at = end.map_or(Revision(u64::MAX), |end| end.revision);
+            let after = end.is_some_and(|end| end.stamp < *stamp && at <= *revision);
+            verdict.judge(BOUND, after, || {
+                format!(
+                    "process {} was told the end of {process} at {revision}, its record and \
+                     release came at {:?}",
+                    call.process,
+                    end.map(|end| end.revision)
+                )
+            });
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! "Linearizable" and "Own writes": the revision as the witness of the order of all operations.
+//!
+//! In linear time: an operation may not be answered at a revision older than one that was seen
+//! before it was called, the state must have been at its revision at some instant between its call
+//! and its return, each change has a revision of its own, and each read gives what the model holds
+//! at its revision.
+
+use super::once::Attribution;
+use super::timeline::{Timeline, before};
+use super::{Call, Calls, End, LINEARIZABLE, OWN_WRITES, Verdict};
+use crate::history::{History, Note, What, revision_of};
+use crate::workloads::models;
+use std::collections::BTreeMap;
+use zproc::seam::proto::codec;
+use zproc::seam::proto::ids::{ProcessId, Revision};
+use zproc::seam::proto::message::{Change, Condition, Reply, Request, Update};
+use zproc::seam::proto::value;
+
+/// Judges every reply that tells a revision.
+pub(crate) fn check(
+    history: &History,
+    calls: &Calls<'_>,
+    timeline: &Timeline<'_>,
+    attribution: &Attribution,
+    verdict: &mut Verdict,
+) {
+    check_order(history, calls, attribution, verdict);
+    for (index, call) in calls.all.iter().enumerate() {
+        let End::Returned { stamp, reply } = &call.end else {
+            continue;
+        };
+        if let Some(revision) = revision_of(reply) {
+            check_span(call, *stamp, revision, timeline, verdict);
+            check_read(call, reply, attribution.commit_of(index), timeline, verdict);
+        }
+    }
+    for entry in &history.entries {
+        if let What::Note(Note::Snapshot {
+            namespace,
+            revision,
+            entries,
+        }) = &entry.what
+            && timeline.knows(namespace, *revision)
+        {
+            let expected = timeline.entries(namespace, "", None, *revision);
+            let got = entries
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_slice()));
+            verdict.judge(LINEARIZABLE, got.eq(expected.iter().copied()), || {
+                format!(
+                    "a snapshot of {namespace} in process {} at {revision} was {entries:02x?}, the \
+                     state was {expected:02x?}",
+                    entry.process
+                )
+            });
+        }
+    }
+}
+
+/// The largest revisions that have been seen so far.
+#[derive(Debug, Default)]
+struct Seen {
+    by_all: Revision,
+    by_process: BTreeMap<ProcessId, Revision>,
+}
+
+/// One pass over the history: what had been seen before each call began.
+fn check_order(
+    history: &History,
+    calls: &Calls<'_>,
+    attribution: &Attribution,
+    verdict: &mut Verdict,
+) {
+    let mut seen = Seen::default();
+    let mut seen_at_call: BTreeMap<(ProcessId, u64), (usize, Revision, Revision)> = BTreeMap::new();
+    let mut next = 0;
+    for entry in &history.entries {
+        let revision = match &entry.what {
+            What::Called { call, .. } => {
+                let own = seen.by_process.get(&entry.process).copied();
+                let at_call = (next, seen.by_all, own.unwrap_or_default());
+                seen_at_call.insert((entry.process, *call), at_call);
+                next += 1;
+                continue;
+            }
+            What::Returned { call, reply } => {
+                let Some(revision) = revision_of(&history.reply(reply)) else {
+                    continue;
+                };
+                if let Some((index, all, own)) = seen_at_call.get(&(entry.process, *call)) {
+                    let made = attribution.commit_of(*index);
+                    judge_order(&calls.all[*index], revision, made, (*all, *own), verdict);
+                }
+                revision
+            }
+            What::Updated { update, .. } => history.update(update).revision,
+            _ => continue,
+        };
+        seen.by_all = seen.by_all.max(revision);
+        let own = seen.by_process.entry(entry.process).or_default();
+        *own = (*own).max(revision);
+    }
+}
+
+fn judge_order(
+    call: &Call<'_>,
+    revision: Revision,
+    made: Option<Revision>,
+    (all, own): (Revision, Revision),
+    verdict: &mut Verdict,
+) {
+    // A change is newer than all that was seen before; a read is as new.
+    let holds = |seen: Revision| match made {
+        Some(made) => made > seen,
+        None => revision >= seen,
+    };
+    verdict.judge(OWN_WRITES, holds(own), || {
+        format!(
+            "{} was answered at {revision}, after its process had seen {own}",
+            call.story()
+        )
+    });
+    verdict.judge(LINEARIZABLE, holds(all), || {
+        format!(
+            "{} was answered at {revision}, but {all} had been seen before it was called",
+            call.story()
+        )
+    });
+}
+
+/// The state was at this revision at some instant between call and return.
+fn check_span(
+    call: &Call<'_>,
+    returned: u64,
+    revision: Revision,
+    timeline: &Timeline<'_>,
+    verdict: &mut Verdict,
+) {
+    let (from, until) = timeline.span(revision);
+    let known = revision <= timeline.newest();
+    verdict.judge(LINEARIZABLE, known && from < returned && until > call.called, || {
+        format!(
+            "{} returned at {returned} with {revision}, which was the state's revision from {from} \
+             to {until} only (all as stamps)",
+            call.story()
+        )
+    });
+}
+
+/// What a call got is what the model holds at its revision.
+fn check_read(
+    call: &Call<'_>,
+    reply: &Reply<'_>,
+    commit: Option<Revision>,
+    timeline: &Timeline<'_>,
+    verdict: &mut Verdict,
+) {
+    let expected = expected_lookup(call, reply, commit, timeline)
+        .or_else(|| expected_scan(call, reply, timeline));
+    if let Some(expected) = expected {
+        verdict.judge(LINEARIZABLE, expected.holds, || {
+            format!(
+                "{} got {reply:02x?}, the state has {}",
+                call.story(),
+                expected.story
+            )
+        });
+    }
+}
+
+/// What a reply should have been.
+struct Expected {
+    holds: bool,
+    story: String,
+}
+
+impl Expected {
+    fn new(holds: bool, expected: &dyn std::fmt::Debug) -> Expected {
+        // Told only if it does not hold.
+        let story = if holds {
+            String::new()
+        } else {
+            format!("{expected:02x?}")
+        };
+        Expected { holds, story }
+    }
+}
+
+/// For calls that ask for one value or a number.
+fn expected_lookup(
+    call: &Call<'_>,
+    reply: &Reply<'_>,
+    commit: Option<Revision>,
+    timeline: &Timeline<'_>,
+) -> Option<Expected> {
+    let (namespace, revision) = match (&call.request, reply) {
+        (
+            Request::Get { namespace, .. } | Request::GetOrInsert { namespace, .. },
+            Reply::Value { revision, .. },
+        )
+        | (Request::Len { namespace }, Reply::Count { revision, .. })
+        | (Request::Remove { namespace, .. }, Reply::Written { revision, .. })
+        | (Request::Wait { namespace, .. }, Reply::Returned { revision, .. }) => {
+            (*namespace, *revision)
+        }
+        _ => return None,
+    };
+    if !timeline.knows(namespace, revision) {
+        return None;
+    }
+    Some(match (&call.request, reply) {
+        (
+            Request::Get { key, .. } | Request::GetOrInsert { key, .. },
+            Reply::Value { value, .. },
+        ) => {
+            let expected = timeline.get(namespace, key, revision);
+            Expected::new(*value == expected, &expected)
+        }
+        (Request::Len { .. }, Reply::Count { count, .. }) => {
+            let expected = timeline.len(namespace, revision);
+            Expected::new(*count == expected, &expected)
+        }
+        (
+            Request::Remove { key, .. },
+            Reply::Written {
+                before: removed, ..
+            },
+        ) => {
+            let at = commit.map_or(revision, before);
+            let expected = timeline.get(namespace, key, at);
+            Expected::new(*removed == expected, &expected)
+        }
+        (Request::Wait { condition, .. }, Reply::Returned { value, .. }) => {
+            let expected = condition_at(namespace, condition, timeline, revision)?;
+            Expected::new(expected.as_deref() == Some(*value), &expected)
+        }
+        _ => return None,
+    })
+}
+
+/// For calls that ask for many entries or updates.
+fn expected_scan(call: &Call<'_>, reply: &Reply<'_>, timeline: &Timeline<'_>) -> Option<Expected> {
+    match (&call.request, reply) {
+        (
+            Request::Page {
+                namespace,
+                prefix,
+                after,
+                values,
+            },
+            Reply::Page {
+                revision,
+                entries,
+                more,
+            },
+        ) if timeline.knows(namespace, *revision) => {
+            let mut expected = timeline.entries(namespace, prefix, *after, *revision);
+            if !values {
+                expected.iter_mut().for_each(|(_, value)| *value = &[]);
+            }
+            let holds = if *more {
+                entries.len() < expected.len() && expected.starts_with(entries)
+            } else {
+                *entries == expected
+            };
+            Some(Expected::new(holds, &expected))
+        }
+        (
+            Request::Updates {
+                namespace, after, ..
+            },
+            Reply::Updates { updates, until, .. },
+        ) => {
+            let holds = are_updates(namespace, *after, *until, updates, timeline);
+            Some(Expected::new(holds, &"other updates"))
+        }
+        _ => None,
+    }
+}
+
+/// What a wait for this condition is answered at a revision: `None` when it is not known here,
+/// `Some(None)` when the condition does not hold.
+pub(crate) fn condition_at(
+    namespace: &str,
+    condition: &Condition<'_>,
+    timeline: &Timeline<'_>,
+    at: Revision,
+) -> Option<Option<Vec<u8>>> {
+    match condition {
+        Condition::Equal { key, value } => {
+            let there = timeline.get(namespace, key, at);
+            let holds = there.is_some_and(|there| value::equal(there, value));
+            Some(holds.then(Vec::new))
+        }
+        Condition::Function { function, .. } => {
+            let get = |key: &str| timeline.get(namespace, key, at).map(<[u8]>::to_vec);
+            let entries = || {
+                let entries = timeline.entries(namespace, "", None, at);
+                (entries.into_iter())
+                    .map(|(key, value)| (key.to_owned(), value.to_vec()))
+                    .collect()
+            };
+            models::condition(function.name, &get, &entries)
+        }
+        Condition::Ended { .. } => None,
+    }
+}
+
+/// Are these all the updates of the namespace in a range of revisions?
+fn are_updates(
+    namespace: &str,
+    after: Revision,
+    until: Revision,
+    updates: &[&[u8]],
+    timeline: &Timeline<'_>,
+) -> bool {
+    let expected = (timeline.since(after.next()).iter())
+        .take_while(|commit| commit.revision <= until)
+        .filter(|commit| {
+            let touches = commit.changes.iter().any(|c| c.namespace == namespace);
+            touches || commit.resets.iter().any(|reset| reset == namespace)
+        });
+    let decoded: Option<Vec<Update<'_>>> = updates.iter().map(|u| codec::decode(u).ok()).collect();
+    decoded.is_some_and(|decoded| {
+        decoded.len() == expected.clone().count()
+            && decoded.iter().zip(expected).all(|(update, commit)| {
+                let changes = commit.changes.iter().filter(|c| c.namespace == namespace);
+                update.revision == commit.revision
+                    && (update.reset
+                        || update.changes.iter().copied().eq(changes.map(|c| Change {
+                            key: &c.key,
+                            before: c.before.as_deref(),
+                            after: c.after.as_deref(),
+                        })))
+            })
+    })
+}

@@ -1,0 +1,68 @@
+//! Everything that can happen in the simulated world, and in which order it does.
+
+use crate::world::ThreadId;
+use zproc::seam::proto::ids::ProcessId;
+use zproc::seam::proto::time::Time;
+
+/// Everything that can happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Event {
+    /// A thread goes on, if `turn` still is the sleep it is in.
+    Wake { thread: ThreadId, turn: u64 },
+    /// Bytes, or the end, arrive at the server.
+    ToServer { link: usize },
+    /// Bytes, or the end, arrive at the client.
+    ToClient { link: usize },
+    /// The server goes on with a connection that it has not served to the end.
+    ServerTurn { link: usize },
+    /// The server finds room in a connection that it has more to say on.
+    ServerWritable { link: usize },
+    /// The server's deadline.
+    ServerTick,
+    /// The keeper starts a process.
+    Start { process: ProcessId },
+    /// The keeper tells the server something about a process.
+    Notice { process: ProcessId, notice: Notice },
+    /// A signal kills a process.
+    Kill { process: ProcessId },
+}
+
+/// What the keeper tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Notice {
+    /// It runs.
+    Started,
+    /// It could not be started.
+    NotStarted,
+    /// It has ended with this wait status.
+    Ended { status: i32 },
+}
+
+impl Event {
+    /// Kind and subjects, for the hash.
+    pub(crate) fn parts(self) -> (u8, u64, u64) {
+        match self {
+            Event::Wake { thread, turn } => (1, thread as u64, turn),
+            Event::ToServer { link } => (2, link as u64, 0),
+            Event::ToClient { link } => (3, link as u64, 0),
+            Event::ServerTurn { link } => (4, link as u64, 0),
+            Event::ServerWritable { link } => (5, link as u64, 0),
+            Event::ServerTick => (6, 0, 0),
+            Event::Start { process } => (7, process.0, 0),
+            Event::Notice { process, notice } => match notice {
+                Notice::Started => (8, process.0, 0),
+                Notice::NotStarted => (9, process.0, 0),
+                Notice::Ended { status } => (10, process.0, status as u64),
+            },
+            Event::Kill { process } => (11, process.0, 0),
+        }
+    }
+}
+
+/// An event with its place in the order: time first, then who was queued first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Queued {
+    pub(crate) time: Time,
+    pub(crate) sequence: u64,
+    pub(crate) event: Event,
+}

@@ -1,0 +1,203 @@
+//! What was observed: every call and its return, every update, and the server's own commits, each
+//! with a stamp from one counter, so that "returned before it was called" is a comparison.
+
+use std::ops::Range;
+use zproc::seam::proto::codec;
+use zproc::seam::proto::ids::{ProcessId, Revision};
+use zproc::seam::proto::message::{Reply, Request, Update};
+use zproc::seam::runtime::Observation;
+
+/// One thing that was observed.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    /// Its place among all that was observed.
+    pub(crate) stamp: u64,
+    /// The process concerned.
+    pub(crate) process: ProcessId,
+    /// Its thread.
+    pub(crate) thread: usize,
+    /// What it was.
+    pub(crate) what: What,
+}
+
+/// What can be observed of a process. Messages are kept encoded, in the history's arena.
+#[derive(Debug, Clone)]
+pub(crate) enum What {
+    /// A call began.
+    Called { call: u64, request: Range<usize> },
+    /// It returned with a reply.
+    Returned { call: u64, reply: Range<usize> },
+    /// It returned, and whether it took effect is not known.
+    Unknown { call: u64 },
+    /// It returned, and took no effect.
+    NotSent { call: u64 },
+    /// A watch gave an update.
+    Updated { watch: u64, update: Range<usize> },
+    /// The process's memory is gone. `status` as `wait4` gives it; `unread`: the requests that lay,
+    /// whole, in its connection.
+    Died { status: i32, unread: Vec<Vec<u8>> },
+    /// A workload says what it has seen.
+    Note(Note),
+}
+
+/// What a workload says.
+#[derive(Debug, Clone)]
+pub(crate) enum Note {
+    /// It took a snapshot: these were the entries.
+    Snapshot {
+        /// Of this namespace.
+        namespace: String,
+        /// At this revision.
+        revision: Revision,
+        /// Key and value, as stored.
+        entries: Vec<(String, Vec<u8>)>,
+    },
+    /// The watch that this thread has begun last ended: the log no longer holds what it needs.
+    Compacted {
+        /// The oldest revision held, as the watch was told.
+        oldest: Revision,
+    },
+    /// An invariant of the workload does not hold.
+    Broken {
+        /// The guarantee that says it should.
+        guarantee: &'static str,
+        /// What is wrong.
+        explanation: String,
+    },
+}
+
+/// One commit, as the server logged it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Committed {
+    /// Its place among all that was observed.
+    pub(crate) stamp: u64,
+    /// Its revision.
+    pub(crate) revision: Revision,
+    /// Who asked.
+    pub(crate) process: ProcessId,
+    /// By which function.
+    pub(crate) function: Option<String>,
+    /// Set on a release: how the process ended.
+    pub(crate) released: Option<String>,
+    /// What changed.
+    pub(crate) changes: Vec<Changed>,
+    /// Namespaces whose changes were too many to list.
+    pub(crate) resets: Vec<String>,
+}
+
+/// One key of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Changed {
+    /// The key's namespace.
+    pub(crate) namespace: String,
+    /// The key.
+    pub(crate) key: String,
+    /// Its value before.
+    pub(crate) before: Option<Vec<u8>>,
+    /// Its value after.
+    pub(crate) after: Option<Vec<u8>>,
+}
+
+/// All that was observed in one run.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct History {
+    stamp: u64,
+    arena: Vec<u8>,
+    /// What processes saw, in order.
+    pub(crate) entries: Vec<Entry>,
+    /// What the server did, in order.
+    pub(crate) commits: Vec<Committed>,
+}
+
+impl History {
+    /// The next stamp.
+    pub(crate) fn next_stamp(&mut self) -> u64 {
+        self.stamp += 1;
+        self.stamp
+    }
+
+    /// Adds what a process saw.
+    pub(crate) fn push(&mut self, process: ProcessId, thread: usize, what: What) {
+        let stamp = self.next_stamp();
+        self.entries.push(Entry {
+            stamp,
+            process,
+            thread,
+            what,
+        });
+    }
+
+    /// Adds what the port was told.
+    pub(crate) fn observe(
+        &mut self,
+        process: ProcessId,
+        thread: usize,
+        observation: &Observation<'_>,
+    ) {
+        let what = match observation {
+            Observation::Called { call, request } => What::Called {
+                call: *call,
+                request: self.keep(|arena| codec::encode(*request, arena)),
+            },
+            Observation::Returned { call, reply } => What::Returned {
+                call: *call,
+                reply: self.keep(|arena| codec::encode(*reply, arena)),
+            },
+            Observation::Unknown { call } => What::Unknown { call: *call },
+            Observation::NotSent { call } => What::NotSent { call: *call },
+            Observation::Updated { watch, update } => What::Updated {
+                watch: *watch,
+                update: self.keep(|arena| codec::encode(*update, arena)),
+            },
+        };
+        self.push(process, thread, what);
+    }
+
+    /// Adds a commit.
+    pub(crate) fn committed(&mut self, mut commit: Committed) {
+        commit.stamp = self.next_stamp();
+        self.commits.push(commit);
+    }
+
+    fn keep(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
+        let start = self.arena.len();
+        write(&mut self.arena);
+        start..self.arena.len()
+    }
+
+    /// The request at `range`.
+    #[must_use]
+    pub(crate) fn request(&self, range: &Range<usize>) -> Request<'_> {
+        codec::decode(&self.arena[range.clone()]).expect("it was encoded by this history")
+    }
+
+    /// The reply at `range`.
+    #[must_use]
+    pub(crate) fn reply(&self, range: &Range<usize>) -> Reply<'_> {
+        codec::decode(&self.arena[range.clone()]).expect("it was encoded by this history")
+    }
+
+    /// The update at `range`.
+    #[must_use]
+    pub(crate) fn update(&self, range: &Range<usize>) -> Update<'_> {
+        codec::decode(&self.arena[range.clone()]).expect("it was encoded by this history")
+    }
+}
+
+/// The revision that a reply tells, if it tells one.
+#[must_use]
+pub(crate) fn revision_of(reply: &Reply<'_>) -> Option<Revision> {
+    match reply {
+        Reply::Done { revision }
+        | Reply::Value { revision, .. }
+        | Reply::Count { revision, .. }
+        | Reply::Page { revision, .. }
+        | Reply::Updates { revision, .. }
+        | Reply::Written { revision, .. }
+        | Reply::Returned { revision, .. }
+        | Reply::Spawned { revision, .. }
+        | Reply::Ended { revision, .. }
+        | Reply::Failed { revision, .. } => Some(*revision),
+        Reply::Watching { .. } | Reply::Compacted { .. } | Reply::Task { .. } => None,
+    }
+}

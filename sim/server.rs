@@ -1,0 +1,611 @@
+//! Drives the real server over the simulated network, as a real driver does over sockets.
+
+use crate::choices::Part;
+use crate::events::Event;
+use crate::faults::Fault;
+use crate::history::{Changed, Committed};
+use crate::network::Pipe;
+use crate::world::World;
+use std::collections::BTreeMap;
+use zproc::seam::proto::codec;
+use zproc::seam::proto::frame;
+use zproc::seam::proto::ids::{ConnectionId, ProcessId, Seq};
+use zproc::seam::proto::message::{FromClient, FromServer, Reply, Update};
+use zproc::seam::proto::server::{Effect, Server};
+use zproc::seam::proto::time::Time;
+
+/// One connection, with both its ends.
+pub(crate) struct Link {
+    /// The client's process.
+    pub(crate) process: ProcessId,
+    connection: ConnectionId,
+    pub(crate) to_server: Pipe,
+    pub(crate) to_client: Pipe,
+    /// Read by the server's driver and not consumed by the server.
+    inbox: Vec<u8>,
+    /// The client has not closed its end.
+    pub(crate) client_open: bool,
+    /// The server has not closed its end, nor seen the client's end.
+    server_open: bool,
+    /// The connection was reset.
+    pub(crate) broken: bool,
+    /// The server has more to say than there was room for.
+    server_has_output: bool,
+    /// A `ServerWritable` is queued.
+    writable_queued: bool,
+    /// A `ServerTurn` is queued.
+    turn_queued: bool,
+    /// The server has read the hello.
+    greeted: bool,
+    /// For the story: what has been written and is not yet a whole frame, by direction.
+    told: [Vec<u8>; 2],
+}
+
+/// The server and its connections.
+pub(crate) struct ServerHost {
+    pub(crate) server: Server,
+    pub(crate) links: Vec<Link>,
+    by_connection: BTreeMap<ConnectionId, usize>,
+    tick_at: Option<Time>,
+}
+
+/// The driver reads no further ahead of the server once it holds so much.
+const INBOX_BYTES: usize = 256 * 1024;
+
+impl ServerHost {
+    pub(crate) fn new(server: Server) -> ServerHost {
+        ServerHost {
+            server,
+            links: Vec::new(),
+            by_connection: BTreeMap::new(),
+            tick_at: None,
+        }
+    }
+}
+
+impl World {
+    /// A client connects.
+    pub(crate) fn open_link(&mut self, process: ProcessId) -> usize {
+        let connection = self.host.server.connected(self.now);
+        let link = self.host.links.len();
+        self.host.links.push(Link {
+            process,
+            connection,
+            to_server: Pipe::default(),
+            to_client: Pipe::default(),
+            inbox: Vec::new(),
+            client_open: true,
+            server_open: true,
+            broken: false,
+            server_has_output: false,
+            writable_queued: false,
+            turn_queued: false,
+            greeted: false,
+            told: [Vec::new(), Vec::new()],
+        });
+        self.host.by_connection.insert(connection, link);
+        self.trace
+            .say(self.now, &process, || format!("connects (link {link})"));
+        self.settle();
+        link
+    }
+
+    /// How long the next bytes take, and whether they stand still for a while.
+    fn delivery_delay(&mut self, in_flight: bool) -> u64 {
+        if self
+            .faults
+            .strike(&mut self.choices, Fault::Stall, in_flight)
+        {
+            return self
+                .choices
+                .between(Part::Network, 20_000_000, 1_500_000_000);
+        }
+        if self
+            .faults
+            .strike(&mut self.choices, Fault::Delay, in_flight)
+        {
+            return self.choices.between(Part::Network, 100_000, 20_000_000);
+        }
+        self.choices.between(Part::Network, 1_000, 30_000)
+    }
+
+    /// Queues the next delivery to the server, if something is due and none is queued.
+    pub(crate) fn deliver_to_server(&mut self, link: usize) {
+        let pipe = &self.host.links[link].to_server;
+        if pipe.delivering || !pipe.is_due() || !self.host.links[link].server_open {
+            return;
+        }
+        self.host.links[link].to_server.delivering = true;
+        let in_flight = self.in_flight(self.host.links[link].process);
+        let delay_ns = self.delivery_delay(in_flight);
+        self.after(delay_ns, Event::ToServer { link });
+    }
+
+    fn deliver_to_client(&mut self, link: usize) {
+        let pipe = &self.host.links[link].to_client;
+        if pipe.delivering || !pipe.is_due() || !self.host.links[link].client_open {
+            return;
+        }
+        self.host.links[link].to_client.delivering = true;
+        let in_flight = self.in_flight(self.host.links[link].process);
+        let delay_ns = self.delivery_delay(in_flight);
+        self.after(delay_ns, Event::ToClient { link });
+    }
+
+    /// How many of the travelling bytes arrive now; all of them, unless a fault cuts them in two.
+    fn delivery_size(&mut self, travelling: usize, in_flight: bool) -> usize {
+        if travelling > 1
+            && self
+                .faults
+                .strike(&mut self.choices, Fault::PartialRead, in_flight)
+        {
+            return self
+                .choices
+                .between(Part::Network, 1, travelling as u64 - 1) as usize;
+        }
+        travelling
+    }
+
+    pub(crate) fn arrive_at_server(&mut self, link: usize) {
+        self.host.links[link].to_server.delivering = false;
+        if self.maybe_reset(link) || !self.host.links[link].server_open {
+            return;
+        }
+        let in_flight = self.in_flight(self.host.links[link].process);
+        let travelling = self.host.links[link].to_server.travelling();
+        let count = self.delivery_size(travelling, in_flight);
+        let arriving = &mut self.host.links[link];
+        let (front, back) = arriving.to_server.travelling_slices(count);
+        self.trace.fold_bytes(front);
+        self.trace.fold_bytes(back);
+        arriving.to_server.arrive(count);
+        self.server_reads(link);
+        self.deliver_to_server(link);
+    }
+
+    pub(crate) fn arrive_at_client(&mut self, link: usize) {
+        self.host.links[link].to_client.delivering = false;
+        if self.maybe_reset(link) || !self.host.links[link].client_open {
+            return;
+        }
+        let process = self.host.links[link].process;
+        let in_flight = self.in_flight(process);
+        let travelling = self.host.links[link].to_client.travelling();
+        let count = self.delivery_size(travelling, in_flight);
+        let arriving = &mut self.host.links[link];
+        let (front, back) = arriving.to_client.travelling_slices(count);
+        self.trace.fold_bytes(front);
+        self.trace.fold_bytes(back);
+        arriving.to_client.arrive(count);
+        self.wake_reader(link);
+        self.deliver_to_client(link);
+    }
+
+    /// The thread that waits on this link has something to look at.
+    fn wake_reader(&mut self, link: usize) {
+        let process = self.host.links[link].process;
+        if let Some(process) = self.processes.get(&process)
+            && process.link == Some(link)
+            && let Some(waiter) = process.waiter
+        {
+            self.wake_thread(waiter);
+        }
+    }
+
+    /// Breaks a connection whose bytes are on the move, if the fault strikes.
+    fn maybe_reset(&mut self, link: usize) -> bool {
+        let process = self.host.links[link].process;
+        let in_flight = self.in_flight(process);
+        let whole = !self.host.links[link].broken
+            && self.host.links[link].client_open
+            && self.host.links[link].server_open;
+        if !whole
+            || !self
+                .faults
+                .strike(&mut self.choices, Fault::Reset, in_flight)
+        {
+            return false;
+        }
+        self.trace
+            .say(self.now, &process, || format!("FAULT reset of link {link}"));
+        let travelling = [
+            self.host.links[link].to_server.travelling(),
+            self.host.links[link].to_client.travelling(),
+        ];
+        let keep =
+            travelling.map(|count| self.choices.below(Part::Network, count as u64 + 1) as usize);
+        let broken = &mut self.host.links[link];
+        broken.broken = true;
+        broken.to_server.cut(keep[0]);
+        broken.to_client.cut(keep[1]);
+        self.deliver_to_server(link);
+        self.deliver_to_client(link);
+        self.room_for_server(link);
+        true
+    }
+
+    /// The client closes its end; what it has written still arrives.
+    pub(crate) fn client_closed(&mut self, link: usize) {
+        let closed = &mut self.host.links[link];
+        if !closed.client_open {
+            return;
+        }
+        closed.client_open = false;
+        closed.to_server.close();
+        self.deliver_to_server(link);
+        self.room_for_server(link);
+    }
+
+    /// The server's driver reads what has arrived and gives it to the server.
+    fn server_reads(&mut self, link: usize) {
+        loop {
+            let reading = &mut self.host.links[link];
+            if !reading.server_open {
+                return;
+            }
+            // Read ahead is bounded, but a whole frame always fits.
+            let has_frame = matches!(frame::split(&reading.inbox), Ok(Some(_)));
+            let full = has_frame && reading.inbox.len() >= INBOX_BYTES;
+            let count = if full {
+                0
+            } else {
+                reading.to_server.readable()
+            };
+            reading.to_server.read(count, &mut reading.inbox);
+            if reading.to_server.at_end() {
+                // What the server says now nobody reads, so nothing waits for room.
+                let connection = reading.connection;
+                self.host.server.hangup(connection);
+            }
+            if count > 0 {
+                self.wake_reader(link);
+            }
+            let consumed = self.server_receives(link);
+            if count == 0 && consumed == 0 {
+                break;
+            }
+        }
+        let reading = &mut self.host.links[link];
+        // As a real driver, which reads zero bytes only behind all others. What the server has left
+        // in the inbox is half a frame, or waits for room: with the reader gone, neither comes.
+        if reading.to_server.at_end() && !reading.turn_queued && reading.server_open {
+            reading.server_open = false;
+            let connection = reading.connection;
+            self.host.by_connection.remove(&connection);
+            self.host.server.disconnected(connection, self.now);
+            self.host.links[link].to_client.close();
+            self.deliver_to_client(link);
+            self.settle();
+        }
+    }
+
+    /// Offers the inbox to the server; how much it took.
+    fn server_receives(&mut self, link: usize) -> usize {
+        let offered = &mut self.host.links[link];
+        if offered.inbox.is_empty() || offered.turn_queued {
+            return 0;
+        }
+        let received = self
+            .host
+            .server
+            .receive(offered.connection, &offered.inbox, self.now);
+        offered.inbox.drain(..received.consumed);
+        offered.greeted |= received.consumed > 0;
+        if received.more {
+            offered.turn_queued = true;
+            let delay_ns = 500 + self.choices.below(Part::Network, 2_000);
+            self.after(delay_ns, Event::ServerTurn { link });
+        }
+        self.settle();
+        received.consumed
+    }
+
+    pub(crate) fn server_turn(&mut self, link: usize) {
+        self.host.links[link].turn_queued = false;
+        self.server_reads(link);
+    }
+
+    pub(crate) fn server_writable(&mut self, link: usize) {
+        self.host.links[link].writable_queued = false;
+        if self.host.links[link].server_has_output {
+            self.server_writes(link);
+            self.settle();
+        }
+    }
+
+    /// The client has read: there may be room again for the server.
+    pub(crate) fn room_for_server(&mut self, link: usize) {
+        let roomy = &mut self.host.links[link];
+        if roomy.server_has_output && !roomy.writable_queued {
+            roomy.writable_queued = true;
+            let delay_ns = self.choices.between(Part::Network, 1_000, 10_000);
+            self.after(delay_ns, Event::ServerWritable { link });
+        }
+    }
+
+    pub(crate) fn server_tick(&mut self) {
+        self.host.tick_at = None;
+        self.host.server.tick(self.now);
+        self.settle();
+    }
+
+    /// Takes from the server all that it wants done, until it wants nothing more.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            self.take_commits();
+            if let Some(effect) = self.host.server.poll_effect() {
+                self.effect(effect);
+            } else if let Some(connection) = self.host.server.poll_ready() {
+                if let Some(link) = self.host.by_connection.get(&connection) {
+                    self.server_writes(*link);
+                }
+            } else {
+                break;
+            }
+        }
+        if let Some(deadline) = self.host.server.deadline()
+            && self.host.tick_at.is_none_or(|queued| deadline < queued)
+        {
+            self.host.tick_at = Some(deadline);
+            self.at(deadline, Event::ServerTick);
+        }
+    }
+
+    fn take_commits(&mut self) {
+        while let Some(commit) = self.host.server.poll_commit() {
+            self.trace.fold(commit.revision.0);
+            let committed = Committed {
+                stamp: 0,
+                revision: commit.revision,
+                process: commit.process,
+                function: commit.function,
+                released: commit.released,
+                changes: (commit.changes.into_iter())
+                    .map(|(namespace, key, before, after)| Changed {
+                        namespace,
+                        key,
+                        before,
+                        after,
+                    })
+                    .collect(),
+                resets: commit.resets,
+            };
+            self.trace
+                .say(self.now, &"server", || story_of_commit(&committed));
+            self.history.committed(committed);
+        }
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::Close { connection } => {
+                let Some(link) = self.host.by_connection.remove(&connection) else {
+                    return;
+                };
+                self.server_flushes(link);
+                let closed = &mut self.host.links[link];
+                closed.server_open = false;
+                closed.to_client.close();
+                self.trace
+                    .say(self.now, &"server", || format!("closes link {link}"));
+                self.deliver_to_client(link);
+                self.wake_reader(link);
+            }
+            Effect::Drain { connection } => self.server_drains(connection),
+            Effect::Spawn { process, key, name } => self.keeper_spawns(process, key, name),
+            Effect::Kill { process } => self.after(2_000, Event::Kill { process }),
+        }
+    }
+
+    /// Reads all that the kernel holds of a dead process's connection, arrived or not.
+    fn server_drains(&mut self, connection: ConnectionId) {
+        if let Some(link) = self.host.by_connection.get(&connection).copied() {
+            let drained = &mut self.host.links[link];
+            drained.to_server.read_all(&mut drained.inbox);
+            loop {
+                let drained = &mut self.host.links[link];
+                let received = self
+                    .host
+                    .server
+                    .receive(connection, &drained.inbox, self.now);
+                drained.inbox.drain(..received.consumed);
+                if received.consumed == 0 {
+                    break;
+                }
+            }
+            let drained = &mut self.host.links[link];
+            drained.server_open = false;
+            drained.to_client.close();
+            self.host.by_connection.remove(&connection);
+            self.trace
+                .say(self.now, &"server", || format!("drained link {link}"));
+        }
+        self.host.server.drained(connection, self.now);
+    }
+
+    /// Writes what the server has to say on a connection, as much as there is room for.
+    fn server_writes(&mut self, link: usize) {
+        let process = self.host.links[link].process;
+        let in_flight = self.in_flight(process);
+        let writing = &mut self.host.links[link];
+        if !writing.server_open {
+            return;
+        }
+        let pending = self.host.server.outbox(writing.connection).len();
+        let mut count = pending.min(writing.to_client.room());
+        if writing.broken || !writing.client_open {
+            // What is written to a connection without a reader goes nowhere.
+            count = pending;
+        } else if count > 1
+            && self
+                .faults
+                .strike(&mut self.choices, Fault::PartialWrite, in_flight)
+        {
+            count = self.choices.between(Part::Network, 1, count as u64 - 1) as usize;
+        }
+        let written = self.server_sends(link, count);
+        let writing = &mut self.host.links[link];
+        writing.server_has_output = written < pending;
+        if written < pending && writing.to_client.room() > 0 {
+            self.room_for_server(link);
+        }
+        self.deliver_to_client(link);
+        // With room in its outbox the server may take more of what it was offered.
+        let holds_a_frame = matches!(frame::split(&self.host.links[link].inbox), Ok(Some(_)));
+        if written > 0 && holds_a_frame {
+            self.server_may_go_on(link);
+        }
+    }
+
+    fn server_may_go_on(&mut self, link: usize) {
+        let offered = &mut self.host.links[link];
+        if offered.server_open && !offered.turn_queued {
+            offered.turn_queued = true;
+            let delay_ns = 500 + self.choices.below(Part::Network, 2_000);
+            self.after(delay_ns, Event::ServerTurn { link });
+        }
+    }
+
+    /// Puts the first `count` bytes of the outbox into the stream.
+    fn server_sends(&mut self, link: usize, count: usize) -> usize {
+        let sending = &mut self.host.links[link];
+        let bytes = &self.host.server.outbox(sending.connection)[..count];
+        if sending.client_open && !sending.broken {
+            sending.to_client.write(bytes);
+            if self.trace.is_told() {
+                sending.told[1].extend_from_slice(bytes);
+            }
+        }
+        if count > 0 {
+            self.host.server.sent(sending.connection, count, self.now);
+            self.tell_frames(link);
+        }
+        count
+    }
+
+    /// Before a close: what goes without waiting.
+    fn server_flushes(&mut self, link: usize) {
+        let flushing = &self.host.links[link];
+        if !flushing.client_open || flushing.broken {
+            return;
+        }
+        let pending = self.host.server.outbox(flushing.connection).len();
+        let count = pending.min(flushing.to_client.room());
+        let bytes = &self.host.server.outbox(flushing.connection)[..count];
+        let flushing = &mut self.host.links[link];
+        flushing.to_client.write(bytes);
+        if self.trace.is_told() {
+            flushing.told[1].extend_from_slice(bytes);
+        }
+        self.tell_frames(link);
+    }
+
+    /// A client's bytes go into the stream.
+    pub(crate) fn client_writes(&mut self, link: usize, bytes: &[u8]) {
+        let writing = &mut self.host.links[link];
+        writing.to_server.write(bytes);
+        if self.trace.is_told() {
+            writing.told[0].extend_from_slice(bytes);
+            self.tell_frames(link);
+        }
+        self.deliver_to_server(link);
+    }
+
+    /// The whole requests that lie in a connection, read by the server's driver or not. None if the
+    /// server can't know yet whose connection it is.
+    pub(crate) fn unread_requests(&self, link: usize) -> Vec<Vec<u8>> {
+        let link = &self.host.links[link];
+        let mut requests = Vec::new();
+        if !link.server_open || link.broken || !link.greeted {
+            return requests;
+        }
+        let (front, back) = link.to_server.contents();
+        let bytes = [&link.inbox, front, back].concat();
+        let mut rest = bytes.as_slice();
+        while let Ok(Some((payload, length))) = frame::split(rest) {
+            if let Ok(FromClient::Request { body, .. }) = codec::decode::<FromClient<'_>>(payload) {
+                requests.push(codec::to_bytes(&body));
+            }
+            rest = &rest[length..];
+        }
+        requests
+    }
+
+    /// For the story: every whole frame that has been written, by name.
+    fn tell_frames(&mut self, link: usize) {
+        if !self.trace.is_told() {
+            return;
+        }
+        let process = self.host.links[link].process;
+        for direction in 0..2 {
+            let bytes = std::mem::take(&mut self.host.links[link].told[direction]);
+            let mut rest = bytes.as_slice();
+            while let Ok(Some((payload, length))) = frame::split(rest) {
+                let story = story_of_frame(direction, payload);
+                self.trace.say(self.now, &process, || story);
+                rest = &rest[length..];
+            }
+            self.host.links[link].told[direction] = rest.to_vec();
+        }
+    }
+}
+
+/// Values in a story are cut to this many characters.
+const STORY_CHARS_MAX: usize = 300;
+
+fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(STORY_CHARS_MAX) {
+        text.truncate(end);
+        text.push_str(" ...");
+    }
+    text
+}
+
+fn story_of_frame(direction: usize, payload: &[u8]) -> String {
+    if direction == 0 {
+        return match codec::decode::<FromClient<'_>>(payload) {
+            Ok(FromClient::Request {
+                seq: Seq(seq),
+                body,
+                ..
+            }) => cut(format!("-> {seq} {body:?}")),
+            Ok(message) => cut(format!("-> {message:?}")),
+            Err(error) => format!("-> malformed: {error}"),
+        };
+    }
+    match codec::decode::<FromServer<'_>>(payload) {
+        Ok(FromServer::Reply {
+            seq: Seq(seq),
+            body,
+        }) => match codec::decode::<Reply<'_>>(body) {
+            Ok(reply) => cut(format!("<- {seq} {reply:?}")),
+            Err(error) => format!("<- {seq} malformed: {error}"),
+        },
+        Ok(FromServer::Update { watch, body }) => match codec::decode::<Update<'_>>(body) {
+            Ok(update) => cut(format!("<- {watch:?} {update:?}")),
+            Err(error) => format!("<- {watch:?} malformed: {error}"),
+        },
+        Ok(message) => cut(format!("<- {message:?}")),
+        Err(error) => format!("<- malformed: {error}"),
+    }
+}
+
+fn story_of_commit(commit: &Committed) -> String {
+    let mut story = format!("COMMIT {} by {}", commit.revision, commit.process);
+    if let Some(function) = &commit.function {
+        story += &format!(" {function}");
+    }
+    if let Some(released) = &commit.released {
+        story += &format!(" released: {released}");
+    }
+    for change in &commit.changes {
+        story += &format!(
+            " {}/{}: {:02x?} -> {:02x?}",
+            change.namespace, change.key, change.before, change.after
+        );
+    }
+    for namespace in &commit.resets {
+        story += &format!(" reset of {namespace}");
+    }
+    cut(story)
+}

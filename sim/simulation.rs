@@ -1,0 +1,225 @@
+//! One run from one seed: set up, run, judge, report.
+
+use crate::checkers::{self, Ending, Violation};
+use crate::choices::{Choice, Choices, Part};
+use crate::faults::{Faults, Struck};
+use crate::process::{self, BUILD, Outcome, Program};
+use crate::server::ServerHost;
+use crate::trace::Sink;
+use crate::watchdog;
+use crate::world::{self, Bounds, RunEnd, World};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use zproc::Context;
+use zproc::seam::ShippedFunctions;
+use zproc::seam::panics;
+use zproc::seam::proto::ids::{ProcessId, Token};
+use zproc::seam::proto::server::{Config, Server};
+
+/// How a program is run.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Options {
+    /// Which faults the run has is drawn from the seed; false: it has none.
+    pub faults: bool,
+    /// Processes may crash, or fail to start, too; false: only the network, the schedule and the
+    /// speed of processes are bad.
+    pub crashes: bool,
+    /// All limits of the server as in production; false: some runs draw smaller ones, so that the
+    /// update log wraps and sessions are lost.
+    pub usual_limits: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            faults: true,
+            crashes: true,
+            usual_limits: true,
+        }
+    }
+}
+
+/// What came of a run.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// The seed that brings it back.
+    pub seed: u64,
+    /// What the program's function returned: its error or panic as text.
+    pub outcome: Result<(), String>,
+    /// Guarantees of zproc that did not hold. One is a bug in zproc.
+    pub violations: Vec<Violation>,
+    /// Who waited for what when the run could not go on; empty if all finished.
+    pub waiting: Vec<String>,
+    /// The rolling hash over all events: the same for the same seed and the same program.
+    pub hash: u64,
+    /// Events: deliveries of bytes and wake-ups.
+    pub events: u64,
+    /// Calls of the api's requests.
+    pub operations: u64,
+    /// Processes that ran, the program among them.
+    pub processes: u64,
+    /// How often each fault struck.
+    pub struck: Struck,
+    /// How many observations were judged, by guarantee.
+    pub judged: BTreeMap<&'static str, u64>,
+    /// How long the run took in simulated time.
+    pub simulated: Duration,
+}
+
+impl Report {
+    /// True when every guarantee held and the program finished.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.violations.is_empty() && self.waiting.is_empty()
+    }
+}
+
+/// Runs `program` in a simulated world of its own, with faults drawn from `seed`.
+///
+/// `program` is the body of the program's `main`, given the context that `Context::new` would give.
+/// It may spawn processes and do whatever else the api offers; see the crate's docs for what it
+/// must not do. The real server, client and api run, and every guarantee is checked on all that
+/// they do.
+///
+/// # Panics
+/// When it is called inside a simulation.
+pub fn run(seed: u64, program: impl FnOnce(&Context) -> zproc::Result<()> + 'static) -> Report {
+    run_with(seed, Options::default(), program)
+}
+
+/// As [`run`], with options.
+///
+/// # Panics
+/// When it is called inside a simulation.
+pub fn run_with(
+    seed: u64,
+    options: Options,
+    program: impl FnOnce(&Context) -> zproc::Result<()> + 'static,
+) -> Report {
+    let setup = Setup {
+        seed,
+        options,
+        feed: None,
+        record: false,
+        story: None,
+    };
+    simulate(setup, Box::new(program)).0
+}
+
+/// Where the story of a run goes; and whether the hash after each event is in it.
+pub(crate) type Story = (Sink, bool);
+
+/// All that a run is made from.
+pub(crate) struct Setup {
+    pub(crate) seed: u64,
+    pub(crate) options: Options,
+    /// Choices to feed back in place of drawing them from the seed.
+    pub(crate) feed: Option<Vec<Choice>>,
+    /// Keep the choices.
+    pub(crate) record: bool,
+    pub(crate) story: Option<Story>,
+}
+
+/// Worlds are numbered, so that a context of one is not taken for another's.
+static WORLDS: AtomicU64 = AtomicU64::new(0);
+
+/// One run. The choices are given back if they were to be kept.
+pub(crate) fn simulate(setup: Setup, program: Program) -> (Report, Vec<Choice>) {
+    panics::install(panics::Options {
+        backtraces: false,
+        print: false,
+    });
+    let mut choices = match &setup.feed {
+        Some(feed) => Choices::replay(feed),
+        None => Choices::new(setup.seed),
+    };
+    if setup.record {
+        choices.record();
+    }
+    let outcome: Outcome = Rc::new(RefCell::new(None));
+    let mut world = build(choices, setup.options);
+    watchdog::watch(setup.seed, &world.progress);
+    if let Some((sink, hashes)) = setup.story {
+        world.trace.tell(sink, hashes);
+    }
+    let (id, slot) = (world.id, Rc::clone(&outcome));
+    world.start_process(ProcessId::PROGRAM, move || {
+        process::program(id, PROGRAM_KEY, program, &slot);
+    });
+    let (mut world, end) = world::run(world);
+    report(setup.seed, &mut world, end, &outcome)
+}
+
+fn build(mut choices: Choices, options: Options) -> Box<World> {
+    let seed = [(); 2].map(|()| choices.below(Part::Server, u64::MAX));
+    let mut config = Config::new(BUILD, PROGRAM_KEY, seed);
+    config.record_commits = true;
+    if !options.usual_limits {
+        let entries_max = [config.history_entries_max, 64, 16, 4];
+        config.history_entries_max = entries_max[choices.below(Part::Swarm, 4) as usize];
+        if choices.below(Part::Swarm, 8) == 7 {
+            let grace_us = choices.between(Part::Swarm, 500, 50_000);
+            config.session_grace = Duration::from_micros(grace_us);
+        }
+    }
+    let mut faults = if options.faults {
+        Faults::draw(&mut choices)
+    } else {
+        Faults::none()
+    };
+    if !options.crashes {
+        faults.spare_processes();
+    }
+    let bounds = Bounds {
+        heal_after_events: choices.between(Part::Swarm, 1_000, 12_000),
+        events_after_heal: 400_000,
+    };
+    let server = Server::new(config, Box::new(ShippedFunctions), crate::trace::START);
+    let id = WORLDS.fetch_add(1, Ordering::Relaxed);
+    World::new(id, choices, faults, ServerHost::new(server), bounds)
+}
+
+/// The program's secret. It guards nothing here.
+const PROGRAM_KEY: Token = Token([0x7072_6f67, 0x7261_6d00]);
+
+fn report(seed: u64, world: &mut World, end: RunEnd, outcome: &Outcome) -> (Report, Vec<Choice>) {
+    let finished = end == RunEnd::Finished;
+    let ending = Ending {
+        end,
+        alive: world.alive().collect(),
+        waiting: if finished {
+            Vec::new()
+        } else {
+            world.waiting()
+        },
+    };
+    let history = std::mem::take(&mut world.history);
+    let verdict = checkers::check(&history, &ending);
+    let mut violations = verdict.violations;
+    if world::take_alarm() {
+        violations.push(Violation {
+            guarantee: checkers::NO_PANIC,
+            explanation: "the core or the simulator panicked under a simulated process".into(),
+        });
+    }
+    let result = outcome.borrow_mut().take();
+    let report = Report {
+        seed,
+        outcome: result.unwrap_or_else(|| Err("it did not return".to_owned())),
+        violations,
+        waiting: ending.waiting,
+        hash: world.trace.hash(),
+        events: world.trace.events(),
+        operations: world.calls,
+        processes: world.processes_started,
+        struck: world.faults.struck(),
+        judged: verdict.judged,
+        simulated: world.now.since(crate::trace::START),
+    };
+    (report, world.choices.recorded().to_vec())
+}

@@ -1,0 +1,124 @@
+//! Threads of simulated processes, and what else a workload asks of the simulator.
+
+use crate::choices::Part;
+use crate::history::{Note, What};
+use crate::world::{self, Sleep, ThreadId};
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use zproc::seam::proto::ids::ProcessId;
+
+/// A simulated thread that can be joined.
+pub struct JoinHandle<T> {
+    thread: ThreadId,
+    result: Arc<Mutex<Option<std::thread::Result<T>>>>,
+}
+
+/// Starts a thread in the calling simulated process, in place of `std::thread::spawn`. It ends with
+/// its process.
+///
+/// # Panics
+/// When the caller is not part of a simulation.
+pub fn spawn<T: 'static>(body: impl FnOnce() -> T + 'static) -> JoinHandle<T> {
+    let result = Arc::new(Mutex::new(None));
+    let slot = Arc::clone(&result);
+    let thread = world::with(|world| {
+        let process = world.threads[running(world)].process;
+        world.start_thread(process, move || {
+            let ended = std::panic::catch_unwind(AssertUnwindSafe(body));
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
+        })
+    });
+    JoinHandle { thread, result }
+}
+
+impl<T> JoinHandle<T> {
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// The payload of its panic.
+    ///
+    /// # Panics
+    /// When the caller is not part of the thread's simulation.
+    pub fn join(self) -> std::thread::Result<T> {
+        loop {
+            let ended = world::with(|world| {
+                let ended = world.threads[self.thread].sleep == Sleep::Ended;
+                if !ended {
+                    world.fall_asleep(Sleep::Joining(self.thread), None);
+                }
+                ended
+            });
+            if ended {
+                let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
+                return result.take().expect("an ended thread has left its result");
+            }
+            world::pause();
+        }
+    }
+}
+
+fn running(world: &world::World) -> ThreadId {
+    world
+        .running
+        .expect("zproc-sim: only a simulated thread can ask for this")
+}
+
+/// A number below `below`, drawn for the calling process: use it in place of a random one.
+///
+/// # Panics
+/// When the caller is not part of a simulation.
+#[must_use]
+pub fn choose(below: u64) -> u64 {
+    world::with(|world| {
+        let ProcessId(process) = world.threads[running(world)].process;
+        world.choices.below(Part::Process(process), below)
+    })
+}
+
+/// The number of the calling thread among all that its simulation has had.
+pub(crate) fn number() -> u64 {
+    world::with(|world| running(world) as u64)
+}
+
+/// Sleeps for so many nanoseconds of simulated time.
+///
+/// # Panics
+/// When the caller is not part of a simulation.
+pub fn sleep_ns(duration_ns: u64) {
+    let deadline = world::with(|world| {
+        world
+            .now
+            .after(std::time::Duration::from_nanos(duration_ns))
+    });
+    loop {
+        let early = world::with(|world| {
+            let early = world.now < deadline;
+            if early {
+                world.fall_asleep(Sleep::Parked, Some(deadline));
+            }
+            early
+        });
+        if !early {
+            return;
+        }
+        world::pause();
+    }
+}
+
+/// Puts what a workload has seen into the history, for the checkers.
+pub(crate) fn note(note: Note) {
+    world::with(|world| {
+        let thread = running(world);
+        let process = world.threads[thread].process;
+        if let Note::Broken {
+            guarantee,
+            explanation,
+        } = &note
+        {
+            world.trace.say(world.now, &process, || {
+                format!("NOT {guarantee}: {explanation}")
+            });
+        }
+        world.history.push(process, thread, What::Note(note));
+    });
+}

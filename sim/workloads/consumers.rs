@@ -1,0 +1,204 @@
+//! Roles that wait and watch, until all is done.
+
+use super::functions::{DONE, crowded, reached, sized};
+use super::{BANK, MIX, OWNED, SCRATCH, WAITS, is_lost, writers};
+use crate::history::Note;
+use crate::thread::{self, choose, note, sleep_ns};
+use std::time::Duration;
+use zproc::{Context, Filter, Result, Revision, State, Watch};
+
+/// Prefixes that are watched; the program writes the done key under each.
+pub(crate) const PREFIXES: [&str; 4] = ["w/", "p/", "o/", "c"];
+
+/// A call that was given up is as good as one that returned.
+fn unless_timeout<T>(result: Result<T>) -> Result<()> {
+    match result {
+        Err(error) if !error.is_timeout() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn waiter(ctx: &Context, steps: u64) -> Result<u64> {
+    let patient = ctx.namespace(WAITS);
+    for step in 0..steps.min(12) {
+        let state = if choose(4) == 3 {
+            patient.within(Duration::from_micros(50 + choose(20_000)))
+        } else {
+            patient.clone()
+        };
+        unless_timeout(wait(&state, step))?;
+    }
+    // `e` is set to 7 by nobody, but `wait_equal` on the done key holds in the end.
+    patient.wait_equal(DONE, &1_i64)?;
+    Ok(steps)
+}
+
+fn wait(state: &State, step: u64) -> Result<()> {
+    match (choose(6), step) {
+        (0, 0..2) => state.wait_until(reached::<3>).map(drop),
+        (0, 2..6) => state.wait_until(reached::<12>).map(drop),
+        (0, _) => state.wait_until(reached::<40>).map(drop),
+        (1, 0..4) => state.wait_until(crowded::<2>).map(drop),
+        (1, _) => state.wait_until(crowded::<4>).map(drop),
+        (2, _) => state.wait_until(sized::<5>).map(drop),
+        (3, _) => {
+            let hasty = state.within(Duration::from_millis(1 + choose(50)));
+            hasty.wait_equal("e", &(choose(4) as i64)).map(drop)
+        }
+        (4, _) => state.get::<i64>("k0").map(drop),
+        _ => {
+            sleep_ns(choose(500_000));
+            Ok(())
+        }
+    }
+}
+
+pub(crate) fn watcher(ctx: &Context, steps: u64) -> Result<u64> {
+    let namespace = [WAITS, MIX, OWNED, BANK][choose(4) as usize];
+    let state = ctx.namespace(namespace);
+    let prefix = PREFIXES[choose(PREFIXES.len() as u64) as usize];
+    let pace_ns = [0, 0, 100_000, 2_000_000][choose(4) as usize];
+    let mut from = match choose(4) {
+        0 => Some(Revision(1)),
+        1 => Some(Revision(1 + choose(60))),
+        _ => None,
+    };
+    let mut seen = 0;
+    loop {
+        let (filter, done_key) = match choose(4) {
+            0 => (Filter::all(), DONE.to_owned()),
+            1 => (Filter::prefix(prefix), format!("{prefix}{DONE}")),
+            2 => (Filter::key(DONE), DONE.to_owned()),
+            _ => (Filter::prefix(""), DONE.to_owned()),
+        };
+        let builder = state.watch(filter);
+        let builder = match from {
+            Some(from) => builder.since(from),
+            None => builder,
+        };
+        let watch = match builder.start() {
+            Ok(watch) => watch,
+            Err(error) if error.is_compacted() => {
+                // The checker has the reply itself; go on with what there is.
+                from = error.oldest();
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        // What is done by now may lie before the watch, and then will not come.
+        let done = state.contains_key(&done_key)?;
+        let limit = if done { Some(0) } else { None };
+        match consume(watch, limit, pace_ns, steps, &mut seen)? {
+            Consumed::Done => return Ok(seen),
+            Consumed::Compacted(oldest) => from = Some(oldest),
+            Consumed::Enough => from = None,
+        }
+    }
+}
+
+enum Consumed {
+    Done,
+    Compacted(Revision),
+    Enough,
+}
+
+/// Takes updates until one says that all is done.
+fn consume(
+    mut watch: Watch,
+    limit: Option<u64>,
+    pace_ns: u64,
+    steps: u64,
+    seen: &mut u64,
+) -> Result<Consumed> {
+    for count in 0.. {
+        let next = match limit {
+            // All is done: what is still to come comes soon, or not at all.
+            Some(_) => watch.next_within(Duration::from_millis(100)),
+            None if choose(8) == 7 => watch.next_within(Duration::from_micros(choose(5_000))),
+            None => watch.next_update(),
+        };
+        let update = match next {
+            Ok(update) => update,
+            Err(error) if error.is_timeout() && limit.is_some() => return Ok(Consumed::Done),
+            Err(error) if error.is_timeout() => continue,
+            Err(error) if error.is_compacted() => {
+                let oldest = error.oldest().unwrap_or_default();
+                note(Note::Compacted { oldest });
+                return Ok(Consumed::Compacted(oldest));
+            }
+            Err(error) => return Err(error),
+        };
+        *seen += 1;
+        if update
+            .changes
+            .iter()
+            .any(|change| change.key().ends_with(DONE))
+        {
+            return Ok(Consumed::Done);
+        }
+        if pace_ns > 0 {
+            sleep_ns(choose(pace_ns));
+        }
+        if count > steps && choose(16) == 15 {
+            return Ok(Consumed::Enough);
+        }
+    }
+    Ok(Consumed::Enough)
+}
+
+/// Writes more than a watch has credit for, and takes it only then.
+pub(crate) fn heavy(ctx: &Context) -> Result<u64> {
+    const WRITES: u64 = 7;
+    let state = ctx.namespace("heavy");
+    let key = format!("{}", ctx.process_id());
+    let mut watch = state.watch(Filter::key(&*key)).start()?;
+    let text = "x".repeat(900_000);
+    for _ in 0..WRITES {
+        state.set(&key, &text)?;
+    }
+    let mut seen = 0;
+    while seen < WRITES {
+        match watch.next_update() {
+            Ok(_) => seen += 1,
+            Err(error) if error.is_compacted() => {
+                let oldest = error.oldest().unwrap_or_default();
+                note(Note::Compacted { oldest });
+                return Ok(seen);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(seen)
+}
+
+/// Up to three threads on one connection: the reader's role is handed about among them.
+pub(crate) fn threads(ctx: &Context, steps: u64) -> Result<u64> {
+    let waiting = {
+        let ctx = ctx.clone();
+        thread::spawn(move || waiter(&ctx, steps))
+    };
+    let other = {
+        let ctx = ctx.clone();
+        let watches = choose(2) == 0;
+        thread::spawn(move || {
+            if watches {
+                watcher(&ctx, steps)
+            } else {
+                writers::mixer(&ctx, SCRATCH, steps)
+            }
+        })
+    };
+    let mut result = match choose(3) {
+        0 => writers::banker(ctx, steps),
+        1 => writers::mixer(ctx, SCRATCH, steps),
+        _ => writers::owner(ctx, steps),
+    };
+    for thread in [waiting, other] {
+        match thread.join() {
+            Ok(Ok(done)) => result = result.map(|sum| sum + done),
+            Ok(Err(error)) if is_lost(&error) => result = Err(error),
+            _ => {}
+        }
+    }
+    result
+}

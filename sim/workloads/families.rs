@@ -1,0 +1,69 @@
+//! Processes that start processes.
+
+use super::{Role, is_lost, member};
+use crate::checkers::ONCE;
+use crate::history::Note;
+use crate::thread::{choose, note};
+use zproc::{Context, Result};
+
+/// Gives a value, an `Err` or a panic, as it is told.
+fn fate(ctx: &Context, (fate, value): (u64, u64)) -> std::result::Result<u64, String> {
+    match fate {
+        0 => Ok(value + 1),
+        1 => Err(format!("no luck with {value}")),
+        2 => panic!("process {} was told to panic", ctx.process_id()),
+        _ => {
+            let child = ctx
+                .spawn(fate_below, value)
+                .map_err(|error| error.to_string())?;
+            child.join().map_err(|error| error.to_string())
+        }
+    }
+}
+
+fn fate_below(_: &Context, value: u64) -> u64 {
+    value + 1
+}
+
+pub(crate) fn parent(ctx: &Context, steps: u64) -> Result<u64> {
+    let mut children = Vec::new();
+    for value in 0..1 + steps % 3 {
+        let told = choose(4);
+        children.push((told, value, ctx.spawn(fate, (told, value))?));
+    }
+    if choose(3) == 2 {
+        // Nobody joins this one; it ends with its parent at the latest.
+        drop(ctx.spawn(member, (Role::Stray, steps / 2))?);
+    }
+    let mut sum = 0;
+    for (told, value, child) in children {
+        let id = child.id();
+        let got = child.join();
+        let fits = match (told, &got) {
+            (0, Ok(Ok(got))) => *got == value + 1,
+            (1, Ok(Err(text))) => *text == format!("no luck with {value}"),
+            // Its own child may have died, or it itself: any error will do.
+            (3, Ok(Ok(got))) => *got == value + 1,
+            (3, Ok(Err(_))) => true,
+            (2, Err(error)) => error.is_panic() || is_death(error),
+            (_, Err(error)) => is_death(error),
+            _ => false,
+        };
+        if !fits {
+            note(Note::Broken {
+                guarantee: ONCE,
+                explanation: format!("process {id}, told {told}, came back as {got:?}"),
+            });
+        }
+        match got {
+            Err(error) if is_lost(&error) => return Err(error),
+            _ => sum += 1,
+        }
+    }
+    Ok(sum)
+}
+
+/// A death that a fault may be the cause of, or the loss of the caller's own session.
+fn is_death(error: &zproc::Error) -> bool {
+    error.is_killed() || error.is_not_started() || error.exit_code().is_some() || is_lost(error)
+}

@@ -1,0 +1,168 @@
+//! What simulated programs do: a crew of processes of various roles on one state.
+//!
+//! A workload says nothing of what must hold but its own invariants; the checkers stand apart. It
+//! ends by itself once the faults have ended: whoever waits, waits for the [`functions::DONE`] key
+//! too, which the program writes last.
+
+mod consumers;
+mod families;
+pub(crate) mod functions;
+pub(crate) mod models;
+mod writers;
+
+use crate::checkers::ATOMIC;
+use crate::history::Note;
+use crate::thread::{choose, note};
+use serde::{Deserialize, Serialize};
+use zproc::{Context, Error, Process, Result};
+
+/// What a process of the crew does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Role {
+    /// Counters and transfers by atomic functions, some of which fail or panic after a write.
+    Banker,
+    /// Every plain operation on a few keys.
+    Mixer,
+    /// Keys that go with their owner.
+    Owner,
+    /// As a mixer, where nobody waits for anything.
+    Stray,
+    /// What the waiters wait for.
+    Producer,
+    /// Waits by key, by prefix, on everything, and for a value.
+    Waiter,
+    /// Watches by key, by prefix or all, from now or from the start, at its own pace.
+    Watcher,
+    /// Processes below it.
+    Parent,
+    /// Several threads on one connection.
+    Threads,
+    /// Many keys, and snapshots of more than a page.
+    Bulk,
+    /// Updates of more bytes than a watch's credit.
+    Heavy,
+}
+
+/// Roles, each as often as it is to be drawn.
+const ROLES: [Role; 16] = [
+    Role::Banker,
+    Role::Mixer,
+    Role::Mixer,
+    Role::Banker,
+    Role::Owner,
+    Role::Owner,
+    Role::Producer,
+    Role::Waiter,
+    Role::Waiter,
+    Role::Watcher,
+    Role::Watcher,
+    Role::Watcher,
+    Role::Parent,
+    Role::Threads,
+    Role::Threads,
+    Role::Bulk,
+];
+
+impl Role {
+    /// Does it end only when the program says that all is done?
+    fn is_consumer(self) -> bool {
+        matches!(self, Role::Waiter | Role::Watcher | Role::Threads)
+    }
+}
+
+/// Namespaces of the roles.
+pub(crate) const BANK: &str = "bank";
+pub(crate) const WAITS: &str = "waits";
+pub(crate) const MIX: &str = "mix";
+pub(crate) const OWNED: &str = "owned";
+/// For those who may still write, and clear, when all is done.
+pub(crate) const SCRATCH: &str = "scratch";
+
+/// Accounts of the bank, and what is in each at the start.
+pub(crate) const ACCOUNTS: u64 = 4;
+const DEPOSIT: i64 = 100;
+
+/// One member of the crew.
+pub(crate) fn member(ctx: &Context, (role, steps): (Role, u64)) -> Result<u64> {
+    match role {
+        Role::Banker => writers::banker(ctx, steps),
+        Role::Mixer => writers::mixer(ctx, MIX, steps),
+        Role::Stray => writers::mixer(ctx, SCRATCH, steps),
+        Role::Owner => writers::owner(ctx, steps),
+        Role::Producer => writers::producer(ctx, steps),
+        Role::Bulk => writers::bulk(ctx, steps),
+        Role::Heavy => consumers::heavy(ctx),
+        Role::Waiter => consumers::waiter(ctx, steps),
+        Role::Watcher => consumers::watcher(ctx, steps),
+        Role::Threads => consumers::threads(ctx, steps),
+        Role::Parent => families::parent(ctx, steps),
+    }
+}
+
+/// The program: draws a crew, starts it, works too, and ends it.
+pub(crate) fn program(ctx: &Context) -> Result<()> {
+    let bank = ctx.namespace(BANK);
+    for account in 0..ACCOUNTS {
+        bank.set(&format!("a{account}"), &DEPOSIT)?;
+    }
+    let mut crew: Vec<(Role, Process<Result<u64>>)> = Vec::new();
+    for _ in 0..3 + choose(5) {
+        let role = match choose(128) {
+            127 => Role::Heavy,
+            drawn => ROLES[drawn as usize % ROLES.len()],
+        };
+        let steps = 25 + choose(75);
+        crew.push((role, ctx.spawn(member, (role, steps))?));
+    }
+    writers::mixer(ctx, MIX, 10 + choose(30))?;
+    let (consumers, producers): (Vec<_>, Vec<_>) =
+        crew.into_iter().partition(|(role, _)| role.is_consumer());
+    for (_, process) in producers {
+        joined(process)?;
+    }
+    for namespace in [WAITS, MIX, OWNED, BANK] {
+        let state = ctx.namespace(namespace);
+        state.set(functions::DONE, &1_i64)?;
+        for prefix in consumers::PREFIXES {
+            state.set(&format!("{prefix}{}", functions::DONE), &1_i64)?;
+        }
+    }
+    for (_, process) in consumers {
+        joined(process)?;
+    }
+    let sum = bank.atomic(functions::total, ())?;
+    if sum != DEPOSIT * ACCOUNTS as i64 {
+        note(Note::Broken {
+            guarantee: ATOMIC,
+            explanation: format!("the accounts hold {sum}"),
+        });
+    }
+    Ok(())
+}
+
+/// Waits for a process's end; how it ended does not matter, except that a function which failed
+/// because of its own calls is not a fault of the program's.
+fn joined(process: Process<Result<u64>>) -> Result<()> {
+    match process.join() {
+        Ok(_) => Ok(()),
+        Err(error) if is_lost(&error) => Err(error),
+        Err(_) => Ok(()),
+    }
+}
+
+/// The caller's own session is lost, so it had better end.
+pub(crate) fn is_lost(error: &Error) -> bool {
+    error.is_session_lost()
+        || error.is_server_lost()
+        || error.is_outcome_unknown()
+        || error.is_closed()
+}
+
+/// Keeps what came of a call that may fail or panic in the server.
+pub(crate) fn tolerate<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if is_lost(&error) => Err(error),
+        Err(_) => Ok(None),
+    }
+}

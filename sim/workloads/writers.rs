@@ -1,0 +1,198 @@
+//! Roles that write, each for a number of steps.
+
+use super::{ACCOUNTS, BANK, OWNED, WAITS, functions, is_lost, tolerate};
+use crate::history::Note;
+use crate::thread::{self, choose, note, sleep_ns};
+use std::time::Duration;
+use zproc::{Context, Result, State};
+
+/// A value that no other write of the run has.
+fn unique(step: u64) -> i64 {
+    (thread::number() * 1_000_000 + step) as i64
+}
+
+pub(crate) fn banker(ctx: &Context, steps: u64) -> Result<u64> {
+    let bank = ctx.namespace(BANK);
+    let account = || format!("a{}", choose(ACCOUNTS));
+    for _ in 0..steps {
+        let amount = choose(60) as i64;
+        match choose(6) {
+            0 => {
+                let key = format!("c{}", choose(3));
+                bank.atomic(functions::add, (key, amount))?;
+            }
+            1 => {
+                bank.atomic(functions::transfer, (account(), account(), amount))?;
+            }
+            2 => {
+                let (from, to) = two_accounts();
+                tolerate(bank.atomic(functions::spend, (from, to, amount)))?;
+            }
+            3 => {
+                let (from, to) = two_accounts();
+                tolerate(bank.atomic(functions::spend_or_panic, (from, to, amount)))?;
+            }
+            4 => {
+                bank.atomic(functions::total, ())?;
+            }
+            _ => {
+                bank.get::<i64>(&account())?;
+            }
+        }
+    }
+    Ok(steps)
+}
+
+/// Two accounts that are not the same.
+fn two_accounts() -> (String, String) {
+    let from = choose(ACCOUNTS);
+    let to = (from + 1 + choose(ACCOUNTS - 1)) % ACCOUNTS;
+    (format!("a{from}"), format!("a{to}"))
+}
+
+/// A key of a few, with and without a prefix.
+fn key() -> String {
+    match choose(8) {
+        key @ 0..3 => format!("x{key}"),
+        key @ 3..6 => format!("p/{key}"),
+        key => format!("q/{key}"),
+    }
+}
+
+pub(crate) fn mixer(ctx: &Context, namespace: &str, steps: u64) -> Result<u64> {
+    let state = ctx.namespace(namespace);
+    for step in 0..steps {
+        mix(ctx, &state, step)?;
+    }
+    Ok(steps)
+}
+
+/// One plain operation.
+fn mix(ctx: &Context, state: &State, step: u64) -> Result<()> {
+    let value = unique(step);
+    match choose(24) {
+        0..6 => {
+            state.set(&key(), &value)?;
+        }
+        6..11 => {
+            state.get::<i64>(&key())?;
+        }
+        11 | 12 => {
+            state.remove(&key())?;
+        }
+        13 => {
+            state.contains_key(&key())?;
+        }
+        14 => {
+            state.len()?;
+        }
+        15 => {
+            state.keys()?;
+        }
+        16 | 17 => snapshot(state)?,
+        18 => {
+            if choose(8) == 7 {
+                state.clear()?;
+            }
+        }
+        19 | 20 => {
+            state.get_or_insert(&key(), &value)?;
+        }
+        21 => {
+            let prefix = ["p/", "q/"][choose(2) as usize].to_owned();
+            state.atomic(functions::purge, prefix)?;
+        }
+        22 => impatient(state, value)?,
+        _ => ctx.ping()?,
+    }
+    Ok(())
+}
+
+/// A write with a time limit that it may well miss: then nobody knows whether it was done.
+fn impatient(state: &State, value: i64) -> Result<()> {
+    let hasty = state.within(Duration::from_micros(20 + choose(2_000)));
+    match hasty.set(&key(), &value) {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_timeout() || error.is_outcome_unknown() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn snapshot(state: &State) -> Result<()> {
+    let snapshot = state.snapshot()?;
+    let mut entries = Vec::new();
+    for key in snapshot.keys() {
+        let value = snapshot.get::<i64>(key)?;
+        let value = rmp_serde::to_vec_named(&value).unwrap_or_default();
+        entries.push((key.to_owned(), value));
+    }
+    note(Note::Snapshot {
+        namespace: state.namespace_name().to_owned(),
+        revision: snapshot.revision(),
+        entries,
+    });
+    Ok(())
+}
+
+pub(crate) fn owner(ctx: &Context, steps: u64) -> Result<u64> {
+    let state = ctx.namespace(OWNED);
+    for step in 0..steps {
+        let value = unique(step);
+        let key = format!("o/{}", choose(6));
+        match choose(8) {
+            0..4 => {
+                state.set_owned(&key, &value)?;
+            }
+            4 => {
+                state.set(&key, &value)?;
+            }
+            5 => {
+                state.remove(&key)?;
+            }
+            6 => {
+                state.get::<i64>(&key)?;
+            }
+            _ => sleep_ns(choose(200_000)),
+        }
+    }
+    Ok(steps)
+}
+
+pub(crate) fn producer(ctx: &Context, steps: u64) -> Result<u64> {
+    let state = ctx.namespace(WAITS);
+    for step in 0..steps {
+        match choose(6) {
+            0..2 => {
+                state.atomic(functions::add, ("k0".to_owned(), 1_i64))?;
+            }
+            2 => {
+                state.set(&format!("w/{}", choose(8)), &unique(step))?;
+            }
+            3 => {
+                state.remove(&format!("w/{}", choose(8)))?;
+            }
+            4 => {
+                state.set("e", &(choose(4) as i64))?;
+            }
+            _ => sleep_ns(choose(300_000)),
+        }
+    }
+    Ok(steps)
+}
+
+pub(crate) fn bulk(ctx: &Context, steps: u64) -> Result<u64> {
+    let state = ctx.namespace("bulk");
+    for step in 0..steps.min(6) {
+        if choose(2) == 0 {
+            state.atomic(functions::fill, (520 + choose(80), unique(step)))?;
+        } else {
+            state.set(&format!("bulk/{:04}", choose(600)), &unique(step))?;
+        }
+        match snapshot(&state) {
+            Err(error) if is_lost(&error) => return Err(error),
+            // With a short log and busy writers a snapshot may be given up.
+            _ => {}
+        }
+    }
+    Ok(steps)
+}
