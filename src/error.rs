@@ -385,14 +385,16 @@ impl fmt::Display for Kind {
             ),
             Kind::ServerLost(reason) => write!(f, "the server is lost: {reason}"),
             Kind::SessionLost => f.write_str("the session was lost; the call took no effect"),
-            Kind::OutcomeUnknown => {
-                f.write_str("it was sent, but whether it took effect can't be known")
-            }
+            Kind::OutcomeUnknown => f.write_str(
+                "it was sent and not answered (in the time allowed, or before the session was \
+                 lost), so whether it took effect can't be known",
+            ),
             Kind::Closed => f.write_str("the connection was closed by this program"),
             Kind::Protocol(what) => write!(f, "the protocol was broken: {what}"),
             Kind::Compacted { oldest } => write!(
                 f,
-                "the update log no longer holds what is needed; its oldest revision is {oldest}"
+                "the update log no longer holds what is needed (its oldest revision is {oldest}, \
+                 by now perhaps a later one): take a snapshot, and watch since the revision after it"
             ),
             Kind::Limit { limit, actual, max } => {
                 write!(f, "over the limit {limit}: {actual}, and {max} is allowed")

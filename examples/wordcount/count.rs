@@ -49,6 +49,8 @@ pub(crate) struct Plan {
     pub(crate) chunks: Vec<Vec<Piece>>,
     pub(crate) files: u64,
     pub(crate) bytes: u64,
+    /// Files without words in them: they have a zero byte in their first kilobyte.
+    pub(crate) binary: u64,
     /// Files and directories that could not be looked at.
     pub(crate) unreadable: u64,
 }
@@ -79,7 +81,11 @@ impl Plan {
                 if plan.bytes + metadata.len() > bytes_max {
                     break;
                 }
-                plan.add(&path, metadata.len(), chunk_bytes, &mut open);
+                match File::open(&path).and_then(|file| read_at(&file, 0, 1024)) {
+                    Ok(start) if start.contains(&0) => plan.binary += 1,
+                    Ok(_) => plan.add(&path, metadata.len(), chunk_bytes, &mut open),
+                    Err(_) => plan.unreadable += 1,
+                }
             }
         }
         plan.close(&mut open);
@@ -280,7 +286,8 @@ pub(crate) fn count_in_processes(
                 }
             }
         });
-        let places: Vec<_> = (0..workers)
+        // More places than chunks would only stand empty.
+        let places: Vec<_> = (0..workers.min(plan.chunks.len()))
             .map(|_| scope.spawn(|| fill_one_place(ctx, hook)))
             .collect();
         let replaced: Result<u64> = places

@@ -55,6 +55,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if replaced > 0 {
         eprintln!("{replaced} workers were killed and replaced");
     }
+    if plan.binary > 0 {
+        eprintln!("{} files are binary and were left out", plan.binary);
+    }
     let unreadable = plan.unreadable + counts.unreadable;
     if unreadable > 0 {
         eprintln!("{unreadable} files or directories could not be read");

@@ -81,7 +81,8 @@ impl<R> Process<R> {
     /// and is given as it is.
     ///
     /// # Errors
-    /// [`is_panic`](crate::Error::is_panic), with location and backtrace;
+    /// [`is_panic`](crate::Error::is_panic), with location (and backtrace, where
+    ///   `RUST_BACKTRACE` asks for it);
     /// [`exit_code`](crate::Error::exit_code), [`is_killed`](crate::Error::is_killed),
     /// [`is_not_started`](crate::Error::is_not_started), [`is_undecodable`](crate::Error::is_undecodable): each
     /// with the [`outcome`](crate::Error::outcome). And as for [`outcome`](Process::outcome).

@@ -70,7 +70,6 @@ impl State {
     /// or, for a write that was sent already, with
     /// [`is_outcome_unknown`](Error::is_outcome_unknown), since it may yet take effect.
     ///
-    ///
     /// ```
     /// # use std::time::Duration;
     /// # fn main() -> zproc::Result<()> {
@@ -292,7 +291,8 @@ impl State {
     ///
     /// No other operation comes between what it reads and what it writes, and all its writes
     /// appear at one revision. If it returns an error or panics, the state is as it was, and the
-    /// caller gets the message, the location and, of a panic, the backtrace.
+    /// caller gets the message, the location and, where `RUST_BACKTRACE` asks for it, the
+    /// backtrace.
     ///
     /// `f` is an ordinary function, or a closure that captures nothing; what it needs goes into
     /// `args`. It must be quick, must have no effect but on the state, and sees no statics that

@@ -15,7 +15,7 @@ use super::super::store::{
 };
 use super::super::time::Time;
 use super::super::value;
-use super::{Server, wire};
+use super::{FunctionFailure, Server, wire};
 use std::sync::Arc;
 
 impl Server {
@@ -207,8 +207,15 @@ impl Server {
                     Err(self.failed(failure))
                 }
                 Err(failure) => {
+                    let refused = transaction.refused().cloned();
                     drop(transaction);
-                    Err(self.failed(wire::function_failure(&failure, function.name)))
+                    // A function that gives up over a refused write fails for that write.
+                    Err(match (refused, &failure) {
+                        (Some(error), FunctionFailure::Error(_)) => {
+                            self.failed(wire::store_failure(&error))
+                        }
+                        _ => self.failed(wire::function_failure(&failure, function.name)),
+                    })
                 }
             }
         };

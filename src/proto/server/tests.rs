@@ -37,6 +37,10 @@ impl Functions for Named {
                 let _sticks = transaction.set(namespace, "two", args);
                 Err(FunctionFailure::Error(fault("after two writes")))
             }
+            "give up over a refused write" => {
+                let _ignored = transaction.set("", "one", args);
+                Err(FunctionFailure::Error(fault("in words of its own")))
+            }
             "write the reserved" => {
                 let _ignored = transaction.set("", "one", args);
                 Ok(vec![0xc3])
@@ -342,11 +346,13 @@ fn an_atomic_function_is_one_revision_or_none() {
         };
         assert!(matches!(failure, Failure::Error(_)));
     });
-    peer.call(&mut server, atomic("write the reserved"), |reply| {
-        let failure = Failure::ReadOnly;
-        let revision = Revision::ZERO;
-        assert_eq!(reply, Reply::Failed { revision, failure });
-    });
+    for name in ["write the reserved", "give up over a refused write"] {
+        peer.call(&mut server, atomic(name), |reply| {
+            let failure = Failure::ReadOnly;
+            let revision = Revision::ZERO;
+            assert_eq!(reply, Reply::Failed { revision, failure });
+        });
+    }
     assert_eq!(server.store.len("n"), 0);
     peer.call(&mut server, atomic("set two"), |reply| {
         let revision = Revision(1);

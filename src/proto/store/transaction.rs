@@ -102,6 +102,13 @@ impl Transaction<'_> {
         self.process
     }
 
+    /// The first write that was refused, if one was: it is what the change set fails for, whatever
+    /// its function made of it.
+    #[must_use]
+    pub fn refused(&self) -> Option<&StoreError> {
+        self.failed.as_ref()
+    }
+
     /// Writes one value that nobody owns.
     ///
     /// # Errors
