@@ -223,3 +223,56 @@ fn report(seed: u64, world: &mut World, end: RunEnd, outcome: &Outcome) -> (Repo
     };
     (report, world.choices.recorded().to_vec())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workloads;
+
+    fn run(seed: u64, feed: Option<Vec<Choice>>, record: bool) -> (Report, Vec<Choice>) {
+        let setup = Setup {
+            seed,
+            options: Options::default(),
+            feed,
+            record,
+            story: None,
+        };
+        simulate(setup, Box::new(workloads::program))
+    }
+
+    #[test]
+    fn a_recording_brings_the_run_back() {
+        for seed in 0..5 {
+            let (first, recording) = run(seed, None, true);
+            assert!(recording.len() > 100);
+            let (again, _) = run(seed + 100, Some(recording), false);
+            assert_eq!((again.hash, again.events), (first.hash, first.events));
+        }
+    }
+
+    #[test]
+    fn a_cut_recording_is_a_run_too() {
+        let (_, mut recording) = run(1, None, true);
+        recording.truncate(recording.len() / 2);
+        let (cut, _) = run(0, Some(recording), false);
+        assert!(cut.violations.is_empty(), "{:?}", cut.violations);
+    }
+
+    #[test]
+    fn a_story_does_not_change_the_run() {
+        let (silent, _) = run(3, None, false);
+        let lines = Rc::new(RefCell::new(0));
+        let count = Rc::clone(&lines);
+        let sink = Box::new(move |_: &str| *count.borrow_mut() += 1);
+        let setup = Setup {
+            seed: 3,
+            options: Options::default(),
+            feed: None,
+            record: false,
+            story: Some((sink, true)),
+        };
+        let (told, _) = simulate(setup, Box::new(workloads::program));
+        assert_eq!(told.hash, silent.hash);
+        assert!(*lines.borrow() > 500);
+    }
+}

@@ -77,6 +77,13 @@ pub trait Port: Send + Sync + 'static {
     /// Ends the `wait` of the thread in the reader's role, now or the next.
     fn wake(&self);
 
+    /// Was the port made before a fork(2), of which this process came? Then the lock of whoever
+    /// stands on it may be held, and its roles taken, by threads that are not here: it must not
+    /// touch them.
+    fn is_forked(&self) -> bool {
+        false
+    }
+
     /// The calling thread's place to sleep.
     fn parker(&self) -> Arc<dyn Parker>;
 

@@ -37,7 +37,7 @@ fn spawn_in_want(ctx: &Context, resource: Resource, most: u64) -> Process<()> {
 #[test]
 fn a_spawn_that_fails() {
     let ctx = Context::new().expect("a tree");
-    // Descriptors; want of pids looks the same, but a superuser is never short of them.
+    // Of descriptors; for want of pids see `want_of_pids.rs`.
     let process = spawn_in_want(&ctx, Resource::Nofile, 4);
     let outcome = process.outcome().expect("it is known");
     let End::NotStarted { call, errno } = &outcome.end else {

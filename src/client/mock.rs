@@ -27,6 +27,7 @@ pub(super) struct World {
     /// So many connections are refused first.
     pub(super) refuse: u32,
     pub(super) gone: bool,
+    pub(super) forked: bool,
     /// Bytes that the client may write before its socket is full.
     pub(super) room: usize,
     pub(super) write_fails: bool,
@@ -124,6 +125,7 @@ impl Mock {
                 links: 0,
                 refuse: 0,
                 gone: false,
+                forked: false,
                 room: usize::MAX,
                 write_fails: false,
                 read_max: usize::MAX,
@@ -364,6 +366,12 @@ impl Port for Mock {
             world.woken = true;
         });
         self.0.link.notify_all();
+    }
+
+    // Loom's tests don't fork, and a look at the world is one more place for it to switch.
+    #[cfg(not(loom))]
+    fn is_forked(&self) -> bool {
+        self.with(|world| world.forked)
     }
 
     fn parker(&self) -> Arc<dyn Parker> {

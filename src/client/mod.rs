@@ -15,6 +15,8 @@
 //! - No lock is held across a call into the port.
 //! - If threads wait, one has the reader's role, or one that was woken is on its way to look: and
 //!   whoever leaves, for whatever reason, looks whether that is so (`Inner::news`).
+//! - In a process forked from the one that opened it, a connection is not touched at all: the lock
+//!   and the roles may be held by threads that are not there.
 //! - A thread registers as a waiter under the lock under which it saw that it has to wait.
 
 mod error;
@@ -114,6 +116,9 @@ impl Connection {
         read: impl FnOnce(&Reply<'_>) -> R,
     ) -> Result<R, CallError> {
         let port = &self.0.port;
+        if port.is_forked() {
+            return Err(CallError::Forked);
+        }
         let call = self.0.calls.fetch_add(1, Ordering::Relaxed) + 1;
         port.observe(Observation::Called { call, request });
         let failed = match self.0.exchange(request, deadline) {
@@ -180,6 +185,9 @@ impl Connection {
         deadline: Option<Time>,
         read: impl FnOnce(&Update<'_>) -> R,
     ) -> Result<R, CallError> {
+        if self.0.port.is_forked() {
+            return Err(CallError::Forked);
+        }
         let body = self.0.next_body(watch, deadline)?;
         match codec::decode(&body) {
             Ok(update) => {
@@ -195,6 +203,9 @@ impl Connection {
 
     /// Ends a watch. Never blocks, never panics.
     pub fn unwatch(&self, watch: WatchId) {
+        if self.0.port.is_forked() {
+            return;
+        }
         let mut inner = lock(&self.0.inner);
         inner.machine.unwatch(watch);
         inner.stirred = true;
@@ -205,6 +216,9 @@ impl Connection {
     /// Says goodbye as far as that goes without blocking, and closes. Calls under way in other
     /// threads, and all later ones, are [`CallError::Closed`].
     pub fn close(&self) {
+        if self.0.port.is_forked() {
+            return;
+        }
         let mut inner = lock(&self.0.inner);
         inner.machine.goodbye();
         inner.stirred = true;

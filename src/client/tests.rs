@@ -514,6 +514,29 @@ fn what_a_watch_can_be_refused_for() {
     ));
 }
 
+/// Trigger: the program forks by itself while one of its threads waits in a call; in the forked
+/// process a handle is used, or dropped. Harm: the reader's role, and perhaps the lock, was held by
+/// a thread that is not there: the call hung for ever, though it was to be a typed error. Fix: in a
+/// forked process neither is touched.
+#[test]
+fn a_forked_process_touches_no_lock_and_waits_for_no_role() {
+    let mock = Mock::new(echo);
+    let connection = open(&mock);
+    let reader = spawn(&connection, WAIT, None);
+    mock.until(|world| world.waiting == 1);
+    mock.with(|world| world.forked = true);
+    let lock = crate::sync::lock(&connection.0.inner);
+    assert!(matches!(get(&connection, "k"), Err(CallError::Forked)));
+    let update = connection.next_update(WatchId(1), None, |_| ());
+    assert!(matches!(update, Err(CallError::Forked)));
+    connection.unwatch(WatchId(1));
+    connection.close();
+    drop(lock);
+    mock.with(|world| world.forked = false);
+    connection.close();
+    assert!(matches!(reader.join(), Ok(Err(CallError::Closed))));
+}
+
 #[test]
 fn too_large_a_request_is_refused_here() {
     let mock = Mock::new(echo);

@@ -286,6 +286,10 @@ impl Port for UnixPort {
         }
     }
 
+    fn is_forked(&self) -> bool {
+        self.check_fork().is_err()
+    }
+
     fn parker(&self) -> Arc<dyn Parker> {
         parker::current(self.clock)
     }

@@ -182,6 +182,8 @@ fn run(role: Role<'_>, later_constructors: impl FnOnce()) -> ! {
 /// Makes this process fit to be a server.
 fn settle_server() {
     sys::set_thread_name(c"zproc-server");
+    // Mostly 1024 is the default, and each process of the tree needs one.
+    sys::raise_descriptor_limit();
     sys::settle_stdio(true);
     // Its life is the program's and the keeper's, not the terminal's.
     for signal in [

@@ -378,6 +378,21 @@ pub(crate) fn close_strangers(keep: &[RawFd]) {
     }
 }
 
+/// Takes as many descriptors as this process may have. Fails quietly: then there are fewer.
+pub(crate) fn raise_descriptor_limit() {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the pointer is to a live local, here and below.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
+}
+
 /// Ends this process at once, without what was registered to run at exit.
 pub(crate) fn exit_now(code: libc::c_int) -> ! {
     // SAFETY: ends the process; runs no code of anybody's.

@@ -106,7 +106,8 @@ pub enum End {
 #[derive(Debug)]
 enum Loose {
     Acks(Vec<Seq>),
-    Cancel(Seq),
+    /// And the acknowledgements that the cancelled request had carried.
+    Cancel(Seq, Vec<Seq>),
 }
 
 /// The machine. See the [module](self).
@@ -253,8 +254,15 @@ impl Client {
         }
         match kind {
             Kind::Wait => {
-                self.calls.remove(seq);
-                self.send_cancel(seq);
+                let acks = self.calls.remove(seq).map_or_else(Vec::new, acks_of);
+                // Has the present connection got it? Else nothing says these any more.
+                if self.is_up() && seq < self.send_from {
+                    self.send_cancel(seq, acks);
+                } else {
+                    self.acks.extend(acks);
+                    self.send_acks();
+                    self.send_cancel(seq, Vec::new());
+                }
                 self.submit_unwatches();
                 Effect::None
             }
@@ -282,8 +290,10 @@ impl Client {
         if let Kind::Watch(watch) = call.kind {
             self.watches.remove(&watch);
         }
-        if let Ok(FromClient::Request { acks, .. }) = codec::decode(&call.frame[PREFIX_BYTES..]) {
-            self.acks.extend(acks);
+        self.acks.extend(acks_of(call));
+        if self.calls.any_from(seq) {
+            // The requests behind it were counted on to come after these.
+            self.send_acks();
         }
         self.submit_unwatches();
     }
@@ -346,10 +356,11 @@ impl Client {
         Some(seq)
     }
 
-    fn send_cancel(&mut self, seq: Seq) {
+    /// Cancels a wait; `acks` went with it, and are said again if the connection is lost.
+    fn send_cancel(&mut self, seq: Seq, acks: Vec<Seq>) {
         if self.is_up() {
             frame::append(&FromClient::Cancel { seq }, &mut self.control);
-            self.push_loose(Loose::Cancel(seq));
+            self.push_loose(Loose::Cancel(seq, acks));
         } else {
             self.recancel.push(seq);
         }
@@ -438,7 +449,7 @@ impl Client {
             || self
                 .loose
                 .iter()
-                .any(|(_, loose)| matches!(loose, Loose::Cancel(cancelled) if *cancelled == seq))
+                .any(|(_, loose)| matches!(loose, Loose::Cancel(cancelled, _) if *cancelled == seq))
     }
 
     fn own_number(&self, seq: Seq) -> Seq {
@@ -459,6 +470,14 @@ impl Client {
                 self.watches.remove(&watch);
             }
         }
+    }
+}
+
+/// The acknowledgements that a request carries.
+fn acks_of(call: Call) -> Vec<Seq> {
+    match codec::decode(&call.frame[PREFIX_BYTES..]) {
+        Ok(FromClient::Request { acks, .. }) => acks,
+        _ => Vec::new(),
     }
 }
 

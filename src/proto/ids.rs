@@ -28,10 +28,10 @@ impl Revision {
     /// The state before the first change.
     pub const ZERO: Revision = Revision(0);
 
-    /// The revision after this one.
+    /// The revision after this one. There is none after the last that a peer may name.
     #[must_use]
     pub fn next(self) -> Revision {
-        Revision(self.0 + 1)
+        Revision(self.0.saturating_add(1))
     }
 }
 

@@ -48,7 +48,8 @@ pub const FUNCTION_NAME_BYTES_MAX: usize = 4 * 1024;
 
 /// Most requests of one session that are unanswered or whose replies are unacknowledged.
 pub const IN_FLIGHT_MAX: usize = 1024;
-/// Most bytes of retained replies of one session; while it is reached, its requests wait.
+/// Most bytes of retained replies of one session. While it is reached, joins wait; other requests
+/// whose reply may be large are refused, and so are the answers of waits.
 pub const REPLIES_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most bytes queued for one connection before its requests wait.
 pub const OUTBOX_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;

@@ -6,7 +6,7 @@
 
 use super::ids::{ConnectionId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
 use super::interest::{Interest, ReadSet};
-use super::limits::IN_FLIGHT_MAX;
+use super::limits::{IN_FLIGHT_MAX, REPLIES_BYTES_MAX};
 use super::message::{Request, WatchPosition};
 use super::planted::{self, Bug};
 use super::store::Namespace;
@@ -46,7 +46,8 @@ impl Cursor {
     /// Goes back to what the client has seen; what was sent after it is lost.
     fn rewind(&mut self, next: Revision, granted: u64, received: u64) {
         self.granted = self.granted.max(granted);
-        if received == self.sent || planted::is(Bug::ResumeAtServerCursor) {
+        // More than was sent can't have come: a peer that says so is taken at its word for no sum.
+        if received >= self.sent || planted::is(Bug::ResumeAtServerCursor) {
             return;
         }
         self.sent = received;
@@ -119,6 +120,8 @@ pub struct Session {
     replies_bytes: usize,
     /// Waits by the number of their request.
     pub waits: BTreeMap<Seq, Wait>,
+    /// Waits for processes that have ended, whose answers there was no room to keep yet.
+    pub held: BTreeSet<Seq>,
     /// Watches by their name.
     pub watches: BTreeMap<WatchId, Cursor>,
     /// Watches that lag and have credit.
@@ -141,6 +144,7 @@ impl Session {
             replies: BTreeMap::new(),
             replies_bytes: 0,
             waits: BTreeMap::new(),
+            held: BTreeSet::new(),
             watches: BTreeMap::new(),
             ready: BTreeSet::new(),
             served_last: WatchId(0),
@@ -167,6 +171,12 @@ impl Session {
     #[must_use]
     pub fn replies_bytes(&self) -> usize {
         self.replies_bytes
+    }
+
+    /// May a reply of this size be kept?
+    #[must_use]
+    pub fn has_room(&self, reply_bytes: usize) -> bool {
+        self.replies_bytes + reply_bytes <= REPLIES_BYTES_MAX
     }
 
     /// The client has these replies.
@@ -243,6 +253,7 @@ impl Session {
         assert!(self.ready.iter().all(|id| self.watches.contains_key(id)));
         let bytes: usize = self.replies.values().map(Vec::len).sum();
         assert_eq!(self.replies_bytes, bytes);
+        assert!(self.held.iter().all(|seq| self.waits.contains_key(seq)));
         assert!(self.replies.keys().all(|seq| *seq <= self.highest));
         assert!(self.waits.keys().all(|seq| *seq <= self.highest));
     }

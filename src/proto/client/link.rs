@@ -137,7 +137,10 @@ impl Client {
         for (_, loose) in self.loose.drain(..) {
             match loose {
                 Loose::Acks(acks) => self.acks.extend(acks),
-                Loose::Cancel(seq) => self.recancel.push(seq),
+                Loose::Cancel(seq, acks) => {
+                    self.recancel.push(seq);
+                    self.acks.extend(acks);
+                }
             }
         }
         if was_up {
@@ -274,7 +277,7 @@ impl Client {
         // These go before the requests, so that the server has room for them.
         self.send_acks();
         for seq in std::mem::take(&mut self.recancel) {
-            self.send_cancel(seq);
+            self.send_cancel(seq, Vec::new());
         }
         self.tell_credits();
         if planted::is(Bug::ResendUnderNewSeq) && resumed {

@@ -325,6 +325,42 @@ fn a_wait_is_cancelled_and_the_cancel_comes_again() {
     );
 }
 
+/// Trigger: a wait that carried acknowledgements is lost with its connection, and cancelled before
+/// the client is back. Harm: nothing said these acknowledgements again, so the server kept the
+/// replies for the rest of the session; after enough of that it refused the client for having too
+/// much in flight. Fix: they are said again.
+#[test]
+fn acks_of_a_cancelled_wait_come_again() {
+    let mut client = up();
+    submit(&mut client, &SET);
+    sent(&mut client);
+    give_reply(&mut client, 1);
+    let _answered = client.take(Seq(1));
+    submit(&mut client, &WAIT);
+    assert_eq!(sent(&mut client), ["2 acks 1"]);
+    client.disconnected(NOW, 0, "cut");
+    assert_eq!(client.cancel(Seq(2)), Effect::None);
+    client.connected(NOW);
+    give(&mut client, &welcome(true));
+    assert_eq!(sent(&mut client), ["hello", "ack 1", "cancel 2"]);
+}
+
+/// Trigger: a request that was not sent yet and carries acknowledgements is withdrawn, with others
+/// behind it. Harm: these went without them, and a server whose window is full refused the client
+/// for the next one. Fix: the acknowledgements go at once, before the requests.
+#[test]
+fn acks_of_a_withdrawn_request_go_before_the_next() {
+    let mut client = up();
+    submit(&mut client, &SET);
+    sent(&mut client);
+    give_reply(&mut client, 1);
+    let _answered = client.take(Seq(1));
+    submit(&mut client, &SET);
+    submit(&mut client, &SET);
+    assert_eq!(client.cancel(Seq(2)), Effect::None);
+    assert_eq!(sent(&mut client), ["ack 1", "3"]);
+}
+
 #[test]
 fn cancels_do_not_heap_up() {
     let mut client = up();

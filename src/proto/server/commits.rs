@@ -81,7 +81,9 @@ impl Server {
             let Some(session) = self.sessions.get_mut(&id) else {
                 continue;
             };
-            if let Some(cursor) = session.watches.get_mut(&watch) {
+            if let Some(cursor) = session.watches.get_mut(&watch)
+                && cursor.start <= entry.revision
+            {
                 cursor.dropped = entry.revision;
                 if cursor.is_compacted() {
                     // To be told, credit or not.
@@ -99,6 +101,8 @@ impl Server {
         };
         if let Some(cursor) = session.watches.get_mut(&watch)
             && cursor.next.is_none()
+            // A watch may begin in the future.
+            && revision >= cursor.start
         {
             cursor.next = Some(revision);
             session.ready.insert(watch);
@@ -120,15 +124,26 @@ impl Server {
         }
     }
 
-    /// The client is told (again) that the watch has begun: from now on it takes updates.
-    pub(super) fn announce(&mut self, id: SessionId, watch: WatchId) {
+    /// The client is told (again) that the watch has begun: from now on it takes updates. False:
+    /// there is no such watch any more.
+    pub(super) fn announce(&mut self, id: SessionId, watch: WatchId) -> bool {
         let Some(session) = self.sessions.get_mut(&id) else {
-            return;
+            return false;
         };
-        if let Some(cursor) = session.watches.get_mut(&watch) {
-            cursor.announced = true;
-            session.ready.insert(watch);
-            self.lagging.insert(id);
+        let Some(cursor) = session.watches.get_mut(&watch) else {
+            return false;
+        };
+        cursor.announced = true;
+        session.ready.insert(watch);
+        self.lagging.insert(id);
+        true
+    }
+
+    /// The log that has the updates of a namespace.
+    pub(super) fn log(&self, namespace: &str) -> &History {
+        match namespace {
+            RESERVED => &self.records,
+            _ => &self.history,
         }
     }
 
@@ -199,11 +214,7 @@ impl Server {
         let Some(cursor) = self.remove_watch(id, watch) else {
             return;
         };
-        let log = match &*cursor.namespace {
-            RESERVED => &self.records,
-            _ => &self.history,
-        };
-        let oldest = log.oldest(&cursor.namespace);
+        let oldest = self.log(&cursor.namespace).oldest(&cursor.namespace);
         if let Some(connection) = self.sessions.get(&id).and_then(|s| s.connection) {
             self.push(connection, &FromServer::WatchCompacted { watch, oldest });
         }
@@ -241,6 +252,15 @@ impl Server {
         match self.tested(id, seq) {
             Some((Some(body), _)) => {
                 self.remove_wait(id, seq);
+                let Some(session) = self.sessions.get(&id) else {
+                    return;
+                };
+                // It can't be put off: the condition may hold now and never again.
+                let body = if session.has_room(body.len()) {
+                    body
+                } else {
+                    self.no_room(session.replies_bytes() + body.len())
+                };
                 self.answer(id, seq, &body, true);
             }
             Some((None, reads)) => self.reads_again(id, seq, reads),
@@ -309,6 +329,7 @@ impl Server {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
+        session.held.remove(&seq);
         let Some(wait) = session.waits.remove(&seq) else {
             return;
         };

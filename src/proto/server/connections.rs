@@ -80,7 +80,10 @@ impl Server {
             return;
         };
         session.connection = Some(id);
-        session.detached_at = None;
+        if let Some(since) = session.detached_at.take() {
+            let ends_at = since.after(self.config.session_grace);
+            self.timers.remove(&(ends_at, Timer::Grace(session.id)));
+        }
         let token = session.token;
         let unknown = session.rewind(&resume.watches);
         self.welcome(id, resume.session, token, true);
@@ -101,6 +104,9 @@ impl Server {
     ) {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.session = Some(session);
+            if let Some(hello_by) = connection.hello_by.take() {
+                self.timers.remove(&(hello_by, Timer::Hello(id)));
+            }
         }
         let welcome = FromServer::Welcome {
             session,
@@ -166,6 +172,7 @@ impl Server {
             session: None,
             mute: true,
             closed: true,
+            hello_by: None,
         };
         self.connections.insert(id, last);
         self.effects.push_back(Effect::Close { connection: id });
@@ -177,6 +184,9 @@ impl Server {
             return;
         };
         self.ready.remove(&id);
+        if let Some(hello_by) = connection.hello_by {
+            self.timers.remove(&(hello_by, Timer::Hello(id)));
+        }
         let session = connection
             .session
             .and_then(|session| self.sessions.get_mut(&session));

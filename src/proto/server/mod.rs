@@ -182,6 +182,8 @@ struct Connection {
     mute: bool,
     /// It is to be closed as soon as the driver hears of it.
     closed: bool,
+    /// There is a timer for its hello, at this time.
+    hello_by: Option<Time>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -284,13 +286,18 @@ impl Server {
     pub fn connected(&mut self, now: Time) -> ConnectionId {
         self.connections_made += 1;
         let id = ConnectionId(self.connections_made);
-        self.connections.insert(id, Connection::default());
-        if self.connections.len() > limits::CONNECTIONS_MAX {
+        if self.connections.len() >= limits::CONNECTIONS_MAX {
+            self.connections.insert(id, Connection::default());
             let limit = "CONNECTIONS_MAX";
             self.refuse(id, Refusal::Limit { limit }, now);
         } else {
             let hello_by = now.after(limits::HELLO_TIMEOUT);
             self.timers.insert((hello_by, Timer::Hello(id)));
+            let connection = Connection {
+                hello_by: Some(hello_by),
+                ..Connection::default()
+            };
+            self.connections.insert(id, connection);
         }
         id
     }
@@ -474,8 +481,15 @@ impl Server {
             }
             Arrival::Answered(frame) => {
                 self.push_encoded(connection, &frame);
-                if let Request::Watch { watch, .. } = request {
-                    self.announce(id, *watch);
+                if let Request::Watch {
+                    watch, namespace, ..
+                } = request
+                    && !self.announce(id, *watch)
+                {
+                    // It was told that the watch had begun and then its end, and both were lost.
+                    let oldest = self.log(namespace).oldest(namespace);
+                    let watch = *watch;
+                    self.push(connection, &FromServer::WatchCompacted { watch, oldest });
                 }
             }
             Arrival::Pending => {}
@@ -486,6 +500,7 @@ impl Server {
     fn acknowledge(&mut self, id: SessionId, acks: &[Seq]) {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.acknowledge(acks);
+            self.answer_held(id);
         }
     }
 

@@ -6,10 +6,11 @@ use super::super::ids::{ConnectionId, ProcessId, Seq, SessionId, Token};
 use super::super::limits::{PROCESSES_ENDED_MAX, PROCESSES_LIVE_MAX, RESULTS_BYTES_MAX};
 use super::super::message::{End, Failure, Finish, FromKeeper, FunctionRef, Reply, WireOutcome};
 use super::super::planted::{self, Bug};
+use super::super::session::WaitKind;
 use super::super::store::{Key, Namespace, RESERVED, Rights};
 use super::super::time::Time;
 use super::requests::cause;
-use super::{Effect, Server, WaitKey, wire};
+use super::{Effect, Server, Timer, WaitKey, wire};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -217,15 +218,14 @@ impl Server {
 
     /// What came of it, in the process's own words. The first word counts.
     pub(super) fn finish(&mut self, id: ProcessId, finish: &Finish<'_>) -> Vec<u8> {
-        if let Finish::Value(value) | Finish::Error { value, .. } = finish
-            && let Err(failure) = wire::result(value)
-        {
-            return self.failed(failure);
-        }
+        let finish = match wire::last_words(finish) {
+            Ok(finish) => finish,
+            Err(failure) => return self.failed(failure),
+        };
         if let Some(process) = self.processes.get_mut(&id)
             && process.finish.is_none()
         {
-            process.finish = Some(codec::to_bytes(finish));
+            process.finish = Some(codec::to_bytes(&finish));
         }
         let revision = self.store.revision();
         codec::to_bytes(&Reply::Done { revision })
@@ -241,6 +241,22 @@ impl Server {
             codec::decode::<WireOutcome<'_>>(outcome).expect("it was encoded by this server");
         let revision = self.store.revision();
         Some(codec::to_bytes(&Reply::Ended { revision, outcome }))
+    }
+
+    /// The reply to a wait for the end of a process, if there is one already and room to keep it.
+    /// Else who waits is noted, to be answered later.
+    pub(super) fn join(&mut self, id: SessionId, seq: Seq, process: ProcessId) -> Option<Vec<u8>> {
+        let reply = self.outcome(process);
+        let session = self.sessions.get_mut(&id)?;
+        if let Some(reply) = reply {
+            if session.has_room(reply.len()) {
+                return Some(reply);
+            }
+            session.held.insert(seq);
+        } else if let Some(process) = self.processes.get_mut(&process) {
+            process.joiners.insert((id, seq));
+        }
+        None
     }
 
     /// The keeper tells what has become of a process.
@@ -386,9 +402,47 @@ impl Server {
         let Some(body) = self.outcome(id) else {
             return;
         };
-        for (session, seq) in joiners {
-            self.remove_wait(session, seq);
-            self.answer(session, seq, &body, true);
+        for (id, seq) in joiners {
+            let Some(session) = self.sessions.get_mut(&id) else {
+                continue;
+            };
+            if session.has_room(body.len()) {
+                self.remove_wait(id, seq);
+                self.answer(id, seq, &body, true);
+            } else {
+                session.held.insert(seq);
+            }
+        }
+    }
+
+    /// Answers the waits that were held back for want of room, as far as there is some now.
+    pub(super) fn answer_held(&mut self, id: SessionId) {
+        loop {
+            let Some(session) = self.sessions.get_mut(&id) else {
+                return;
+            };
+            let Some(seq) = session.held.first().copied() else {
+                return;
+            };
+            let Some(WaitKind::Ended(process)) = session.waits.get(&seq).map(|wait| &wait.kind)
+            else {
+                session.held.remove(&seq);
+                continue;
+            };
+            let process = *process;
+            // The process may be forgotten by now; then that is the answer.
+            let Some(body) = self.outcome(process) else {
+                return;
+            };
+            if !self
+                .sessions
+                .get(&id)
+                .is_some_and(|session| session.has_room(body.len()))
+            {
+                return;
+            }
+            self.remove_wait(id, seq);
+            self.answer(id, seq, &body, true);
         }
     }
 
@@ -452,7 +506,11 @@ impl Server {
         if let Some(connection) = connection {
             self.close(connection, now);
         }
-        self.sessions.remove(&id);
+        let session = self.sessions.remove(&id);
+        if let Some(since) = session.and_then(|session| session.detached_at) {
+            let ends_at = since.after(self.config.session_grace);
+            self.timers.remove(&(ends_at, Timer::Grace(id)));
+        }
         self.lagging.remove(&id);
         if let Some(process) = self.processes.get_mut(&process)
             && process.session == Some(id)

@@ -11,7 +11,7 @@ use super::super::limits::{
 use super::super::message::{Condition, Failure, Filter, FunctionRef, Reply, Request};
 use super::super::session::{Cursor, Wait, WaitKind, is_read};
 use super::super::store::{
-    ChangeSet, RESERVED, Rights, StoreError, Transaction, check_key, check_namespace, check_value,
+    ChangeSet, Rights, StoreError, Transaction, check_key, check_namespace, check_value,
 };
 use super::super::time::Time;
 use super::super::value;
@@ -28,13 +28,20 @@ impl Server {
         now: Time,
     ) -> Option<Vec<u8>> {
         let process = self.sessions.get(&session)?.process;
-        let kept = self.sessions.get(&session)?.replies_bytes();
-        if !is_read(request) && kept + VALUE_BYTES_MAX > REPLIES_BYTES_MAX {
-            return Some(self.failed(Failure::Limit {
-                limit: "REPLIES_BYTES_MAX",
-                actual: (kept + VALUE_BYTES_MAX) as u64,
-                max: REPLIES_BYTES_MAX as u64,
-            }));
+        // What is answered with a word is not refused for want of room: last words least of all.
+        // And a join can wait for it.
+        let is_exempt = matches!(
+            request,
+            Request::Unwatch { .. }
+                | Request::Finish { .. }
+                | Request::Wait {
+                    condition: Condition::Ended { .. },
+                    ..
+                }
+        );
+        let kept = self.sessions.get(&session)?;
+        if !is_read(request) && !is_exempt && !kept.has_room(VALUE_BYTES_MAX) {
+            return Some(self.no_room(kept.replies_bytes() + VALUE_BYTES_MAX));
         }
         let revision = self.store.revision();
         Some(match *request {
@@ -110,6 +117,15 @@ impl Server {
     pub(super) fn failed(&self, failure: Failure<'_>) -> Vec<u8> {
         let revision = self.store.revision();
         codec::to_bytes(&Reply::Failed { revision, failure })
+    }
+
+    /// There is no room to keep the reply until it is acknowledged.
+    pub(super) fn no_room(&self, actual: usize) -> Vec<u8> {
+        self.failed(Failure::Limit {
+            limit: "REPLIES_BYTES_MAX",
+            actual: actual as u64,
+            max: REPLIES_BYTES_MAX as u64,
+        })
     }
 
     /// Runs one change set for a process.
@@ -190,6 +206,9 @@ impl Server {
         args: &[u8],
         now: Time,
     ) -> Vec<u8> {
+        if let Err(failure) = wire::task(function, args) {
+            return self.failed(failure);
+        }
         let result = {
             let mut transaction = self.store.transaction(process, Rights::User);
             let result = self
@@ -255,11 +274,7 @@ impl Server {
     }
 
     fn updates(&self, namespace: &str, after: Revision, until: Revision) -> Vec<u8> {
-        let log = if namespace == RESERVED {
-            &self.records
-        } else {
-            &self.history
-        };
+        let log = self.log(namespace);
         if log.dropped(namespace) > after {
             let oldest = log.oldest(namespace);
             return codec::to_bytes(&Reply::Compacted { oldest });
@@ -304,12 +319,9 @@ impl Server {
         credit: u64,
     ) -> Vec<u8> {
         let head = self.store.revision().next();
-        let next = from.unwrap_or(head);
-        let log = if namespace == RESERVED {
-            &self.records
-        } else {
-            &self.history
-        };
+        // Revision 0 is the empty state: no update has it, and so none of it is ever dropped.
+        let next = from.map_or(head, |from| from.max(Revision::ZERO.next()));
+        let log = self.log(namespace);
         if next <= log.dropped(namespace) {
             let oldest = log.oldest(namespace);
             return codec::to_bytes(&Reply::Compacted { oldest });
@@ -390,12 +402,9 @@ impl Server {
                     Err(_) => return Some(self.failed(Failure::Malformed { what: "the value" })),
                 }
             }
-            Condition::Ended { process } => match self.outcome(process) {
+            Condition::Ended { process } => match self.join(id, seq, process) {
                 Some(reply) => return Some(reply),
-                None => {
-                    self.processes.get_mut(&process)?.joiners.insert((id, seq));
-                    WaitKind::Ended(process)
-                }
+                None => WaitKind::Ended(process),
             },
         };
         let wait = Wait {

@@ -5,6 +5,7 @@ use super::*;
 use crate::proto::limits::CREDIT_BYTES_MIN;
 
 mod burial;
+mod hostile;
 mod watching;
 
 const BUILD: BuildId = BuildId([1, 2]);

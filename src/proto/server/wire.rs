@@ -1,7 +1,7 @@
 //! From the server's own types to those of the wire.
 
 use super::super::limits::{FAILURE_BYTES_MAX, FUNCTION_NAME_BYTES_MAX, VALUE_BYTES_MAX};
-use super::super::message::{Failure, Fault, FunctionRef};
+use super::super::message::{Failure, Fault, Finish, FunctionRef};
 use super::super::store::StoreError;
 use super::{FaultText, FunctionFailure};
 
@@ -54,6 +54,25 @@ fn within(limit: &'static str, actual: usize, max: usize) -> Result<(), Failure<
         limit,
         actual: actual as u64,
         max: max as u64,
+    })
+}
+
+/// What a process says of its own end, cut to what fits a reply together with what the keeper says.
+/// Our own clients keep to these bounds; another's text must not become a frame that can't be built.
+pub(super) fn last_words<'a>(finish: &Finish<'a>) -> Result<Finish<'a>, Failure<'static>> {
+    let bounded = |fault: &Fault<'a>| Fault {
+        message: cut(fault.message, FAILURE_BYTES_MAX / 2),
+        location: cut(fault.location, FAILURE_BYTES_MAX / 4),
+        backtrace: cut(fault.backtrace, FAILURE_BYTES_MAX / 2),
+    };
+    Ok(match finish {
+        Finish::Value(value) => Finish::Value(result(value)?),
+        Finish::Error { value, text } => Finish::Error {
+            value: result(value)?,
+            text: cut(text, FAILURE_BYTES_MAX),
+        },
+        Finish::Panic(fault) => Finish::Panic(bounded(fault)),
+        Finish::Undecodable(fault) => Finish::Undecodable(bounded(fault)),
     })
 }
 

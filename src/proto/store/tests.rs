@@ -183,6 +183,24 @@ fn entries_by_prefix_and_after() {
     assert_eq!(keys("", Some("b/3")), ["c"]);
 }
 
+/// Trigger: users have filled the state (all namespaces there may be, or all bytes) when the
+/// framework writes a record. Harm: the end of a process was rolled back whole: what it owned stayed
+/// for ever, and its record said that it runs. Fix: the framework's own writes, which are bounded
+/// by the number of processes, don't count the users' limits.
+#[test]
+fn a_full_state_does_not_stop_the_framework() {
+    let mut store = Store::default();
+    for number in 0..crate::proto::limits::NAMESPACES_MAX {
+        let mut transaction = store.transaction(P, Rights::User);
+        let written = transaction.set(&format!("n{number}"), "k", &[1]);
+        written.expect("there is room");
+        transaction.commit().expect("nothing failed");
+    }
+    let mut transaction = store.transaction(P, Rights::Framework);
+    let written = transaction.set(RESERVED, "process/2", &[1]);
+    assert_eq!(written, Ok(()));
+}
+
 mod against_a_naive_model {
     use super::*;
     use proptest::prelude::*;

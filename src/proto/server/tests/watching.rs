@@ -1,6 +1,8 @@
 //! Watches: order, credit, resume, compaction.
 
 use super::*;
+use crate::proto::history::Cause;
+use crate::proto::store::Rights;
 
 #[test]
 fn a_watch_sees_each_revision_of_its_filter_once_in_order() {
@@ -136,4 +138,41 @@ fn no_update_without_credit_and_compacted_when_the_log_has_moved_on() {
         )
     });
     assert!(compacted);
+}
+
+/// Trigger: a watch from a revision that is still to come; changes before it, which a short log
+/// drops. Harm: the server took the cursor for one at the head, sent updates from before the start,
+/// and ended the watch as compacted when those were dropped unsent (simulation seed 119873). Fix: a
+/// cursor hears of nothing before its start.
+#[test]
+fn a_watch_from_the_future_hears_of_nothing_before_it() {
+    let mut server = server_with(|config| config.history_entries_max = 4);
+    let mut peer = Peer::program(&mut server);
+    peer.watch(&mut server, Filter::All, Some(Revision(10)));
+    for value in 1..=3 {
+        peer.set(&mut server, "k", value);
+    }
+    assert!(peer.updates(&mut server).0.is_empty(), "not yet");
+    // Without a connection nothing can be sent, and the log drops it.
+    server.disconnected(peer.id, Time(2));
+    let cause = Cause {
+        time: Time(2),
+        process: ProcessId::PROGRAM,
+        function: None,
+        released: None,
+    };
+    let write = |server: &mut Server| {
+        let set = |transaction: &mut Transaction<'_>| transaction.set("n", "k", &[7]);
+        server.change(&cause, Rights::User, set).expect("it fits");
+    };
+    for _ in 4..=9 {
+        write(&mut server);
+    }
+    let session = server.sessions.get(&peer.session).expect("it is there");
+    let cursor = session.watches.get(&WatchId(1)).expect("it is not ended");
+    assert!(!cursor.is_compacted() && cursor.next.is_none());
+    write(&mut server);
+    let session = server.sessions.get(&peer.session).expect("it is there");
+    let cursor = session.watches.get(&WatchId(1)).expect("it is not ended");
+    assert_eq!(cursor.next, Some(Revision(10)));
 }
