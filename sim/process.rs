@@ -56,8 +56,9 @@ const EXIT_LOST: i32 = 70 << 8;
 
 /// A child's main thread: asks what to run, runs it, says what came of it.
 pub(crate) fn child(world: u64, process: ProcessId, key: Token) {
-    if try_child(world, process, key).is_err() {
+    if let Err(error) = try_child(world, process, key) {
         world::with(|world| {
+            world.trace.say(world.now, &process, || error);
             if let Some(process) = world.processes.get_mut(&process) {
                 process.crashed.get_or_insert(EXIT_LOST);
             }

@@ -203,7 +203,7 @@ fn report(seed: u64, world: &mut World, end: RunEnd, outcome: &Outcome) -> (Repo
     let mut violations = verdict.violations;
     if world::take_alarm() {
         violations.push(Violation {
-            guarantee: checkers::NO_PANIC,
+            guarantee: checkers::NO_SURPRISE,
             explanation: "the core or the simulator panicked under a simulated process".into(),
         });
     }

@@ -37,8 +37,9 @@ pub(crate) const OWN_WRITES: &str = "Own writes";
 /// What a process owns goes in one revision when it dies, after its last writes.
 pub(crate) const BOUND: &str = "Bound to a process";
 
-/// No input makes the core panic: judged by the engine itself.
-pub(crate) const NO_PANIC: &str = "No panic";
+/// Nothing in the core panics, and client and server never find fault with each other: judged by
+/// the engine and the workloads.
+pub(crate) const NO_SURPRISE: &str = "No surprise";
 
 /// All guarantees that are judged.
 pub const GUARANTEES: [&str; 7] = [

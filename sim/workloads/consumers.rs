@@ -85,10 +85,16 @@ pub(crate) fn watcher(ctx: &Context, steps: u64) -> Result<u64> {
             }
             Err(error) => return Err(error),
         };
-        // What is done by now may lie before the watch, and then will not come.
-        let done = state.contains_key(&done_key)?;
-        let limit = if done { Some(0) } else { None };
-        match consume(watch, limit, pace_ns, steps, &mut seen)? {
+        // What is done by now may lie before the watch, and then will not come; and what is done
+        // later may lie before a start that is still to come.
+        let mut reader = Reader {
+            watch,
+            impatient: from.is_some() || state.contains_key(&done_key)?,
+            state: state.clone(),
+            done_key,
+            pace_ns,
+        };
+        match reader.consume(steps, &mut seen)? {
             Consumed::Done => return Ok(seen),
             Consumed::Compacted(oldest) => from = Some(oldest),
             Consumed::Enough => from = None,
@@ -102,48 +108,66 @@ enum Consumed {
     Enough,
 }
 
-/// Takes updates until one says that all is done.
-fn consume(
-    mut watch: Watch,
-    limit: Option<u64>,
+/// One watch and its user.
+struct Reader {
+    watch: Watch,
+    state: State,
+    /// The key that the watch sees when all is done.
+    done_key: String,
+    /// That key may never come: look for it now and then.
+    impatient: bool,
     pace_ns: u64,
-    steps: u64,
-    seen: &mut u64,
-) -> Result<Consumed> {
-    for count in 0.. {
-        let next = match limit {
-            // All is done: what is still to come comes soon, or not at all.
-            Some(_) => watch.next_within(Duration::from_millis(100)),
-            None if choose(8) == 7 => watch.next_within(Duration::from_micros(choose(5_000))),
-            None => watch.next_update(),
-        };
-        let update = match next {
-            Ok(update) => update,
-            Err(error) if error.is_timeout() && limit.is_some() => return Ok(Consumed::Done),
-            Err(error) if error.is_timeout() => continue,
-            Err(error) if error.is_compacted() => {
-                let oldest = error.oldest().unwrap_or_default();
-                note(Note::Compacted { oldest });
-                return Ok(Consumed::Compacted(oldest));
+}
+
+impl Reader {
+    /// Takes updates until one says that all is done.
+    fn consume(&mut self, steps: u64, seen: &mut u64) -> Result<Consumed> {
+        for count in 0.. {
+            let hasty = self.impatient || choose(8) == 7;
+            let next = if hasty {
+                let limit = Duration::from_micros(choose(5_000));
+                self.watch.next_within(limit)
+            } else {
+                self.watch.next_update()
+            };
+            let update = match next {
+                Ok(update) => update,
+                Err(error) if error.is_timeout() => {
+                    if self.impatient && self.is_over()? {
+                        return Ok(Consumed::Done);
+                    }
+                    continue;
+                }
+                Err(error) if error.is_compacted() => {
+                    let oldest = error.oldest().unwrap_or_default();
+                    note(Note::Compacted { oldest });
+                    return Ok(Consumed::Compacted(oldest));
+                }
+                Err(error) => return Err(error),
+            };
+            *seen += 1;
+            let mut keys = update.changes.iter().map(|change| change.key());
+            if keys.any(|key| key.ends_with(DONE)) {
+                return Ok(Consumed::Done);
             }
-            Err(error) => return Err(error),
-        };
-        *seen += 1;
-        if update
-            .changes
-            .iter()
-            .any(|change| change.key().ends_with(DONE))
-        {
-            return Ok(Consumed::Done);
+            if self.pace_ns > 0 {
+                sleep_ns(choose(self.pace_ns));
+            }
+            if count > steps && choose(16) == 15 {
+                return Ok(Consumed::Enough);
+            }
         }
-        if pace_ns > 0 {
-            sleep_ns(choose(pace_ns));
-        }
-        if count > steps && choose(16) == 15 {
-            return Ok(Consumed::Enough);
-        }
+        Ok(Consumed::Enough)
     }
-    Ok(Consumed::Enough)
+
+    /// All is done, and what was still to come has had its time.
+    fn is_over(&mut self) -> Result<bool> {
+        if !self.state.contains_key(&self.done_key)? {
+            return Ok(false);
+        }
+        sleep_ns(10_000_000);
+        Ok(true)
+    }
 }
 
 /// Writes more than a watch has credit for, and takes it only then.

@@ -10,7 +10,7 @@ pub(crate) mod functions;
 pub(crate) mod models;
 mod writers;
 
-use crate::checkers::ATOMIC;
+use crate::checkers::{ATOMIC, NO_SURPRISE};
 use crate::history::Note;
 use crate::thread::{choose, note};
 use serde::{Deserialize, Serialize};
@@ -84,6 +84,24 @@ const DEPOSIT: i64 = 100;
 
 /// One member of the crew.
 pub(crate) fn member(ctx: &Context, (role, steps): (Role, u64)) -> Result<u64> {
+    let result = act(ctx, role, steps);
+    if let Err(error) = &result {
+        surprise(error);
+    }
+    result
+}
+
+/// The only errors that a role does not expect are those of a lost session.
+fn surprise(error: &Error) {
+    if !is_lost(error) {
+        note(Note::Broken {
+            guarantee: NO_SURPRISE,
+            explanation: format!("{error:#}"),
+        });
+    }
+}
+
+fn act(ctx: &Context, role: Role, steps: u64) -> Result<u64> {
     match role {
         Role::Banker => writers::banker(ctx, steps),
         Role::Mixer => writers::mixer(ctx, MIX, steps),
@@ -101,6 +119,14 @@ pub(crate) fn member(ctx: &Context, (role, steps): (Role, u64)) -> Result<u64> {
 
 /// The program: draws a crew, starts it, works too, and ends it.
 pub(crate) fn program(ctx: &Context) -> Result<()> {
+    let result = lead(ctx);
+    if let Err(error) = &result {
+        surprise(error);
+    }
+    result
+}
+
+fn lead(ctx: &Context) -> Result<()> {
     let bank = ctx.namespace(BANK);
     for account in 0..ACCOUNTS {
         bank.set(&format!("a{account}"), &DEPOSIT)?;

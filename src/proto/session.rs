@@ -67,12 +67,12 @@ pub enum WaitKind {
         /// Its argument.
         args: Vec<u8>,
     },
-    /// A value, in canonical form, under this key.
+    /// This value under this key.
     Equal {
         /// The key.
         key: String,
-        /// See [`super::value::canonical`].
-        canonical: Vec<u8>,
+        /// As it was sent: its canonical form may be many times as long.
+        value: Vec<u8>,
     },
     /// The end of a process.
     Ended(ProcessId),

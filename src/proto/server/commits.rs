@@ -277,10 +277,10 @@ impl Server {
         let returned = |value: &[u8]| codec::to_bytes(&Reply::Returned { revision, value });
         let body = match &wait.kind {
             WaitKind::Ended(_) => None,
-            WaitKind::Equal { key, canonical } => {
+            WaitKind::Equal { key, value } => {
                 let there = view.get(&wait.namespace, key);
-                let there = there.and_then(|there| value::canonical(there).ok());
-                (there.as_ref() == Some(canonical)).then(|| returned(&[]))
+                let holds = there.is_some_and(|there| value::equal(there, value));
+                holds.then(|| returned(&[]))
             }
             WaitKind::Function { offset, name, args } => {
                 let function = FunctionRef {

@@ -14,7 +14,6 @@ use super::super::store::{
     ChangeSet, Rights, StoreError, Transaction, check_key, check_namespace, check_value,
 };
 use super::super::time::Time;
-use super::super::value;
 use super::{FunctionFailure, Server, wire};
 use std::sync::Arc;
 
@@ -396,10 +395,9 @@ impl Server {
                 if let Err(error) = check_key(key).and_then(|()| check_value(value)) {
                     return Some(self.failed(wire::store_failure(&error)));
                 }
-                let key = key.to_owned();
-                match value::canonical(value) {
-                    Ok(canonical) => WaitKind::Equal { key, canonical },
-                    Err(_) => return Some(self.failed(Failure::Malformed { what: "the value" })),
+                WaitKind::Equal {
+                    key: key.to_owned(),
+                    value: value.to_vec(),
                 }
             }
             Condition::Ended { process } => match self.join(id, seq, process) {
