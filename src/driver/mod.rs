@@ -3,5 +3,6 @@
 pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod parker;
+mod patience;
 pub(crate) mod port;
 pub(crate) mod server_loop;

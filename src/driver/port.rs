@@ -6,6 +6,7 @@
 
 use super::clock::Clock;
 use super::parker;
+use super::patience::Patience;
 use crate::proto::time::Time;
 use crate::runtime::{ConnectError, LinkId, Parker, Port, Ready};
 use mio::unix::SourceFd;
@@ -41,6 +42,7 @@ struct Link {
 struct Sleeper {
     poll: Poll,
     events: Events,
+    patience: Patience,
 }
 
 /// A client's port to the server behind a Unix socket.
@@ -84,6 +86,7 @@ impl UnixPort {
             sleeper: Mutex::new(Sleeper {
                 poll,
                 events: Events::with_capacity(EVENTS_PER_WAIT),
+                patience: Patience::default(),
             }),
             registry,
             waker,
@@ -255,8 +258,12 @@ impl Port for UnixPort {
             Some(Duration::ZERO)
         };
         let mut sleeper = lock(&self.sleeper);
-        let Sleeper { poll, events } = &mut *sleeper;
-        if let Err(error) = poll.poll(events, timeout) {
+        let Sleeper {
+            poll,
+            events,
+            patience,
+        } = &mut *sleeper;
+        if let Err(error) = patience.poll(poll, events, timeout) {
             // A signal is as good as a spurious return. Anything else: a read will fail, too.
             let is_broken = error.kind() != io::ErrorKind::Interrupted;
             link.readable.fetch_or(is_broken, Ordering::Relaxed);

@@ -6,6 +6,7 @@
 
 use super::clock::Clock;
 use super::connection::{Connection, Flush, READ_BYTES};
+use super::patience::Patience;
 use crate::proto::codec::{self, Malformed};
 use crate::proto::frame::{self, Outbox};
 use crate::proto::ids::ConnectionId;
@@ -70,6 +71,7 @@ struct ServerLoop {
     clock: Clock,
     poll: Poll,
     events: Events,
+    patience: Patience,
     sockets: Sockets,
     connections: HashMap<ConnectionId, Connection>,
     /// Connections that have something to do, each once.
@@ -109,6 +111,7 @@ impl ServerLoop {
             clock,
             poll,
             events: Events::with_capacity(EVENTS_PER_WAIT),
+            patience: Patience::default(),
             sockets,
             connections: HashMap::new(),
             turns: VecDeque::new(),
@@ -148,7 +151,10 @@ impl ServerLoop {
     /// Sleeps until there is something to do, and notes it.
     fn wait(&mut self) -> Result<(), LoopEnd> {
         let timeout = self.timeout();
-        if let Err(error) = self.poll.poll(&mut self.events, timeout) {
+        let polled = self
+            .patience
+            .poll(&mut self.poll, &mut self.events, timeout);
+        if let Err(error) = polled {
             if error.kind() == io::ErrorKind::Interrupted {
                 return Ok(());
             }
