@@ -17,7 +17,7 @@ const USAGE: &str = "\
 zproc-sim: zproc in a deterministic simulation
 
   run --seeds N [--from S] [--jobs J] [--hashes FILE] [--print-hashes] [--twice] [--no-faults]
-      runs N seeds, from S on (default 1), and checks every guarantee
+      runs N seeds, from S on (default 1), and checks the guarantees
   replay SEED [--hash-trace] [--no-faults]
       prints what happens in one run
   mutants [--seeds N] [--only NAME]
@@ -330,7 +330,7 @@ fn replay(seed: u64, hashes: bool, faults: bool) -> bool {
 
 fn tell_failure_or_not(report: &Report) -> bool {
     if report.is_clean() {
-        println!("every guarantee held");
+        println!("the guarantees held");
     } else {
         tell_failure(report);
     }

@@ -72,7 +72,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// True when every guarantee held and the program finished.
+    /// True when every guarantee that is judged here held and the program finished.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.violations.is_empty() && self.waiting.is_empty()
@@ -83,7 +83,7 @@ impl Report {
 ///
 /// `program` is the body of the program's `main`, given the context that `Context::new` would give.
 /// It may spawn processes and do whatever else the api offers; see the crate's docs for what it
-/// must not do. The real server, client and api run, and every guarantee is checked on all that
+/// must not do. The real server, client and api run, and the guarantees are checked on all that
 /// they do.
 ///
 /// # Panics

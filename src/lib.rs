@@ -56,9 +56,11 @@
 //!
 //! # What is not promised
 //!
-//! A function that loops, overflows its stack or exits inside the server (an [atomic](State::atomic)
-//! one, or the condition of a [wait](State::wait_until)) takes the server down with it: every call
-//! then gives an error that [`is_server_lost`](Error::is_server_lost), and the tree ends.
+//! A function that overflows its stack or exits inside the server (an [atomic](State::atomic) one, or
+//! the condition of a [wait](State::wait_until)) takes the server down with it: every call then gives
+//! an error that [`is_server_lost`](Error::is_server_lost), and the tree ends. One that loops for
+//! ever holds everybody up: it is not ended yet, and only calls with a limit
+//! ([`State::within`]) return.
 //!
 //! The tree is one machine's: the state does not outlast the program, and is not replicated.
 //!
