@@ -2,76 +2,196 @@
 //!
 //! A draw is an integer below a bound, made for a named [`Part`] of the world. Each part has a
 //! sub-stream of its own, so that one more draw by the network does not change what a workload
-//! does. Zero is always the mildest choice (no fault, no delay, the first of a list), so that a
-//! recording that is cut or zeroed describes a simpler run.
+//! does, and a process that is taken out does not change the luck of the others. Zero is always the
+//! mildest choice (no fault, no delay, the first of a list), so that a run is described by the
+//! choices that are not zero: a [`Case`](crate::case::Case) is a list of them, and whatever is cut
+//! from it or lowered describes a simpler run.
 
-/// Who draws.
+use crate::faults::Fault;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Who draws. Most parts are one process's; the number is the process's, or the place in the crew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Part {
-    /// Which of the runnable threads goes on, and when.
-    Schedule,
-    /// Delays and sizes of deliveries.
-    Network,
-    /// Whether a fault strikes.
-    Faults,
-    /// Which faults this run has at all, and how heavy they weigh.
+    /// Which faults this run has at all, and how heavy they weigh; limits.
     Swarm,
     /// The server's own seed.
     Server,
-    /// The keeper: how long a start and a death notice take.
-    Keeper,
-    /// What one process draws for itself: its workload's choices and its port's random numbers.
-    Process(u64),
+    /// When a runnable thread of the process goes on.
+    Schedule(u64),
+    /// Delays and sizes of deliveries on the process's connections.
+    Network(u64),
+    /// How long the process's start and its death notice take.
+    Keeper(u64),
+    /// What the program has a member of its crew do.
+    Crew(u64),
+    /// What the process's own code draws: its workload's choices.
+    Workload(u64),
+    /// The random numbers of the process's port.
+    Port(u64),
+    /// Whether a fault strikes that concerns the process.
+    Fault(Fault, u64),
+    /// Whether a fault point in the code strikes that concerns the process; by the point's number.
+    Point(u8, u64),
 }
 
-/// Parts that are not processes; a process's stream comes behind them.
-const FIXED_PARTS: usize = 6;
+/// Parts that one process has: eight of the fixed kinds, then faults, then fault points.
+const PARTS: usize = 96;
+const FIRST_FAULT: usize = 8;
+const FIRST_POINT: usize = 48;
+
+/// The names of the fixed kinds, by their number.
+const KINDS: [&str; FIRST_FAULT] = [
+    "swarm", "server", "schedule", "network", "keeper", "crew", "workload", "port",
+];
 
 impl Part {
-    fn index(self) -> usize {
+    /// The kind's number, and the process.
+    fn split(self) -> (usize, u64) {
         match self {
-            Part::Schedule => 0,
-            Part::Network => 1,
-            Part::Faults => 2,
-            Part::Swarm => 3,
-            Part::Server => 4,
-            Part::Keeper => 5,
-            Part::Process(process) => {
-                FIXED_PARTS + usize::try_from(process).expect("processes are counted from one")
+            Part::Swarm => (0, 0),
+            Part::Server => (1, 0),
+            Part::Schedule(process) => (2, process),
+            Part::Network(process) => (3, process),
+            Part::Keeper(process) => (4, process),
+            Part::Crew(place) => (5, place),
+            Part::Workload(process) => (6, process),
+            Part::Port(process) => (7, process),
+            Part::Fault(fault, process) => (FIRST_FAULT + fault as usize, process),
+            Part::Point(point, process) => (FIRST_POINT + usize::from(point), process),
+        }
+    }
+
+    /// The part of this kind and process; `None` when there is no such kind.
+    fn join(kind: usize, process: u64) -> Option<Part> {
+        Some(match kind {
+            0 => Part::Swarm,
+            1 => Part::Server,
+            2 => Part::Schedule(process),
+            3 => Part::Network(process),
+            4 => Part::Keeper(process),
+            5 => Part::Crew(process),
+            6 => Part::Workload(process),
+            7 => Part::Port(process),
+            FIRST_FAULT..FIRST_POINT => Part::Fault(Fault::all().nth(kind - FIRST_FAULT)?, process),
+            FIRST_POINT..PARTS => Part::Point(u8::try_from(kind - FIRST_POINT).ok()?, process),
+            _ => return None,
+        })
+    }
+
+    fn index(self) -> usize {
+        let (kind, process) = self.split();
+        kind + PARTS * usize::try_from(process).expect("processes are counted from zero")
+    }
+
+    /// The number of the kind: parts of one kind and different processes have the same.
+    pub(crate) fn kind(self) -> usize {
+        self.split().0
+    }
+
+    /// The process, or the place in the crew; zero for what belongs to none.
+    pub(crate) fn process(self) -> u64 {
+        self.split().1
+    }
+
+    /// The same kind of part, of another process.
+    pub(crate) fn of(self, process: u64) -> Part {
+        Part::join(self.kind(), process).unwrap_or(self)
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, process) = self.split();
+        match self {
+            Part::Fault(fault, _) => {
+                write!(to, "fault:{} {process}", fault.name().replace(' ', "-"))
             }
+            Part::Point(point, _) => write!(to, "point:{point} {process}"),
+            _ => write!(to, "{} {process}", KINDS[kind]),
         }
     }
 }
 
+impl FromStr for Part {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Part, String> {
+        let unknown = || format!("not a part of the world: {text}");
+        let (name, process) = text.split_once(' ').ok_or_else(unknown)?;
+        let process = process.parse().map_err(|_| unknown())?;
+        let kind = if let Some(name) = name.strip_prefix("fault:") {
+            let mut faults = Fault::all().map(|fault| fault.name().replace(' ', "-"));
+            FIRST_FAULT + faults.position(|fault| fault == name).ok_or_else(unknown)?
+        } else if let Some(point) = name.strip_prefix("point:") {
+            FIRST_POINT + point.parse::<usize>().map_err(|_| unknown())?
+        } else {
+            let mut kinds = KINDS.iter();
+            kinds.position(|kind| *kind == name).ok_or_else(unknown)?
+        };
+        Part::join(kind, process).ok_or_else(unknown)
+    }
+}
+
 /// One draw as it was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Choice {
     /// Who drew.
     pub(crate) part: Part,
-    /// The bound.
-    pub(crate) below: u64,
+    /// The number of the draw among its part's, from zero.
+    pub(crate) nth: u64,
     /// What came, less than `below`.
     pub(crate) value: u64,
+    /// The bound.
+    pub(crate) below: u64,
 }
 
 /// One part's sub-stream.
 #[derive(Debug)]
-struct Stream {
+pub(crate) struct Stream {
+    part: Part,
     /// The state of a SplitMix64 generator.
     state: u64,
-    /// What is fed back instead, first draw first, and how far it is used up.
-    replay: Option<(Vec<u64>, usize)>,
+    /// What is fed back instead: the draws that are not zero, by their number.
+    fed: Option<BTreeMap<u64, u64>>,
+    drawn: u64,
+}
+
+impl Stream {
+    fn draw(&mut self, below: u64) -> Choice {
+        let nth = self.drawn;
+        self.drawn += 1;
+        let value = match &self.fed {
+            Some(fed) => fed.get(&nth).copied().unwrap_or(0).min(below - 1),
+            None => {
+                self.state = self.state.wrapping_add(GOLDEN);
+                // The high half of a product spreads a 64-bit number over any range, all but evenly.
+                ((u128::from(mix(self.state)) * u128::from(below)) >> 64) as u64
+            }
+        };
+        Choice {
+            part: self.part,
+            nth,
+            value,
+            below,
+        }
+    }
 }
 
 /// The choice stream of one run.
 #[derive(Debug)]
 pub(crate) struct Choices {
     seed: u64,
-    streams: Vec<Option<Stream>>,
-    recording: Option<Vec<Choice>>,
-    feed: Option<Vec<Choice>>,
-    drawn: u64,
+    streams: Vec<Option<Box<Stream>>>,
+    recording: Option<Recording>,
+    feed: Option<BTreeMap<Part, BTreeMap<u64, u64>>>,
 }
+
+/// The draws of a run, in their order; shared with those that draw for themselves.
+pub(crate) type Recording = Arc<Mutex<Vec<Choice>>>;
 
 /// The finalizer of SplitMix64: every bit of the input reaches every bit of the output.
 pub(crate) fn mix(mut x: u64) -> u64 {
@@ -92,34 +212,66 @@ impl Choices {
             streams: Vec::new(),
             recording: None,
             feed: None,
-            drawn: 0,
         }
     }
 
-    /// The choices of `recording`, each part's in their order; when a part's are used up, zero.
+    /// These choices, and zero for all that is not among them.
     #[must_use]
-    pub(crate) fn replay(recording: &[Choice]) -> Choices {
+    pub(crate) fn replay(choices: &[Choice]) -> Choices {
+        let mut feed = BTreeMap::<Part, BTreeMap<u64, u64>>::new();
+        for choice in choices {
+            let fed = feed.entry(choice.part).or_default();
+            fed.insert(choice.nth, choice.value);
+        }
         Choices {
-            feed: Some(recording.to_vec()),
+            feed: Some(feed),
             ..Choices::new(0)
         }
     }
 
     /// From now on every draw is kept, for [`Choices::recorded`].
     pub(crate) fn record(&mut self) {
-        self.recording = Some(Vec::new());
+        self.recording = Some(Recording::default());
     }
 
-    /// The draws since [`Choices::record`].
+    /// The draws since [`Choices::record`]. A strike that missed is kept as zero.
     #[must_use]
-    pub(crate) fn recorded(&self) -> &[Choice] {
-        self.recording.as_deref().unwrap_or_default()
+    pub(crate) fn recorded(&self) -> Vec<Choice> {
+        self.recording.as_ref().map_or_else(Vec::new, |recording| {
+            std::mem::take(&mut recording.lock().unwrap_or_else(PoisonError::into_inner))
+        })
     }
 
-    /// How many draws there were.
-    #[cfg(test)]
-    fn drawn(&self) -> u64 {
-        self.drawn
+    /// The sub-stream of `part` from its beginning, for one who can't come here to draw.
+    fn stream(&self, part: Part) -> Stream {
+        let fed = |feed: &BTreeMap<Part, BTreeMap<u64, u64>>| {
+            feed.get(&part).cloned().unwrap_or_default()
+        };
+        Stream {
+            part,
+            state: mix(self.seed.wrapping_add(GOLDEN) ^ mix(part.index() as u64 + 1)),
+            fed: self.feed.as_ref().map(fed),
+            drawn: 0,
+        }
+    }
+
+    fn draw(&mut self, part: Part, below: u64) -> Choice {
+        let index = part.index();
+        if self.streams.len() <= index {
+            self.streams.resize_with(index + PARTS, || None);
+        }
+        if self.streams[index].is_none() {
+            self.streams[index] = Some(Box::new(self.stream(part)));
+        }
+        let stream = self.streams[index].as_mut();
+        stream.expect("it was just put there").draw(below)
+    }
+
+    fn keep(&self, choice: Choice) {
+        if let Some(recording) = &self.recording {
+            let mut recording = recording.lock().unwrap_or_else(PoisonError::into_inner);
+            recording.push(choice);
+        }
     }
 
     /// A number less than `below`; zero without a draw when there is no choice.
@@ -127,37 +279,9 @@ impl Choices {
         if below <= 1 {
             return 0;
         }
-        let index = part.index();
-        if self.streams.len() <= index {
-            self.streams.resize_with(index + 1, || None);
-        }
-        let stream = match &mut self.streams[index] {
-            Some(stream) => stream,
-            empty => empty.insert(Stream {
-                state: mix(self.seed.wrapping_add(GOLDEN) ^ mix(index as u64 + 1)),
-                replay: self.feed.as_ref().map(|feed| {
-                    let values = feed.iter().filter(|choice| choice.part == part);
-                    (values.map(|choice| choice.value).collect(), 0)
-                }),
-            }),
-        };
-        let value = match &mut stream.replay {
-            Some((values, used)) => {
-                let value = values.get(*used).copied().unwrap_or(0);
-                *used += 1;
-                value.min(below - 1)
-            }
-            None => {
-                stream.state = stream.state.wrapping_add(GOLDEN);
-                // The high half of a product spreads a 64-bit number over any range, all but evenly.
-                ((u128::from(mix(stream.state)) * u128::from(below)) >> 64) as u64
-            }
-        };
-        self.drawn += 1;
-        if let Some(recording) = &mut self.recording {
-            recording.push(Choice { part, below, value });
-        }
-        value
+        let choice = self.draw(part, below);
+        self.keep(choice);
+        choice.value
     }
 
     /// A number from `low` to `high`, both included.
@@ -167,7 +291,48 @@ impl Choices {
 
     /// True for `weight` draws of `of`; never, and without a draw, for weight zero.
     pub(crate) fn strikes(&mut self, part: Part, weight: u64, of: u64) -> bool {
-        weight > 0 && self.below(part, of) >= of.saturating_sub(weight)
+        if weight == 0 {
+            return false;
+        }
+        let choice = self.draw(part, of);
+        let strikes = choice.value >= of.saturating_sub(weight);
+        // All misses are one choice, and all hits another.
+        let value = if strikes { of - 1 } else { 0 };
+        self.keep(Choice { value, ..choice });
+        strikes
+    }
+
+    /// A generator of its own for `part`, kept in the same recording: for one who can't reach the
+    /// world when it draws.
+    pub(crate) fn detached(&self, part: Part) -> Detached {
+        Detached {
+            stream: self.stream(part),
+            recording: self.recording.clone(),
+        }
+    }
+}
+
+/// One part's draws, made apart from the others'.
+#[derive(Debug)]
+pub(crate) struct Detached {
+    stream: Stream,
+    recording: Option<Recording>,
+}
+
+impl Detached {
+    /// As [`Choices::strikes`].
+    pub(crate) fn strikes(&mut self, weight: u64, of: u64) -> bool {
+        if weight == 0 {
+            return false;
+        }
+        let choice = self.stream.draw(of);
+        let strikes = choice.value >= of.saturating_sub(weight);
+        if let Some(recording) = &self.recording {
+            let value = if strikes { of - 1 } else { 0 };
+            let mut recording = recording.lock().unwrap_or_else(PoisonError::into_inner);
+            recording.push(Choice { value, ..choice });
+        }
+        strikes
     }
 }
 
@@ -178,15 +343,17 @@ mod tests {
     #[test]
     fn parts_do_not_disturb_each_other() {
         let mut alone = Choices::new(7);
-        let expected: Vec<u64> = (0..50).map(|_| alone.below(Part::Schedule, 1000)).collect();
+        let expected: Vec<u64> = (0..50)
+            .map(|_| alone.below(Part::Schedule(2), 1000))
+            .collect();
         let mut mixed = Choices::new(7);
         let mut got = Vec::new();
         for draw in 0..50 {
             for _ in 0..draw % 3 {
-                mixed.below(Part::Process(9), 10);
-                mixed.below(Part::Network, 10);
+                mixed.below(Part::Workload(9), 10);
+                mixed.below(Part::Schedule(3), 10);
             }
-            got.push(mixed.below(Part::Schedule, 1000));
+            got.push(mixed.below(Part::Schedule(2), 1000));
         }
         assert_eq!(got, expected);
     }
@@ -199,10 +366,11 @@ mod tests {
                 .map(|_| choices.below(part, 1 << 40))
                 .collect::<Vec<_>>()
         };
-        assert_eq!(draw(1, Part::Network), draw(1, Part::Network));
-        assert_ne!(draw(1, Part::Network), draw(2, Part::Network));
-        assert_ne!(draw(1, Part::Network), draw(1, Part::Faults));
-        assert_ne!(draw(1, Part::Process(1)), draw(1, Part::Process(2)));
+        let network = Part::Network(1);
+        assert_eq!(draw(1, network), draw(1, network));
+        assert_ne!(draw(1, network), draw(2, network));
+        assert_ne!(draw(1, network), draw(1, Part::Fault(Fault::Reset, 1)));
+        assert_ne!(draw(1, network), draw(1, Part::Network(2)));
     }
 
     #[test]
@@ -212,33 +380,79 @@ mod tests {
         let run = |choices: &mut Choices| {
             let mut drawn = Vec::new();
             for n in 2..40 {
-                drawn.push(choices.below(Part::Network, n));
-                drawn.push(choices.between(Part::Process(n), 5, 5 + n));
+                drawn.push(choices.below(Part::Network(1), n));
+                drawn.push(choices.between(Part::Workload(n), 5, 5 + n) - 5);
+                let fault = Part::Fault(Fault::Crash, n % 2);
+                drawn.push(u64::from(choices.strikes(fault, 300, 1000)));
             }
             drawn
         };
         let expected = run(&mut first);
-        let recording = first.recorded().to_vec();
+        assert!(expected.iter().any(|drawn| *drawn > 0));
+        let recording = first.recorded();
         assert_eq!(run(&mut Choices::replay(&recording)), expected);
-        let mut cut = Choices::replay(&recording[..4]);
+        // Zeros need not be told.
+        let mut short = recording.clone();
+        short.retain(|choice| choice.value > 0);
+        assert!(short.len() < recording.len());
+        assert_eq!(run(&mut Choices::replay(&short)), expected);
+        let mut cut = Choices::replay(&recording[..6]);
         let got = run(&mut cut);
-        assert_eq!(got[..4], expected[..4]);
-        assert_eq!(got[4], 0);
+        assert_eq!(got[..6], expected[..6]);
+        assert!(got[6..].iter().all(|drawn| *drawn == 0));
+    }
+
+    #[test]
+    fn a_detached_part_draws_the_same_and_is_recorded() {
+        let part = Part::Point(3, 2);
+        let draw = |choices: &Choices| {
+            let mut detached = choices.detached(part);
+            (0..100)
+                .map(|_| detached.strikes(100, 1000))
+                .collect::<Vec<_>>()
+        };
+        let mut first = Choices::new(5);
+        first.record();
+        let expected = draw(&first);
+        assert!(expected.contains(&true) && expected.contains(&false));
+        let recording = first.recorded();
+        assert_eq!(recording.len(), 100);
+        assert_eq!(draw(&Choices::replay(&recording)), expected);
+        let mut there = Choices::new(5);
+        assert_eq!(there.strikes(part, 100, 1000), expected[0]);
+    }
+
+    #[test]
+    fn parts_have_names_and_places_of_their_own() {
+        let kinds = (0..PARTS).filter_map(|kind| Part::join(kind, 3));
+        let mut seen = std::collections::BTreeSet::new();
+        for part in kinds {
+            assert!(seen.insert(part.index()));
+            assert_eq!(part.of(4).of(part.process()), part);
+            assert_eq!(part.to_string().parse(), Ok(part));
+        }
+        assert!(seen.len() > FIRST_FAULT + crate::faults::FAULTS);
+        assert!(FIRST_FAULT + crate::faults::FAULTS <= FIRST_POINT);
+        for wrong in ["", "network", "network x", "fault:love 1", "weather 3"] {
+            assert!(wrong.parse::<Part>().is_err(), "{wrong}");
+        }
     }
 
     #[test]
     fn draws_stay_in_range_and_weights_hold() {
         let mut choices = Choices::new(11);
+        choices.record();
+        let crash = Part::Fault(Fault::Crash, 1);
         let mut hits = 0;
         for _ in 0..10_000 {
-            assert!(choices.below(Part::Network, 7) < 7);
-            assert!((3..=9).contains(&choices.between(Part::Network, 3, 9)));
-            hits += u32::from(choices.strikes(Part::Faults, 100, 1000));
+            assert!(choices.below(Part::Network(1), 7) < 7);
+            assert!((3..=9).contains(&choices.between(Part::Network(1), 3, 9)));
+            hits += u32::from(choices.strikes(crash, 100, 1000));
         }
         assert!((800..1200).contains(&hits), "{hits}");
-        let before = choices.drawn();
-        assert!(!choices.strikes(Part::Faults, 0, 1000));
-        assert_eq!(choices.below(Part::Faults, 1), 0);
-        assert_eq!(choices.drawn(), before);
+        assert_eq!(choices.recorded().len(), 30_000);
+        assert!(!choices.strikes(crash, 0, 1000));
+        assert_eq!(choices.below(crash, 1), 0);
+        assert_eq!(choices.recorded(), []);
     }
 }

@@ -4,9 +4,10 @@
 //! others only resets, and some none at all.
 
 use crate::choices::{Choices, Part};
+use zproc::seam::proto::ids::ProcessId;
 
 /// What can go wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(usize)]
 pub enum Fault {
     /// Bytes take milliseconds instead of microseconds.
@@ -134,8 +135,15 @@ impl Faults {
         self.weights[Fault::SpawnFailure as usize] = 0;
     }
 
-    /// Does this fault strike here? `in_flight`: the process concerned waits for an answer.
-    pub(crate) fn strike(&mut self, choices: &mut Choices, fault: Fault, in_flight: bool) -> bool {
+    /// Does this fault strike here, as far as it concerns this process? `in_flight`: the process
+    /// waits for an answer.
+    pub(crate) fn strike(
+        &mut self,
+        choices: &mut Choices,
+        fault: Fault,
+        ProcessId(process): ProcessId,
+        in_flight: bool,
+    ) -> bool {
         if !self.active {
             return false;
         }
@@ -143,7 +151,7 @@ impl Faults {
         if fault == Fault::Crash && self.crashes_left == 0 {
             return false;
         }
-        if !choices.strikes(Part::Faults, self.weights[index], WEIGHT_MAX) {
+        if !choices.strikes(Part::Fault(fault, process), self.weights[index], WEIGHT_MAX) {
             return false;
         }
         if fault == Fault::Crash {
@@ -191,11 +199,14 @@ mod tests {
             crashes_left: 1,
             struck: Struck::default(),
         };
-        assert!(faults.strike(&mut choices, Fault::Reset, true));
-        assert!(faults.strike(&mut choices, Fault::Crash, false));
-        assert!(!faults.strike(&mut choices, Fault::Crash, false));
+        let mut strike = |faults: &mut Faults, fault, in_flight| {
+            faults.strike(&mut choices, fault, ProcessId::PROGRAM, in_flight)
+        };
+        assert!(strike(&mut faults, Fault::Reset, true));
+        assert!(strike(&mut faults, Fault::Crash, false));
+        assert!(!strike(&mut faults, Fault::Crash, false));
         faults.heal();
-        assert!(!faults.strike(&mut choices, Fault::Reset, true));
+        assert!(!strike(&mut faults, Fault::Reset, true));
         assert_eq!(faults.struck().in_flight_total(), 1);
     }
 }

@@ -45,14 +45,13 @@ impl World {
         self.trace.say(self.now, &"keeper", || {
             format!("is to start {process}: {name}")
         });
-        if self
-            .faults
-            .strike(&mut self.choices, Fault::SpawnFailure, true)
-        {
+        if self.strikes(Fault::SpawnFailure, process) {
             self.notify(process, Notice::NotStarted);
             return;
         }
-        let delay_ns = self.choices.between(Part::Keeper, 100_000, 2_000_000);
+        let delay_ns = self
+            .choices
+            .between(Part::Keeper(process.0), 100_000, 2_000_000);
         self.after(delay_ns, Event::Start { process });
     }
 
@@ -91,11 +90,12 @@ impl World {
     }
 
     fn notify(&mut self, process: ProcessId, notice: Notice) {
-        let slow = self.choices.below(Part::Keeper, 8) == 7;
+        let slow = self.choices.below(Part::Keeper(process.0), 8) == 7;
         let delay_ns = if slow {
-            self.choices.between(Part::Keeper, 100_000, 5_000_000)
+            self.choices
+                .between(Part::Keeper(process.0), 100_000, 5_000_000)
         } else {
-            self.choices.between(Part::Keeper, 2_000, 50_000)
+            self.choices.between(Part::Keeper(process.0), 2_000, 50_000)
         };
         let at = Time(self.now.0 + delay_ns).max(self.keeper.last_notice);
         self.keeper.last_notice = at;

@@ -85,11 +85,7 @@ impl Port for SimPort {
     fn connect(&self) -> Result<LinkId, ConnectError> {
         world::maybe_preempt();
         self.with(|world| {
-            let in_flight = world.in_flight(self.process);
-            if world
-                .faults
-                .strike(&mut world.choices, Fault::Refusal, in_flight)
-            {
+            if world.strikes(Fault::Refusal, self.process) {
                 world
                     .trace
                     .say(world.now, &self.process, || "FAULT connect refused".into());
@@ -127,7 +123,6 @@ impl Port for SimPort {
         world::maybe_preempt();
         self.with(|world| {
             let index = self.link(world, link).ok_or_else(gone)?;
-            let in_flight = world.in_flight(self.process);
             let readable = world.host.links[index].to_client.readable();
             if readable == 0 {
                 let link = &world.host.links[index];
@@ -138,12 +133,11 @@ impl Port for SimPort {
                 };
             }
             let mut count = readable.min(buffer.len());
-            if count > 1
-                && world
-                    .faults
-                    .strike(&mut world.choices, Fault::PartialRead, in_flight)
-            {
-                count = world.choices.between(Part::Network, 1, count as u64 - 1) as usize;
+            if count > 1 && world.strikes(Fault::PartialRead, self.process) {
+                count = world
+                    .choices
+                    .between(Part::Network(self.process.0), 1, count as u64 - 1)
+                    as usize;
             }
             let pipe = &mut world.host.links[index].to_client;
             pipe.read_into(&mut buffer[..count]);
@@ -156,7 +150,6 @@ impl Port for SimPort {
         world::maybe_preempt();
         self.with(|world| {
             let index = self.link(world, link).ok_or_else(gone)?;
-            let in_flight = world.in_flight(self.process);
             let link = &world.host.links[index];
             if link.to_server.is_closed() || link.to_client.is_closed() {
                 return Err(Error::from(ErrorKind::BrokenPipe));
@@ -165,12 +158,11 @@ impl Port for SimPort {
             if count == 0 {
                 return Err(Error::from(ErrorKind::WouldBlock));
             }
-            if count > 1
-                && world
-                    .faults
-                    .strike(&mut world.choices, Fault::PartialWrite, in_flight)
-            {
-                count = world.choices.between(Part::Network, 1, count as u64 - 1) as usize;
+            if count > 1 && world.strikes(Fault::PartialWrite, self.process) {
+                count = world
+                    .choices
+                    .between(Part::Network(self.process.0), 1, count as u64 - 1)
+                    as usize;
             }
             world.client_writes(index, &bytes[..count]);
             Ok(count)
@@ -224,7 +216,7 @@ impl Port for SimPort {
     }
 
     fn random(&self) -> u64 {
-        self.with(|world| world.choices.below(Part::Process(self.process.0), u64::MAX))
+        self.with(|world| world.choices.below(Part::Port(self.process.0), u64::MAX))
     }
 
     fn observe(&self, observation: Observation<'_>) {

@@ -91,22 +91,19 @@ impl World {
     }
 
     /// How long the next bytes take, and whether they stand still for a while.
-    fn delivery_delay(&mut self, in_flight: bool) -> u64 {
-        if self
-            .faults
-            .strike(&mut self.choices, Fault::Stall, in_flight)
-        {
+    fn delivery_delay(&mut self, process: ProcessId) -> u64 {
+        if self.strikes(Fault::Stall, process) {
             return self
                 .choices
-                .between(Part::Network, 20_000_000, 1_500_000_000);
+                .between(Part::Network(process.0), 20_000_000, 1_500_000_000);
         }
-        if self
-            .faults
-            .strike(&mut self.choices, Fault::Delay, in_flight)
-        {
-            return self.choices.between(Part::Network, 100_000, 20_000_000);
+        if self.strikes(Fault::Delay, process) {
+            return self
+                .choices
+                .between(Part::Network(process.0), 100_000, 20_000_000);
         }
-        self.choices.between(Part::Network, 1_000, 30_000)
+        self.choices
+            .between(Part::Network(process.0), 1_000, 30_000)
     }
 
     /// Queues the next delivery to the server, if something is due and none is queued.
@@ -116,8 +113,7 @@ impl World {
             return;
         }
         self.host.links[link].to_server.delivering = true;
-        let in_flight = self.in_flight(self.host.links[link].process);
-        let delay_ns = self.delivery_delay(in_flight);
+        let delay_ns = self.delivery_delay(self.host.links[link].process);
         self.after(delay_ns, Event::ToServer { link });
     }
 
@@ -127,21 +123,17 @@ impl World {
             return;
         }
         self.host.links[link].to_client.delivering = true;
-        let in_flight = self.in_flight(self.host.links[link].process);
-        let delay_ns = self.delivery_delay(in_flight);
+        let delay_ns = self.delivery_delay(self.host.links[link].process);
         self.after(delay_ns, Event::ToClient { link });
     }
 
     /// How many of the travelling bytes arrive now; all of them, unless a fault cuts them in two.
-    fn delivery_size(&mut self, travelling: usize, in_flight: bool) -> usize {
-        if travelling > 1
-            && self
-                .faults
-                .strike(&mut self.choices, Fault::PartialRead, in_flight)
-        {
+    fn delivery_size(&mut self, travelling: usize, process: ProcessId) -> usize {
+        if travelling > 1 && self.strikes(Fault::PartialRead, process) {
             return self
                 .choices
-                .between(Part::Network, 1, travelling as u64 - 1) as usize;
+                .between(Part::Network(process.0), 1, travelling as u64 - 1)
+                as usize;
         }
         travelling
     }
@@ -151,9 +143,9 @@ impl World {
         if self.maybe_reset(link) || !self.host.links[link].server_open {
             return;
         }
-        let in_flight = self.in_flight(self.host.links[link].process);
+        let process = self.host.links[link].process;
         let travelling = self.host.links[link].to_server.travelling();
-        let count = self.delivery_size(travelling, in_flight);
+        let count = self.delivery_size(travelling, process);
         let arriving = &mut self.host.links[link];
         let (front, back) = arriving.to_server.travelling_slices(count);
         self.trace.fold_bytes(front);
@@ -169,9 +161,8 @@ impl World {
             return;
         }
         let process = self.host.links[link].process;
-        let in_flight = self.in_flight(process);
         let travelling = self.host.links[link].to_client.travelling();
-        let count = self.delivery_size(travelling, in_flight);
+        let count = self.delivery_size(travelling, process);
         let arriving = &mut self.host.links[link];
         let (front, back) = arriving.to_client.travelling_slices(count);
         self.trace.fold_bytes(front);
@@ -195,15 +186,10 @@ impl World {
     /// Breaks a connection whose bytes are on the move, if the fault strikes.
     fn maybe_reset(&mut self, link: usize) -> bool {
         let process = self.host.links[link].process;
-        let in_flight = self.in_flight(process);
         let whole = !self.host.links[link].broken
             && self.host.links[link].client_open
             && self.host.links[link].server_open;
-        if !whole
-            || !self
-                .faults
-                .strike(&mut self.choices, Fault::Reset, in_flight)
-        {
+        if !whole || !self.strikes(Fault::Reset, process) {
             return false;
         }
         self.trace
@@ -212,8 +198,10 @@ impl World {
             self.host.links[link].to_server.travelling(),
             self.host.links[link].to_client.travelling(),
         ];
-        let keep =
-            travelling.map(|count| self.choices.below(Part::Network, count as u64 + 1) as usize);
+        let keep = travelling.map(|count| {
+            self.choices
+                .below(Part::Network(process.0), count as u64 + 1) as usize
+        });
         let broken = &mut self.host.links[link];
         broken.broken = true;
         broken.to_server.cut(keep[0]);
@@ -293,7 +281,8 @@ impl World {
         offered.greeted |= received.consumed > 0;
         if received.more {
             offered.turn_queued = true;
-            let delay_ns = 500 + self.choices.below(Part::Network, 2_000);
+            let ProcessId(process) = self.host.links[link].process;
+            let delay_ns = 500 + self.choices.below(Part::Network(process), 2_000);
             self.after(delay_ns, Event::ServerTurn { link });
         }
         self.settle();
@@ -318,7 +307,8 @@ impl World {
         let roomy = &mut self.host.links[link];
         if roomy.server_has_output && !roomy.writable_queued {
             roomy.writable_queued = true;
-            let delay_ns = self.choices.between(Part::Network, 1_000, 10_000);
+            let ProcessId(process) = roomy.process;
+            let delay_ns = self.choices.between(Part::Network(process), 1_000, 10_000);
             self.after(delay_ns, Event::ServerWritable { link });
         }
     }
@@ -426,7 +416,6 @@ impl World {
     /// Writes what the server has to say on a connection, as much as there is room for.
     fn server_writes(&mut self, link: usize) {
         let process = self.host.links[link].process;
-        let in_flight = self.in_flight(process);
         let writing = &mut self.host.links[link];
         if !writing.server_open {
             return;
@@ -436,12 +425,11 @@ impl World {
         if writing.broken || !writing.client_open {
             // What is written to a connection without a reader goes nowhere.
             count = pending;
-        } else if count > 1
-            && self
-                .faults
-                .strike(&mut self.choices, Fault::PartialWrite, in_flight)
-        {
-            count = self.choices.between(Part::Network, 1, count as u64 - 1) as usize;
+        } else if count > 1 && self.strikes(Fault::PartialWrite, process) {
+            count = self
+                .choices
+                .between(Part::Network(process.0), 1, count as u64 - 1)
+                as usize;
         }
         let written = self.server_sends(link, count);
         let writing = &mut self.host.links[link];
@@ -461,7 +449,8 @@ impl World {
         let offered = &mut self.host.links[link];
         if offered.server_open && !offered.turn_queued {
             offered.turn_queued = true;
-            let delay_ns = 500 + self.choices.below(Part::Network, 2_000);
+            let ProcessId(process) = self.host.links[link].process;
+            let delay_ns = 500 + self.choices.below(Part::Network(process), 2_000);
             self.after(delay_ns, Event::ServerTurn { link });
         }
     }

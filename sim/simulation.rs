@@ -221,7 +221,7 @@ fn report(seed: u64, world: &mut World, end: RunEnd, outcome: &Outcome) -> (Repo
         judged: verdict.judged,
         simulated: world.now.since(crate::trace::START),
     };
-    (report, world.choices.recorded().to_vec())
+    (report, world.choices.recorded())
 }
 
 #[cfg(test)]

@@ -71,8 +71,14 @@ fn running(world: &world::World) -> ThreadId {
 pub fn choose(below: u64) -> u64 {
     world::with(|world| {
         let ProcessId(process) = world.threads[running(world)].process;
-        world.choices.below(Part::Process(process), below)
+        world.choices.below(Part::Workload(process), below)
     })
+}
+
+/// A number below `below`, drawn for the member of a program's crew that has this place: a member
+/// can then be taken out of a run without a change to what the others do.
+pub(crate) fn choose_for(place: u64, below: u64) -> u64 {
+    world::with(|world| world.choices.below(Part::Crew(place), below))
 }
 
 /// The number of the calling thread among all that its simulation has had.

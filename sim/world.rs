@@ -409,11 +409,8 @@ impl World {
 
     /// A new process with its main thread, which will run `body`.
     pub(crate) fn start_process(&mut self, process: ProcessId, body: impl FnOnce() + 'static) {
-        let slow = self
-            .faults
-            .strike(&mut self.choices, Fault::SlowProcess, false);
-        let slowness = if slow {
-            self.choices.between(Part::Schedule, 10, 200)
+        let slowness = if self.strikes(Fault::SlowProcess, process) {
+            self.choices.between(Part::Schedule(process.0), 10, 200)
         } else {
             1
         };
@@ -462,7 +459,7 @@ impl World {
 
     /// How long a runnable thread of `process` waits for a processor.
     fn wake_delay(&mut self, process: ProcessId) -> u64 {
-        let delay_ns = 200 + self.choices.below(Part::Schedule, 20_000);
+        let delay_ns = 200 + self.choices.below(Part::Schedule(process.0), 20_000);
         delay_ns
             * self
                 .processes
@@ -486,11 +483,7 @@ impl World {
     pub(crate) fn fall_asleep(&mut self, sleep: Sleep, deadline: Option<Time>) {
         let thread = self.running.expect("a thread runs");
         let process = self.threads[thread].process;
-        let in_flight = self.in_flight(process);
-        if self
-            .faults
-            .strike(&mut self.choices, Fault::Crash, in_flight)
-        {
+        if self.strikes(Fault::Crash, process) {
             self.crash_running(process);
         }
         let sleeper = &mut self.threads[thread];
@@ -506,12 +499,16 @@ impl World {
         if let Some(deadline) = deadline {
             self.at(deadline, Event::Wake { thread, turn });
         }
-        if self
-            .faults
-            .strike(&mut self.choices, Fault::SpuriousWake, in_flight)
-        {
+        if self.strikes(Fault::SpuriousWake, process) {
             self.wake_thread(thread);
         }
+    }
+
+    /// Does this fault strike here, as far as it concerns this process?
+    pub(crate) fn strikes(&mut self, fault: Fault, process: ProcessId) -> bool {
+        let in_flight = self.in_flight(process);
+        self.faults
+            .strike(&mut self.choices, fault, process, in_flight)
     }
 
     /// True when the process waits for an answer.
@@ -660,10 +657,8 @@ pub(crate) fn maybe_preempt() {
             let Some(thread) = world.running else {
                 return false;
             };
-            let in_flight = world.in_flight(world.threads[thread].process);
-            let strikes = world
-                .faults
-                .strike(&mut world.choices, Fault::Preemption, in_flight);
+            let process = world.threads[thread].process;
+            let strikes = world.strikes(Fault::Preemption, process);
             if strikes {
                 world.fall_asleep(Sleep::Awake, None);
             }

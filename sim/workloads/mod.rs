@@ -12,7 +12,7 @@ mod writers;
 
 use crate::checkers::{ATOMIC, NO_SURPRISE};
 use crate::history::Note;
-use crate::thread::{choose, note};
+use crate::thread::{choose, choose_for, note};
 use serde::{Deserialize, Serialize};
 use zproc::{Context, Error, Process, Result};
 
@@ -132,15 +132,23 @@ fn lead(ctx: &Context) -> Result<()> {
         bank.set(&format!("a{account}"), &DEPOSIT)?;
     }
     let mut crew: Vec<(Role, Process<Result<u64>>)> = Vec::new();
-    for _ in 0..3 + choose(5) {
-        let role = match choose(128) {
+    // Few is the mildest choice, many the usual one.
+    let size = match choose(64) {
+        few @ 0..3 => few,
+        many => 3 + many % 5,
+    };
+    for place in 0..size {
+        let role = match choose_for(place, 128) {
             127 => Role::Heavy,
             drawn => ROLES[drawn as usize % ROLES.len()],
         };
-        let steps = 25 + choose(75);
+        let steps = match choose_for(place, 1024) {
+            few @ 0..25 => few,
+            many => 25 + many % 75,
+        };
         crew.push((role, ctx.spawn(member, (role, steps))?));
     }
-    writers::mixer(ctx, MIX, 10 + choose(30))?;
+    writers::mixer(ctx, MIX, choose(40))?;
     let (consumers, producers): (Vec<_>, Vec<_>) =
         crew.into_iter().partition(|(role, _)| role.is_consumer());
     for (_, process) in producers {
