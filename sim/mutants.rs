@@ -1,98 +1,6 @@
-//! The planted bugs: for each, which guarantee it breaks, and that this guarantee's checker says so.
+//! Plants the bugs of the catalogue, and sees that the right checker finds each.
 
-use crate::checkers::{ATOMIC, BOUND, EVERY_UPDATE, NO_LOST_WAKEUP, ONCE};
-use zproc::seam::proto::planted::Bug;
-
-/// One planted bug.
-#[cfg_attr(
-    not(any(test, feature = "planted")),
-    expect(dead_code, reason = "only a build with the bugs plants them")
-)]
-pub(crate) struct Planted {
-    pub(crate) bug: Bug,
-    /// The guarantee that it breaks, whose checker must find it.
-    pub(crate) guarantee: &'static str,
-    /// What is wrong.
-    pub(crate) explanation: &'static str,
-    /// Where it is planted.
-    pub(crate) file: &'static str,
-}
-
-/// All of them.
-pub(crate) const CATALOGUE: [Planted; 12] = [
-    Planted {
-        bug: Bug::WaitNotRetested,
-        guarantee: NO_LOST_WAKEUP,
-        explanation: "a commit does not test the waits again that read by prefix",
-        file: "proto/server/commits.rs",
-    },
-    Planted {
-        bug: Bug::WaitSkipsPresent,
-        guarantee: NO_LOST_WAKEUP,
-        explanation: "a wait looks at the next revision first",
-        file: "proto/server/commits.rs",
-    },
-    Planted {
-        bug: Bug::RetryAppliedTwice,
-        guarantee: ONCE,
-        explanation: "a retried request that was applied is applied again",
-        file: "proto/session.rs",
-    },
-    Planted {
-        bug: Bug::UndoMissed,
-        guarantee: ATOMIC,
-        explanation: "the first write of a change set stays after a rollback",
-        file: "proto/store/transaction.rs",
-    },
-    Planted {
-        bug: Bug::ReleaseBeforeLastWrite,
-        guarantee: BOUND,
-        explanation: "what a process owns is released before its last writes are read",
-        file: "proto/server/processes.rs",
-    },
-    Planted {
-        bug: Bug::CursorSkipsWrap,
-        guarantee: EVERY_UPDATE,
-        explanation: "a cursor that was overtaken goes on at the oldest entry, and says nothing",
-        file: "proto/server/commits.rs",
-    },
-    Planted {
-        bug: Bug::ResumeAtServerCursor,
-        guarantee: EVERY_UPDATE,
-        explanation: "after a resume a watch goes on where the server was, not the client",
-        file: "proto/session.rs",
-    },
-    Planted {
-        bug: Bug::CreditLost,
-        guarantee: EVERY_UPDATE,
-        explanation: "credit that comes while a watch lags does not wake it",
-        file: "proto/server/commits.rs",
-    },
-    Planted {
-        bug: Bug::OwnerNotReplaced,
-        guarantee: BOUND,
-        explanation: "a key keeps its owner when another process overwrites it",
-        file: "proto/store/transaction.rs",
-    },
-    Planted {
-        bug: Bug::ResendUnderNewSeq,
-        guarantee: ONCE,
-        explanation: "back on a new connection, unanswered requests go out under new numbers",
-        file: "proto/client/link.rs",
-    },
-    Planted {
-        bug: Bug::RoleHandedToNobody,
-        guarantee: NO_LOST_WAKEUP,
-        explanation: "a thread leaves the reader's role and hands it to nobody",
-        file: "client/roles.rs",
-    },
-    Planted {
-        bug: Bug::EndBeforeRelease,
-        guarantee: BOUND,
-        explanation: "the end of a killed process is told before its release is committed",
-        file: "proto/server/processes.rs",
-    },
-];
+use crate::catalogue::CATALOGUE;
 
 /// Without the bugs compiled in: builds this program with them, and runs that.
 #[cfg(not(feature = "planted"))]
@@ -128,7 +36,7 @@ pub(crate) fn run(seeds: u64, only: Option<&str>) -> Result<bool, String> {
 #[cfg(feature = "planted")]
 pub(crate) fn run(seeds: u64, only: Option<&str>) -> Result<bool, String> {
     let mut alive = 0;
-    for planted in &CATALOGUE {
+    for planted in CATALOGUE {
         let name = format!("{:?}", planted.bug);
         if only.is_some_and(|only| only != name) {
             continue;
@@ -142,7 +50,7 @@ pub(crate) fn run(seeds: u64, only: Option<&str>) -> Result<bool, String> {
 
 #[cfg(feature = "planted")]
 mod hunt {
-    use super::Planted;
+    use crate::catalogue::Planted;
     use crate::runner::one;
     use std::time::Instant;
     use zproc::seam::proto::planted::activate;
@@ -187,20 +95,5 @@ mod hunt {
         }
         println!("  ALIVE after {seeds} seeds; others that spoke up: {others:?}");
         false
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_bug_is_listed_twice() {
-        for (index, planted) in CATALOGUE.iter().enumerate() {
-            let before = &CATALOGUE[..index];
-            assert!(before.iter().all(|other| other.bug != planted.bug));
-            assert!(!planted.explanation.is_empty() && !planted.file.is_empty());
-            assert!(crate::checkers::GUARANTEES.contains(&planted.guarantee));
-        }
     }
 }
