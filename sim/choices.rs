@@ -20,16 +20,16 @@ pub(crate) enum Part {
     Swarm,
     /// The server's own seed.
     Server,
-    /// When a runnable thread of the process goes on.
-    Schedule(u64),
+    /// When a thread of the process goes on that could run; the thread by its place among them.
+    Schedule(u64, u8),
     /// Delays and sizes of deliveries on the process's connections.
     Network(u64),
     /// How long the process's start and its death notice take.
     Keeper(u64),
     /// What the program has a member of its crew do.
     Crew(u64),
-    /// What the process's own code draws: its workload's choices.
-    Workload(u64),
+    /// What the process's own code draws in one of its threads: its workload's choices.
+    Workload(u64, u8),
     /// The random numbers of the process's port.
     Port(u64),
     /// Whether a fault strikes that concerns the process.
@@ -38,28 +38,33 @@ pub(crate) enum Part {
     Point(u8, u64),
 }
 
-/// Parts that one process has: eight of the fixed kinds, then faults, then fault points.
+/// Parts that one process has: those that it has once, those that each thread has, faults, and
+/// fault points.
 const PARTS: usize = 96;
-const FIRST_FAULT: usize = 8;
-const FIRST_POINT: usize = 48;
+const FIRST_SCHEDULE: usize = 6;
+const FIRST_WORKLOAD: usize = FIRST_SCHEDULE + THREADS as usize;
+const FIRST_FAULT: usize = FIRST_WORKLOAD + THREADS as usize;
+const FIRST_POINT: usize = 56;
 
-/// The names of the fixed kinds, by their number.
-const KINDS: [&str; FIRST_FAULT] = [
-    "swarm", "server", "schedule", "network", "keeper", "crew", "workload", "port",
-];
+/// The names of what a process has once, by their number.
+const KINDS: [&str; FIRST_SCHEDULE] = ["swarm", "server", "network", "keeper", "crew", "port"];
+
+/// So many threads of a process have parts of their own; all further ones share the last.
+const THREADS: u8 = 4;
 
 impl Part {
     /// The kind's number, and the process.
     fn split(self) -> (usize, u64) {
+        let of_thread = |thread: u8| usize::from(thread.min(THREADS - 1));
         match self {
             Part::Swarm => (0, 0),
             Part::Server => (1, 0),
-            Part::Schedule(process) => (2, process),
-            Part::Network(process) => (3, process),
-            Part::Keeper(process) => (4, process),
-            Part::Crew(place) => (5, place),
-            Part::Workload(process) => (6, process),
-            Part::Port(process) => (7, process),
+            Part::Network(process) => (2, process),
+            Part::Keeper(process) => (3, process),
+            Part::Crew(place) => (4, place),
+            Part::Port(process) => (5, process),
+            Part::Schedule(process, thread) => (FIRST_SCHEDULE + of_thread(thread), process),
+            Part::Workload(process, thread) => (FIRST_WORKLOAD + of_thread(thread), process),
             Part::Fault(fault, process) => (FIRST_FAULT + fault as usize, process),
             Part::Point(point, process) => (FIRST_POINT + usize::from(point), process),
         }
@@ -67,17 +72,18 @@ impl Part {
 
     /// The part of this kind and process; `None` when there is no such kind.
     fn join(kind: usize, process: u64) -> Option<Part> {
+        let small = |first: usize| u8::try_from(kind - first).ok();
         Some(match kind {
             0 => Part::Swarm,
             1 => Part::Server,
-            2 => Part::Schedule(process),
-            3 => Part::Network(process),
-            4 => Part::Keeper(process),
-            5 => Part::Crew(process),
-            6 => Part::Workload(process),
-            7 => Part::Port(process),
+            2 => Part::Network(process),
+            3 => Part::Keeper(process),
+            4 => Part::Crew(process),
+            5 => Part::Port(process),
+            FIRST_SCHEDULE..FIRST_WORKLOAD => Part::Schedule(process, small(FIRST_SCHEDULE)?),
+            FIRST_WORKLOAD..FIRST_FAULT => Part::Workload(process, small(FIRST_WORKLOAD)?),
             FIRST_FAULT..FIRST_POINT => Part::Fault(Fault::all().nth(kind - FIRST_FAULT)?, process),
-            FIRST_POINT..PARTS => Part::Point(u8::try_from(kind - FIRST_POINT).ok()?, process),
+            FIRST_POINT..PARTS => Part::Point(small(FIRST_POINT)?, process),
             _ => return None,
         })
     }
@@ -111,6 +117,8 @@ impl fmt::Display for Part {
                 write!(to, "fault:{} {process}", fault.name().replace(' ', "-"))
             }
             Part::Point(point, _) => write!(to, "point:{point} {process}"),
+            Part::Schedule(_, thread) => write!(to, "schedule:{thread} {process}"),
+            Part::Workload(_, thread) => write!(to, "workload:{thread} {process}"),
             _ => write!(to, "{} {process}", KINDS[kind]),
         }
     }
@@ -123,15 +131,25 @@ impl FromStr for Part {
         let unknown = || format!("not a part of the world: {text}");
         let (name, process) = text.split_once(' ').ok_or_else(unknown)?;
         let process = process.parse().map_err(|_| unknown())?;
-        let kind = if let Some(name) = name.strip_prefix("fault:") {
-            let mut faults = Fault::all().map(|fault| fault.name().replace(' ', "-"));
-            FIRST_FAULT + faults.position(|fault| fault == name).ok_or_else(unknown)?
-        } else if let Some(point) = name.strip_prefix("point:") {
-            FIRST_POINT + point.parse::<usize>().map_err(|_| unknown())?
-        } else {
-            let mut kinds = KINDS.iter();
-            kinds.position(|kind| *kind == name).ok_or_else(unknown)?
+        let kind = match name.split_once(':') {
+            None => KINDS.iter().position(|kind| *kind == name),
+            Some(("fault", name)) => {
+                let mut faults = Fault::all().map(|fault| fault.name().replace(' ', "-"));
+                let fault = faults.position(|fault| fault == name);
+                fault.map(|fault| FIRST_FAULT + fault)
+            }
+            Some((kind, number)) => {
+                let (first, end) = match kind {
+                    "schedule" => (FIRST_SCHEDULE, FIRST_WORKLOAD),
+                    "workload" => (FIRST_WORKLOAD, FIRST_FAULT),
+                    "point" => (FIRST_POINT, PARTS),
+                    _ => return Err(unknown()),
+                };
+                let number: usize = number.parse().map_err(|_| unknown())?;
+                Some(first + number).filter(|kind| *kind < end)
+            }
         };
+        let kind = kind.ok_or_else(unknown)?;
         Part::join(kind, process).ok_or_else(unknown)
     }
 }
@@ -155,22 +173,47 @@ pub(crate) struct Stream {
     part: Part,
     /// The state of a SplitMix64 generator.
     state: u64,
-    /// What is fed back instead: the draws that are not zero, by their number.
-    fed: Option<BTreeMap<u64, u64>>,
+    /// What is fed back instead, by the number of the draw.
+    fed: BTreeMap<u64, u64>,
+    /// What comes where nothing is fed.
+    otherwise: Otherwise,
     drawn: u64,
 }
 
+/// What comes where no choice is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Otherwise {
+    /// The mildest: this is a replay.
+    Zero,
+    /// What the seed gives.
+    Drawn,
+    /// The mildest, but for one draw of so many that is what the seed gives: such a run is near to
+    /// a small one. What the world is made of, its limits, faults and crew, is drawn as ever.
+    Calm(u64),
+}
+
 impl Stream {
+    fn next(&mut self, below: u64) -> u64 {
+        self.state = self.state.wrapping_add(GOLDEN);
+        let random = mix(self.state);
+        let made_of = matches!(self.part, Part::Swarm | Part::Server | Part::Crew(_));
+        if let Otherwise::Calm(one_of) = self.otherwise
+            && !made_of
+            && !random.is_multiple_of(one_of)
+        {
+            return 0;
+        }
+        // The high half of a product spreads a 64-bit number over any range, all but evenly.
+        ((u128::from(random) * u128::from(below)) >> 64) as u64
+    }
+
     fn draw(&mut self, below: u64) -> Choice {
         let nth = self.drawn;
         self.drawn += 1;
-        let value = match &self.fed {
-            Some(fed) => fed.get(&nth).copied().unwrap_or(0).min(below - 1),
-            None => {
-                self.state = self.state.wrapping_add(GOLDEN);
-                // The high half of a product spreads a 64-bit number over any range, all but evenly.
-                ((u128::from(mix(self.state)) * u128::from(below)) >> 64) as u64
-            }
+        let value = match self.fed.get(&nth) {
+            Some(value) => (*value).min(below - 1),
+            None if self.otherwise == Otherwise::Zero => 0,
+            None => self.next(below),
         };
         Choice {
             part: self.part,
@@ -187,7 +230,8 @@ pub(crate) struct Choices {
     seed: u64,
     streams: Vec<Option<Box<Stream>>>,
     recording: Option<Recording>,
-    feed: Option<BTreeMap<Part, BTreeMap<u64, u64>>>,
+    feed: BTreeMap<Part, BTreeMap<u64, u64>>,
+    otherwise: Otherwise,
 }
 
 /// The draws of a run, in their order; shared with those that draw for themselves.
@@ -205,27 +249,25 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Choices {
     /// All choices drawn from `seed`.
-    #[must_use]
+    #[cfg(test)]
     pub(crate) fn new(seed: u64) -> Choices {
-        Choices {
-            seed,
-            streams: Vec::new(),
-            recording: None,
-            feed: None,
-        }
+        Choices::given(&[], Otherwise::Drawn, seed)
     }
 
-    /// These choices, and zero for all that is not among them.
+    /// These choices, and for all that is not among them what `otherwise` says.
     #[must_use]
-    pub(crate) fn replay(choices: &[Choice]) -> Choices {
+    pub(crate) fn given(choices: &[Choice], otherwise: Otherwise, seed: u64) -> Choices {
         let mut feed = BTreeMap::<Part, BTreeMap<u64, u64>>::new();
         for choice in choices {
             let fed = feed.entry(choice.part).or_default();
             fed.insert(choice.nth, choice.value);
         }
         Choices {
-            feed: Some(feed),
-            ..Choices::new(0)
+            seed,
+            streams: Vec::new(),
+            recording: None,
+            feed,
+            otherwise,
         }
     }
 
@@ -244,13 +286,11 @@ impl Choices {
 
     /// The sub-stream of `part` from its beginning, for one who can't come here to draw.
     fn stream(&self, part: Part) -> Stream {
-        let fed = |feed: &BTreeMap<Part, BTreeMap<u64, u64>>| {
-            feed.get(&part).cloned().unwrap_or_default()
-        };
         Stream {
             part,
             state: mix(self.seed.wrapping_add(GOLDEN) ^ mix(part.index() as u64 + 1)),
-            fed: self.feed.as_ref().map(fed),
+            fed: self.feed.get(&part).cloned().unwrap_or_default(),
+            otherwise: self.otherwise,
             drawn: 0,
         }
     }
@@ -340,20 +380,43 @@ impl Detached {
 mod tests {
     use super::*;
 
+    fn replay(choices: &[Choice]) -> Choices {
+        Choices::given(choices, Otherwise::Zero, 0)
+    }
+
+    #[test]
+    fn a_calm_run_is_mostly_mild_and_what_is_given_is_fixed() {
+        let fixed = Choice {
+            part: Part::Workload(1, 0),
+            nth: 2,
+            value: 5,
+            below: 6,
+        };
+        let mut calm = Choices::given(&[fixed], Otherwise::Calm(8), 9);
+        let drawn: Vec<u64> = (0..800)
+            .map(|_| calm.below(Part::Workload(1, 0), 1000))
+            .collect();
+        assert_eq!(drawn[2], 5);
+        let wild = drawn.iter().filter(|value| **value > 0).count();
+        assert!((50..200).contains(&wild), "{wild}");
+        let crew = (0..100).filter(|_| calm.below(Part::Crew(0), 1000) > 0);
+        assert!(crew.count() > 90);
+    }
+
     #[test]
     fn parts_do_not_disturb_each_other() {
         let mut alone = Choices::new(7);
         let expected: Vec<u64> = (0..50)
-            .map(|_| alone.below(Part::Schedule(2), 1000))
+            .map(|_| alone.below(Part::Schedule(2, 0), 1000))
             .collect();
         let mut mixed = Choices::new(7);
         let mut got = Vec::new();
         for draw in 0..50 {
             for _ in 0..draw % 3 {
-                mixed.below(Part::Workload(9), 10);
-                mixed.below(Part::Schedule(3), 10);
+                mixed.below(Part::Workload(9, 0), 10);
+                mixed.below(Part::Schedule(3, 0), 10);
             }
-            got.push(mixed.below(Part::Schedule(2), 1000));
+            got.push(mixed.below(Part::Schedule(2, 0), 1000));
         }
         assert_eq!(got, expected);
     }
@@ -381,7 +444,7 @@ mod tests {
             let mut drawn = Vec::new();
             for n in 2..40 {
                 drawn.push(choices.below(Part::Network(1), n));
-                drawn.push(choices.between(Part::Workload(n), 5, 5 + n) - 5);
+                drawn.push(choices.between(Part::Workload(n, 0), 5, 5 + n) - 5);
                 let fault = Part::Fault(Fault::Crash, n % 2);
                 drawn.push(u64::from(choices.strikes(fault, 300, 1000)));
             }
@@ -390,13 +453,13 @@ mod tests {
         let expected = run(&mut first);
         assert!(expected.iter().any(|drawn| *drawn > 0));
         let recording = first.recorded();
-        assert_eq!(run(&mut Choices::replay(&recording)), expected);
+        assert_eq!(run(&mut replay(&recording)), expected);
         // Zeros need not be told.
         let mut short = recording.clone();
         short.retain(|choice| choice.value > 0);
         assert!(short.len() < recording.len());
-        assert_eq!(run(&mut Choices::replay(&short)), expected);
-        let mut cut = Choices::replay(&recording[..6]);
+        assert_eq!(run(&mut replay(&short)), expected);
+        let mut cut = replay(&recording[..6]);
         let got = run(&mut cut);
         assert_eq!(got[..6], expected[..6]);
         assert!(got[6..].iter().all(|drawn| *drawn == 0));
@@ -417,7 +480,7 @@ mod tests {
         assert!(expected.contains(&true) && expected.contains(&false));
         let recording = first.recorded();
         assert_eq!(recording.len(), 100);
-        assert_eq!(draw(&Choices::replay(&recording)), expected);
+        assert_eq!(draw(&replay(&recording)), expected);
         let mut there = Choices::new(5);
         assert_eq!(there.strikes(part, 100, 1000), expected[0]);
     }
@@ -432,7 +495,7 @@ mod tests {
             assert_eq!(part.to_string().parse(), Ok(part));
         }
         assert!(seen.len() > FIRST_FAULT + crate::faults::FAULTS);
-        assert!(FIRST_FAULT + crate::faults::FAULTS <= FIRST_POINT);
+        const { assert!(FIRST_FAULT + crate::faults::FAULTS <= FIRST_POINT) };
         for wrong in ["", "network", "network x", "fault:love 1", "weather 3"] {
             assert!(wrong.parse::<Part>().is_err(), "{wrong}");
         }

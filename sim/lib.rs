@@ -13,6 +13,7 @@
 //! - call `exit`, or keep what it knows in statics: they are everybody's;
 //! - draw random numbers (use [`thread::choose`]), or iterate over a hash map with random seeds.
 
+mod case;
 mod catalogue;
 mod checkers;
 mod choices;
@@ -20,6 +21,8 @@ mod coroutine;
 mod events;
 mod faults;
 mod history;
+#[cfg(feature = "planted")]
+mod hunt;
 mod keeper;
 mod mutants;
 mod network;
@@ -28,6 +31,7 @@ mod process;
 #[doc(hidden)]
 pub mod runner;
 mod server;
+mod shrink;
 mod simulation;
 mod summary;
 pub mod thread;

@@ -1,99 +1,154 @@
 //! Plants the bugs of the catalogue, and sees that the right checker finds each.
 
 use crate::catalogue::CATALOGUE;
+use std::process::Command;
+
+/// Which bugs, and how hard to look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mutants {
+    /// Seeds after which a bug counts as alive.
+    pub(crate) seeds: u64,
+    /// This one alone.
+    pub(crate) only: Option<String>,
+    /// One share of the catalogue: its number, from zero, and how many there are.
+    pub(crate) share: (u64, u64),
+    /// How many bugs are hunted at a time.
+    pub(crate) jobs: u64,
+}
+
+impl Mutants {
+    /// The names of the bugs that are wanted.
+    fn names(&self) -> Result<Vec<String>, String> {
+        let all = CATALOGUE.iter().map(|planted| format!("{:?}", planted.bug));
+        let names: Vec<String> = match &self.only {
+            Some(only) => all.filter(|name| name == only).collect(),
+            None => {
+                let (share, of) = self.share;
+                let mine = all.zip(0..).filter(|(_, index)| index % of == share);
+                mine.map(|(name, _)| name).collect()
+            }
+        };
+        match &self.only {
+            Some(only) if names.is_empty() => Err(format!("no such bug: {only}")),
+            _ => Ok(names),
+        }
+    }
+}
 
 /// Without the bugs compiled in: builds this program with them, and runs that.
 #[cfg(not(feature = "planted"))]
-pub(crate) fn run(seeds: u64, only: Option<&str>) -> Result<bool, String> {
-    let known = |only| {
-        CATALOGUE
-            .iter()
-            .any(|planted| format!("{:?}", planted.bug) == only)
-    };
-    if let Some(only) = only.filter(|only| !known(*only)) {
-        return Err(format!("no such bug: {only}"));
-    }
-    let mut command = std::process::Command::new(std::env::var("CARGO").unwrap_or("cargo".into()));
-    command.args([
-        "run",
-        "--release",
-        "-p",
-        "zproc-sim",
-        "--features",
-        "planted",
-    ]);
+pub(crate) fn run(mutants: &Mutants) -> Result<bool, String> {
+    mutants.names()?;
+    let cargo = std::env::var("CARGO").unwrap_or("cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["run", "--release", "-p", "zproc-sim"]);
     // A directory of its own, so that the two builds don't take turns in undoing each other.
-    command.args(["--target-dir", "target/planted", "--", "mutants"]);
-    command.arg(format!("--seeds={seeds}"));
-    command.args(only.map(|only| format!("--only={only}")));
-    let status = command
-        .status()
-        .map_err(|error| format!("cargo: {error}"))?;
-    Ok(status.success())
+    command.args(["--features", "planted", "--target-dir", "target/planted"]);
+    command.args(["--", "mutants"]);
+    let (share, of) = mutants.share;
+    command.arg(format!("--seeds={}", mutants.seeds));
+    command.arg(format!("--share={share}/{of}"));
+    command.arg(format!("--jobs={}", mutants.jobs));
+    command.args(mutants.only.iter().map(|only| format!("--only={only}")));
+    let status = command.status();
+    Ok(status.map_err(|error| format!("cargo: {error}"))?.success())
 }
 
-/// Plants each bug in turn.
+/// Plants each bug in turn, each in a process of its own.
 #[cfg(feature = "planted")]
-pub(crate) fn run(seeds: u64, only: Option<&str>) -> Result<bool, String> {
-    let mut alive = 0;
-    for planted in CATALOGUE {
-        let name = format!("{:?}", planted.bug);
-        if only.is_some_and(|only| only != name) {
-            continue;
-        }
-        alive += u32::from(!hunt::kill(planted, &name, seeds));
+pub(crate) fn run(mutants: &Mutants) -> Result<bool, String> {
+    let names = mutants.names()?;
+    if let Some(planted) = CATALOGUE
+        .iter()
+        .find(|planted| mutants.only == Some(format!("{:?}", planted.bug)))
+    {
+        return Ok(crate::hunt::kill(planted, &names[0], mutants.seeds));
     }
-    zproc::seam::proto::planted::activate(None);
-    println!("{alive} planted bugs are alive");
-    Ok(alive == 0)
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let hunted = std::sync::Mutex::new(Hunted::default());
+    std::thread::scope(|scope| {
+        for _ in 0..mutants.jobs {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    let Some(name) = names.get(index) else { return };
+                    let mut command = Command::new(&program);
+                    command.args(["mutants", "--only", name]);
+                    command.arg(format!("--seeds={}", mutants.seeds));
+                    let output = command.output();
+                    let mut hunted = hunted.lock().expect("nothing panics with this lock held");
+                    hunted.add(name, output);
+                }
+            });
+        }
+    });
+    let mut hunted = hunted
+        .into_inner()
+        .expect("nothing panics with this lock held");
+    Ok(hunted.tell(names.len()))
+}
+
+/// What came of all of them.
+#[cfg(feature = "planted")]
+#[derive(Default)]
+struct Hunted {
+    killed: Vec<String>,
+    alive: Vec<String>,
 }
 
 #[cfg(feature = "planted")]
-mod hunt {
-    use crate::catalogue::Planted;
-    use crate::runner::one;
-    use std::time::Instant;
-    use zproc::seam::proto::planted::activate;
-
-    /// Fault-free runs of which each bug must pass one: it is none that every test would see.
-    const CALM_SEEDS: u64 = 50;
-
-    /// True when the right checker finds the bug within so many seeds.
-    pub(super) fn kill(planted: &Planted, name: &str, seeds: u64) -> bool {
-        let started = Instant::now();
-        activate(Some(planted.bug));
-        println!("{name} ({}): {}", planted.file, planted.explanation);
-        let passes = |seed: &u64| one(*seed, false, None).is_ok_and(|report| report.is_clean());
-        match (1..=CALM_SEEDS).find(passes) {
-            Some(seed) => println!("  passes the fault-free run of seed {seed}"),
-            None => {
-                println!(
-                    "  ALIVE: it passes none of {CALM_SEEDS} fault-free runs: too gross a bug"
-                );
-                return false;
-            }
+impl Hunted {
+    fn add(&mut self, name: &str, output: std::io::Result<std::process::Output>) {
+        let dead = output.as_ref().is_ok_and(|output| output.status.success());
+        let text = match output {
+            Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+            Err(error) => format!("{name}: {error}"),
+        };
+        println!("{}", text.trim_end());
+        if dead {
+            let line = text.lines().find(|line| line.contains("KILLED "));
+            let line = line.unwrap_or(name).replacen("KILLED ", "", 1);
+            self.killed.push(line.trim().to_owned());
+        } else {
+            self.alive.push(name.to_owned());
         }
-        let mut others = std::collections::BTreeMap::new();
-        for seed in 1..=seeds {
-            match one(seed, true, None) {
-                Ok(report) => {
-                    for violation in &report.violations {
-                        if violation.guarantee == planted.guarantee {
-                            println!(
-                                "  KILLED by {:?} with seed {seed}, after {seed} seeds and {:.1} s\n  {}",
-                                violation.guarantee,
-                                started.elapsed().as_secs_f64(),
-                                violation.explanation
-                            );
-                            return true;
-                        }
-                        *others.entry(violation.guarantee).or_insert(0) += 1;
-                    }
-                }
-                Err(_) => *others.entry("a panic").or_insert(0) += 1,
-            }
-        }
-        println!("  ALIVE after {seeds} seeds; others that spoke up: {others:?}");
-        false
+    }
+
+    fn tell(&mut self, of: usize) -> bool {
+        self.killed.sort_unstable();
+        println!("\nkilled:\n{}", self.killed.join("\n"));
+        let alive = self.alive.join(" ");
+        println!(
+            "\n{} of {of} planted bugs killed, alive or too large: {}",
+            self.killed.len(),
+            if alive.is_empty() { "none" } else { &alive }
+        );
+        self.alive.is_empty() && self.killed.len() == of
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shares_are_the_whole_and_names_are_known() {
+        let mutants = |only: Option<&str>, share| Mutants {
+            seeds: 1,
+            only: only.map(str::to_owned),
+            share,
+            jobs: 1,
+        };
+        let all = mutants(None, (0, 1)).names().unwrap();
+        let mut shares: Vec<String> = (0..3)
+            .flat_map(|share| mutants(None, (share, 3)).names().unwrap())
+            .collect();
+        let mut sorted = all.clone();
+        sorted.sort_unstable();
+        shares.sort_unstable();
+        assert_eq!(shares, sorted);
+        assert_eq!(mutants(Some(&all[1]), (0, 1)).names().unwrap(), all[1..2]);
+        assert!(mutants(Some("NoSuchBug"), (0, 1)).names().is_err());
     }
 }

@@ -1,6 +1,9 @@
 //! The program `zproc-sim`: runs seeds, replays one, kills the planted bugs.
 
-use crate::mutants;
+use crate::case::{self, Case};
+use crate::choices::{Choice, Otherwise};
+use crate::mutants::{self, Mutants};
+use crate::shrink::{self, Budget};
 use crate::simulation::{Options, Report, Setup, Story, simulate};
 use crate::summary::Summary;
 use crate::workloads;
@@ -8,6 +11,7 @@ use lexopt::prelude::*;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -17,26 +21,34 @@ const USAGE: &str = "\
 zproc-sim: zproc in a deterministic simulation
 
   run --seeds N [--from S] [--jobs J] [--hashes FILE] [--print-hashes] [--twice] [--no-faults]
-      runs N seeds, from S on (default 1), and checks the guarantees
-  replay SEED [--hash-trace] [--no-faults]
-      prints what happens in one run
-  mutants [--seeds N] [--only NAME]
-      plants each bug of the catalogue and shows that its checker finds it";
+      runs the cases kept in proptest-regressions/sim/, then N seeds, from S on (default 1), and
+      checks the guarantees; the first run that fails is shrunk and written to a case file there
+  replay SEED|FILE [--hash-trace] [--no-faults] [--plant NAME]
+      prints what happens in one run, given by its seed or by a case file
+  shrink SEED
+      makes a failing run small and writes it to a case file
+  mutants [--seeds N] [--only NAME] [--share K/N] [--jobs J]
+      plants each bug of the catalogue, shows that its checker finds it, and shrinks its run";
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Task {
     Run(Run),
     Replay {
-        seed: u64,
+        what: Wanted,
         hashes: bool,
-        faults: bool,
+        plant: Option<String>,
     },
-    Mutants {
-        seeds: u64,
-        only: Option<String>,
-    },
+    Shrink(u64),
+    Mutants(Mutants),
     Help,
+}
+
+/// One run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Wanted {
+    Seed { seed: u64, faults: bool },
+    File(PathBuf),
 }
 
 /// Which seeds, and how.
@@ -57,11 +69,12 @@ pub fn main() -> ExitCode {
     let result = match parse(lexopt::Parser::from_env()) {
         Ok(Task::Run(run)) => run_seeds(&run),
         Ok(Task::Replay {
-            seed,
+            what,
             hashes,
-            faults,
-        }) => Ok(replay(seed, hashes, faults)),
-        Ok(Task::Mutants { seeds, only }) => mutants::run(seeds, only.as_deref()),
+            plant,
+        }) => planted(plant.as_deref()).and_then(|()| replay(&what, hashes)),
+        Ok(Task::Shrink(seed)) => Ok(shrink_seed(seed)),
+        Ok(Task::Mutants(mutants)) => mutants::run(&mutants),
         Ok(Task::Help) => {
             println!("{USAGE}");
             Ok(true)
@@ -89,7 +102,8 @@ fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
         twice: false,
         faults: true,
     };
-    let (mut words, mut hash_trace, mut only) = (Vec::new(), false, None);
+    let (mut words, mut hash_trace, mut plant) = (Vec::new(), false, None);
+    let (mut only, mut share) = (None, (0, 1));
     while let Some(argument) = parser.next()? {
         match argument {
             Long("seeds") => run.seeds = parser.value()?.parse()?,
@@ -101,6 +115,8 @@ fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
             Long("no-faults") => run.faults = false,
             Long("hash-trace") => hash_trace = true,
             Long("only") => only = Some(parser.value()?.string()?),
+            Long("share") => share = parser.value()?.parse_with(self::share)?,
+            Long("plant") => plant = Some(parser.value()?.string()?),
             Short('h') | Long("help") => return Ok(Task::Help),
             Value(word) => words.push(word.string()?),
             other => return Err(other.unexpected()),
@@ -110,34 +126,119 @@ fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
     match words[..] {
         ["run"] if run.seeds > 0 => Ok(Task::Run(run)),
         ["run"] => Err("run needs --seeds".into()),
-        ["replay", seed] => Ok(Task::Replay {
-            seed: seed.parse().map_err(|_| "replay needs a seed, a number")?,
+        ["replay", what] => Ok(Task::Replay {
+            what: match what.parse() {
+                Ok(seed) => Wanted::Seed {
+                    seed,
+                    faults: run.faults,
+                },
+                Err(_) => Wanted::File(PathBuf::from(what)),
+            },
             hashes: hash_trace,
-            faults: run.faults,
+            plant,
         }),
-        ["mutants"] => Ok(Task::Mutants {
+        ["shrink", seed] => Ok(Task::Shrink(
+            seed.parse().map_err(|_| "shrink needs a seed, a number")?,
+        )),
+        ["mutants"] => Ok(Task::Mutants(Mutants {
             seeds: if run.seeds == 0 { 5_000 } else { run.seeds },
             only,
-        }),
+            share,
+            jobs: run.jobs,
+        })),
         [] => Ok(Task::Help),
         _ => Err(format!("not a command: {}", words.join(" ")).into()),
     }
 }
 
+/// `K/N`, the share K, from zero, of N.
+fn share(text: &str) -> Result<(u64, u64), String> {
+    let numbers = text
+        .split_once('/')
+        .and_then(|(share, of)| Some((share.parse().ok()?, of.parse().ok()?)));
+    match numbers {
+        Some((share, of)) if share < of => Ok((share, of)),
+        _ => Err(format!("not a share, as 0/4 is one: {text}")),
+    }
+}
+
+/// Switches a planted bug on, in a build that has them.
+#[cfg(feature = "planted")]
+fn planted(name: Option<&str>) -> Result<(), String> {
+    let Some(name) = name else { return Ok(()) };
+    let bug = (crate::catalogue::CATALOGUE.iter())
+        .find(|planted| format!("{:?}", planted.bug) == name)
+        .ok_or_else(|| format!("no such bug: {name}"))?;
+    zproc::seam::proto::planted::activate(Some(bug.bug));
+    Ok(())
+}
+
+#[cfg(not(feature = "planted"))]
+fn planted(name: Option<&str>) -> Result<(), String> {
+    match name {
+        Some(name) => Err(format!(
+            "--plant {name} needs a build with --features planted"
+        )),
+        None => Ok(()),
+    }
+}
+
 /// One run of the built-in workload. What panics outside of simulated processes is told as text.
 pub(crate) fn one(seed: u64, faults: bool, story: Option<Story>) -> Result<Report, String> {
-    let setup = Setup {
+    caught(Setup {
+        story,
+        ..setup(seed, faults)
+    })
+    .map(|(report, _)| report)
+}
+
+/// The run that these choices describe, and all that it drew.
+pub(crate) fn again_as(
+    choices: &[Choice],
+    faults: bool,
+    story: Option<Story>,
+) -> Result<(Report, Vec<Choice>), String> {
+    caught(Setup {
+        feed: choices.to_vec(),
+        otherwise: Otherwise::Zero,
+        record: true,
+        story,
+        ..setup(0, faults)
+    })
+}
+
+/// A seed's run with some choices given, and all that it drew.
+pub(crate) fn drawn(
+    seed: u64,
+    given: &[Choice],
+    otherwise: Otherwise,
+) -> Result<(Report, Vec<Choice>), String> {
+    caught(Setup {
+        feed: given.to_vec(),
+        otherwise,
+        record: true,
+        ..setup(seed, true)
+    })
+}
+
+/// The built-in workload.
+fn setup(seed: u64, faults: bool) -> Setup {
+    Setup {
         seed,
         options: Options {
             faults,
             crashes: true,
             usual_limits: false,
         },
-        feed: None,
+        feed: Vec::new(),
+        otherwise: Otherwise::Drawn,
         record: false,
-        story,
-    };
-    let run = AssertUnwindSafe(|| simulate(setup, Box::new(workloads::program)).0);
+        story: None,
+    }
+}
+
+fn caught(setup: Setup) -> Result<(Report, Vec<Choice>), String> {
+    let run = AssertUnwindSafe(|| simulate(setup, Box::new(workloads::program)));
     catch_unwind(run).map_err(|payload| {
         crate::world::abandon();
         let text = payload.downcast_ref::<String>().cloned();
@@ -173,6 +274,8 @@ fn for_each_seed(run: &Run, mut each: impl FnMut(u64, Result<Report, String>)) {
 }
 
 fn run_seeds(run: &Run) -> Result<bool, String> {
+    let kept_failed = if run.print_hashes { 0 } else { run_kept()? };
+    let mut first_failed = None;
     let started = Instant::now();
     let mut summary = Summary::default();
     let mut hashes = BTreeMap::new();
@@ -185,6 +288,7 @@ fn run_seeds(run: &Run) -> Result<bool, String> {
                 hashes.insert(seed, report.hash);
                 if !report.is_clean() {
                     progress.clear();
+                    first_failed.get_or_insert(seed);
                     tell_failure(&report);
                 }
             }
@@ -215,7 +319,10 @@ fn run_seeds(run: &Run) -> Result<bool, String> {
         println!("FAILED: nothing was judged for {}", blind.join(", "));
     }
     let same = !run.twice || is_same_again(run, &hashes)?;
-    Ok(summary.failed == 0 && panics == 0 && blind.is_empty() && same)
+    if let Some(seed) = first_failed.filter(|_| run.faults) {
+        shrink_seed(seed);
+    }
+    Ok(kept_failed == 0 && summary.failed == 0 && panics == 0 && blind.is_empty() && same)
 }
 
 fn tell_failure(report: &Report) {
@@ -297,17 +404,27 @@ fn again(arguments: &[String]) -> Result<String, String> {
     String::from_utf8(output.stdout).map_err(|error| error.to_string())
 }
 
-fn replay(seed: u64, hashes: bool, faults: bool) -> bool {
+fn replay(what: &Wanted, hashes: bool) -> Result<bool, String> {
     let sink = |line: &str| {
         // A reader that has seen enough closes the pipe.
         if writeln!(std::io::stdout(), "{line}").is_err() {
             std::process::exit(0);
         }
     };
-    match one(seed, faults, Some((Box::new(sink), hashes))) {
+    let story: Option<Story> = Some((Box::new(sink), hashes));
+    let (name, ran) = match what {
+        Wanted::Seed { seed, faults } => (format!("seed {seed}"), one(*seed, *faults, story)),
+        Wanted::File(path) => {
+            let case = Case::load(path)?;
+            let ran = again_as(&case.choices, case.faults, story);
+            let name = format!("{} ({})", path.display(), case.about);
+            (name, ran.map(|(report, _)| report))
+        }
+    };
+    Ok(match ran {
         Ok(report) => {
             println!(
-                "\nseed {seed}: {} events, {} operations, hash {:016x}; the program: {}",
+                "\n{name}: {} events, {} operations, hash {:016x}; the program: {}",
                 report.events,
                 report.operations,
                 report.hash,
@@ -319,22 +436,96 @@ fn replay(seed: u64, hashes: bool, faults: bool) -> bool {
             for line in &report.waiting {
                 println!("waiting: {line}");
             }
-            tell_failure_or_not(&report)
+            if report.is_clean() {
+                println!("the guarantees held");
+            }
+            for violation in &report.violations {
+                println!("FAILED: {}: {}", violation.guarantee, violation.explanation);
+            }
+            report.is_clean()
         }
         Err(panic) => {
-            println!("FAILED seed {seed}: a panic outside of the simulated processes: {panic}");
+            println!("FAILED: {name}: a panic outside of the simulated processes: {panic}");
             false
         }
-    }
+    })
 }
 
-fn tell_failure_or_not(report: &Report) -> bool {
-    if report.is_clean() {
-        println!("the guarantees held");
-    } else {
-        tell_failure(report);
+/// How long a failing run of `run` and `shrink` is shrunk.
+const BUDGET: Budget = Budget {
+    runs: 50_000,
+    time: Duration::from_secs(60),
+};
+
+/// Shrinks a seed's run, if it fails, and writes the case to where kept ones are.
+fn shrink_seed(seed: u64) -> bool {
+    let Ok((first, choices)) = drawn(seed, &[], Otherwise::Drawn) else {
+        println!("seed {seed} panics outside of the simulated processes: it can't be shrunk");
+        return false;
+    };
+    let Some(violation) = first.violations.first() else {
+        println!("seed {seed} does not fail");
+        return first.is_clean();
+    };
+    println!("shrinking seed {seed}, up to {:?} ...", BUDGET.time);
+    let fails = |report: &Report| {
+        let mut found = report.violations.iter();
+        found.any(|found| found.guarantee == violation.guarantee)
+    };
+    let mut run = |choices: &[Choice]| again_as(choices, true, None).ok();
+    let Some(shrunk) = shrink::shrink(shrink::essence(choices), BUDGET, &fails, &mut run) else {
+        println!("seed {seed} was not the same again");
+        return false;
+    };
+    let found = (shrunk.report.violations.iter())
+        .find(|found| found.guarantee == violation.guarantee)
+        .map_or_else(String::new, |found| {
+            format!("{}: {}", found.guarantee, found.explanation)
+        });
+    println!(
+        "to {} choices, {} processes, {} events, in {} runs: {found}",
+        shrunk.choices.len(),
+        shrunk.report.processes,
+        shrunk.report.events,
+        shrunk.runs
+    );
+    let case = Case {
+        about: found,
+        faults: true,
+        choices: shrunk.choices,
+    };
+    let path = PathBuf::from(case::KEPT).join(format!("seed-{seed}.case"));
+    match case.save(&path) {
+        Ok(()) => println!(
+            "kept: see it with: cargo run --release -p zproc-sim -- replay {}",
+            path.display()
+        ),
+        Err(error) => println!("the case was not kept: {error}"),
     }
-    report.is_clean()
+    false
+}
+
+/// Runs the kept cases; how many failed.
+fn run_kept() -> Result<usize, String> {
+    let files = case::kept(Path::new(case::KEPT));
+    let mut failed = 0;
+    for path in &files {
+        let case = Case::load(path)?;
+        let clean = match again_as(&case.choices, case.faults, None) {
+            Ok((report, _)) => report.is_clean(),
+            Err(_) => false,
+        };
+        if !clean {
+            failed += 1;
+            println!(
+                "FAILED: kept case {}: {}\n       see it with: cargo run --release -p zproc-sim -- replay {0}",
+                path.display(),
+                case.about
+            );
+        }
+    }
+    println!("{} kept cases, {failed} failed", files.len());
+    Ok(failed)
 }
 
 /// The progress line: on a terminal in place, else every few seconds.
@@ -389,14 +580,27 @@ mod tests {
             panic!("{run:?}");
         };
         assert_eq!((run.seeds, run.from, run.jobs, run.twice), (20, 7, 2, true));
-        let replay = Task::Replay {
-            seed: 5,
+        let replay = |what| Task::Replay {
+            what,
             hashes: false,
+            plant: None,
+        };
+        let seed = Wanted::Seed {
+            seed: 5,
             faults: true,
         };
-        assert_eq!(parsed(&["replay", "5"]), Ok(replay));
+        assert_eq!(parsed(&["replay", "5"]), Ok(replay(seed)));
+        let file = Wanted::File(PathBuf::from("x.case"));
+        assert_eq!(parsed(&["replay", "x.case"]), Ok(replay(file)));
+        assert_eq!(parsed(&["shrink", "7"]), Ok(Task::Shrink(7)));
+        let mutants = parsed(&["mutants", "--share", "1/4", "--jobs=3"]);
+        let Ok(Task::Mutants(mutants)) = mutants else {
+            panic!("{mutants:?}");
+        };
+        assert_eq!((mutants.share, mutants.jobs), ((1, 4), 3));
+        assert!(parsed(&["mutants", "--share", "4/4"]).is_err());
         assert!(parsed(&["run"]).is_err());
-        assert!(parsed(&["replay", "x"]).is_err());
+        assert!(parsed(&["shrink", "x"]).is_err());
         assert!(parsed(&["run", "--sedes", "5"]).is_err());
         assert_eq!(parsed(&[]), Ok(Task::Help));
     }

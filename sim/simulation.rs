@@ -1,7 +1,7 @@
 //! One run from one seed: set up, run, judge, report.
 
 use crate::checkers::{self, Ending, Violation};
-use crate::choices::{Choice, Choices, Part};
+use crate::choices::{Choice, Choices, Otherwise, Part};
 use crate::faults::{Faults, Struck};
 use crate::process::{self, BUILD, Outcome, Program};
 use crate::server::ServerHost;
@@ -104,7 +104,8 @@ pub fn run_with(
     let setup = Setup {
         seed,
         options,
-        feed: None,
+        feed: Vec::new(),
+        otherwise: Otherwise::Drawn,
         record: false,
         story: None,
     };
@@ -118,8 +119,10 @@ pub(crate) type Story = (Sink, bool);
 pub(crate) struct Setup {
     pub(crate) seed: u64,
     pub(crate) options: Options,
-    /// Choices to feed back in place of drawing them from the seed.
-    pub(crate) feed: Option<Vec<Choice>>,
+    /// Choices that are given.
+    pub(crate) feed: Vec<Choice>,
+    /// What all others are.
+    pub(crate) otherwise: Otherwise,
     /// Keep the choices.
     pub(crate) record: bool,
     pub(crate) story: Option<Story>,
@@ -134,10 +137,7 @@ pub(crate) fn simulate(setup: Setup, program: Program) -> (Report, Vec<Choice>) 
         backtraces: false,
         print: false,
     });
-    let mut choices = match &setup.feed {
-        Some(feed) => Choices::replay(feed),
-        None => Choices::new(setup.seed),
-    };
+    let mut choices = Choices::given(&setup.feed, setup.otherwise, setup.seed);
     if setup.record {
         choices.record();
     }
@@ -233,7 +233,12 @@ mod tests {
         let setup = Setup {
             seed,
             options: Options::default(),
-            feed,
+            otherwise: if feed.is_some() {
+                Otherwise::Zero
+            } else {
+                Otherwise::Drawn
+            },
+            feed: feed.unwrap_or_default(),
             record,
             story: None,
         };
@@ -267,7 +272,8 @@ mod tests {
         let setup = Setup {
             seed: 3,
             options: Options::default(),
-            feed: None,
+            feed: Vec::new(),
+            otherwise: Otherwise::Drawn,
             record: false,
             story: Some((sink, true)),
         };

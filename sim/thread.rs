@@ -5,7 +5,6 @@ use crate::history::{Note, What};
 use crate::world::{self, Sleep, ThreadId};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
-use zproc::seam::proto::ids::ProcessId;
 
 /// A simulated thread that can be joined.
 pub struct JoinHandle<T> {
@@ -70,8 +69,9 @@ fn running(world: &world::World) -> ThreadId {
 #[must_use]
 pub fn choose(below: u64) -> u64 {
     world::with(|world| {
-        let ProcessId(process) = world.threads[running(world)].process;
-        world.choices.below(Part::Workload(process), below)
+        let thread = &world.threads[running(world)];
+        let part = Part::Workload(thread.process.0, thread.place);
+        world.choices.below(part, below)
     })
 }
 

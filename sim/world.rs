@@ -43,6 +43,8 @@ pub(crate) enum Sleep {
 /// A simulated thread.
 pub(crate) struct Thread {
     pub(crate) process: ProcessId,
+    /// Its place among the threads that its process ever had.
+    pub(crate) place: u8,
     /// `None` while it runs, and when it is gone.
     task: Option<Task>,
     pub(crate) sleep: Sleep,
@@ -410,7 +412,7 @@ impl World {
     /// A new process with its main thread, which will run `body`.
     pub(crate) fn start_process(&mut self, process: ProcessId, body: impl FnOnce() + 'static) {
         let slowness = if self.strikes(Fault::SlowProcess, process) {
-            self.choices.between(Part::Schedule(process.0), 10, 200)
+            self.choices.between(Part::Schedule(process.0, 0), 10, 200)
         } else {
             1
         };
@@ -437,8 +439,13 @@ impl World {
         body: impl FnOnce() + 'static,
     ) -> ThreadId {
         let thread = self.threads.len();
+        let threads = self
+            .processes
+            .get(&process)
+            .map_or(0, |of| of.threads.len());
         self.threads.push(Thread {
             process,
+            place: u8::try_from(threads).unwrap_or(u8::MAX),
             task: Some(Task::new(body)),
             sleep: Sleep::Awake,
             turn: 0,
@@ -452,14 +459,15 @@ impl World {
             .expect("a thread starts in a living process")
             .threads
             .push(thread);
-        let delay_ns = self.wake_delay(process);
+        let delay_ns = self.wake_delay(thread);
         self.after(delay_ns, Event::Wake { thread, turn: 0 });
         thread
     }
 
     /// How long a runnable thread of `process` waits for a processor.
-    fn wake_delay(&mut self, process: ProcessId) -> u64 {
-        let delay_ns = 200 + self.choices.below(Part::Schedule(process.0), 20_000);
+    fn wake_delay(&mut self, thread: ThreadId) -> u64 {
+        let Thread { process, place, .. } = self.threads[thread];
+        let delay_ns = 200 + self.choices.below(Part::Schedule(process.0, place), 20_000);
         delay_ns
             * self
                 .processes
@@ -474,8 +482,8 @@ impl World {
             return;
         }
         sleeper.sleep = Sleep::Awake;
-        let (process, turn) = (sleeper.process, sleeper.turn);
-        let delay_ns = self.wake_delay(process);
+        let turn = sleeper.turn;
+        let delay_ns = self.wake_delay(thread);
         self.after(delay_ns, Event::Wake { thread, turn });
     }
 
@@ -492,7 +500,7 @@ impl World {
         sleeper.since = self.now;
         let turn = sleeper.turn;
         if sleep == Sleep::Awake {
-            let delay_ns = self.wake_delay(process);
+            let delay_ns = self.wake_delay(thread);
             self.after(delay_ns, Event::Wake { thread, turn });
             return;
         }

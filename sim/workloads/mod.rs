@@ -82,6 +82,9 @@ pub(crate) const SCRATCH: &str = "scratch";
 pub(crate) const ACCOUNTS: u64 = 4;
 const DEPOSIT: i64 = 100;
 
+/// The bound of the program's first choice: how many members its crew has.
+pub(crate) const CREW: u64 = 64;
+
 /// One member of the crew.
 pub(crate) fn member(ctx: &Context, (role, steps): (Role, u64)) -> Result<u64> {
     let result = act(ctx, role, steps);
@@ -132,10 +135,10 @@ fn lead(ctx: &Context) -> Result<()> {
         bank.set(&format!("a{account}"), &DEPOSIT)?;
     }
     let mut crew: Vec<(Role, Process<Result<u64>>)> = Vec::new();
-    // Few is the mildest choice, many the usual one.
-    let size = match choose(64) {
+    // Few is the mildest choice, many the usual one. The shrinker knows that this is the first.
+    let size = match choose(CREW) {
         few @ 0..3 => few,
-        many => 3 + many % 5,
+        many => 3 + (many - 3) % 5,
     };
     for place in 0..size {
         let role = match choose_for(place, 128) {
@@ -144,7 +147,7 @@ fn lead(ctx: &Context) -> Result<()> {
         };
         let steps = match choose_for(place, 1024) {
             few @ 0..25 => few,
-            many => 25 + many % 75,
+            many => 25 + (many - 25) % 75,
         };
         crew.push((role, ctx.spawn(member, (role, steps))?));
     }
