@@ -17,6 +17,8 @@ pub(crate) enum Event {
     ServerTurn { link: usize },
     /// The server finds room in a connection that it has more to say on.
     ServerWritable { link: usize },
+    /// Both directions of a connection stand still from now on.
+    Hold { link: usize, until: Time },
     /// The server's deadline.
     ServerTick,
     /// The keeper starts a process.
@@ -55,6 +57,7 @@ impl Event {
                 Notice::Ended { status } => (10, process.0, status as u64),
             },
             Event::Kill { process } => (11, process.0, 0),
+            Event::Hold { link, until } => (12, link as u64, until.0),
         }
     }
 }

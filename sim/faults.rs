@@ -18,12 +18,24 @@ pub enum Fault {
     PartialWrite,
     /// One direction of a connection stands still for up to seconds.
     Stall,
+    /// Both directions of a connection stand still, and go on where they stood.
+    TwoWayStall,
+    /// Some of all connections are stalled one after the other, and go on in another order.
+    Swizzle,
+    /// A connection holds few bytes, so that writers wait for readers.
+    Backpressure,
     /// A connection breaks; a part of what travelled is lost.
     Reset,
     /// A connect is refused.
     Refusal,
     /// A process is gone from one instruction to the next.
     Crash,
+    /// A process calls `exit` between two calls: no destructor runs.
+    Exit,
+    /// All threads of a process stand still for up to seconds, as between SIGSTOP and SIGCONT.
+    Pause,
+    /// Who waited for a process that has died starts another in its place.
+    Restart,
     /// A process can't be started.
     SpawnFailure,
     /// A process is a hundred times slower than its peers.
@@ -35,36 +47,89 @@ pub enum Fault {
 }
 
 /// How many kinds there are.
-pub const FAULTS: usize = 11;
+pub const FAULTS: usize = 17;
 
 /// A weight of this size strikes every time.
 const WEIGHT_MAX: u64 = 10_000;
 
-/// Each fault with its name and the weights that a run draws from, mildest first.
-const CATALOGUE: [(Fault, &str, &[u64]); FAULTS] = [
-    (Fault::Delay, "delay", &[0, 200, 1000, 4000]),
-    (Fault::PartialRead, "partial read", &[0, 500, 2000, 6000]),
-    (Fault::PartialWrite, "partial write", &[0, 500, 2000, 6000]),
-    (Fault::Stall, "stall", &[0, 5, 20, 80]),
-    (Fault::Reset, "reset", &[0, 10, 40, 150]),
-    (Fault::Refusal, "refusal", &[0, 1000, 5000]),
-    (Fault::Crash, "crash", &[0, 3, 10, 30]),
-    (Fault::SpawnFailure, "spawn failure", &[0, 300, 1500]),
-    (Fault::SlowProcess, "slow process", &[0, 1000, 4000]),
-    (Fault::Preemption, "preemption", &[0, 100, 1000, 4000]),
-    (Fault::SpuriousWake, "spurious wake", &[0, 100, 1000]),
+/// What a fault does to those it strikes: some simulations leave the worst out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Harm {
+    /// Nothing is lost.
+    None,
+    /// Processes end.
+    Processes,
+}
+
+/// One kind of fault.
+struct Kind {
+    fault: Fault,
+    name: &'static str,
+    /// The weights that a run draws from, mildest first.
+    weights: &'static [u64],
+    /// Between so many and so many strike in one run at the most, if that is bounded.
+    most: Option<(u64, u64)>,
+    harm: Harm,
+}
+
+const fn kind(fault: Fault, name: &'static str, weights: &'static [u64]) -> Kind {
+    Kind {
+        fault,
+        name,
+        weights,
+        most: None,
+        harm: Harm::None,
+    }
+}
+
+impl Kind {
+    const fn most(self, low: u64, high: u64) -> Kind {
+        Kind {
+            most: Some((low, high)),
+            ..self
+        }
+    }
+
+    const fn harms(self, harm: Harm) -> Kind {
+        Kind { harm, ..self }
+    }
+}
+
+/// Each fault, in the order of their numbers.
+const CATALOGUE: [Kind; FAULTS] = [
+    kind(Fault::Delay, "delay", &[0, 200, 1000, 4000]),
+    kind(Fault::PartialRead, "partial read", &[0, 500, 2000, 6000]),
+    kind(Fault::PartialWrite, "partial write", &[0, 500, 2000, 6000]),
+    kind(Fault::Stall, "one-way stall", &[0, 5, 20, 80]),
+    kind(Fault::TwoWayStall, "two-way stall", &[0, 3, 12, 50]),
+    kind(Fault::Swizzle, "swizzle", &[0, 2, 8, 30]),
+    kind(Fault::Backpressure, "backpressure", &[0, 2000, 7000]),
+    kind(Fault::Reset, "reset", &[0, 10, 40, 150]),
+    kind(Fault::Refusal, "refusal", &[0, 1000, 5000]),
+    kind(Fault::Crash, "crash", &[0, 3, 10, 30])
+        .most(1, 6)
+        .harms(Harm::Processes),
+    kind(Fault::Exit, "exit", &[0, 10, 40, 100])
+        .most(1, 4)
+        .harms(Harm::Processes),
+    kind(Fault::Pause, "pause", &[0, 2, 8, 30]),
+    kind(Fault::Restart, "restart", &[0, 3000, 8000]).most(1, 6),
+    kind(Fault::SpawnFailure, "spawn failure", &[0, 300, 1500]).harms(Harm::Processes),
+    kind(Fault::SlowProcess, "slow process", &[0, 1000, 4000]),
+    kind(Fault::Preemption, "preemption", &[0, 100, 1000, 4000]),
+    kind(Fault::SpuriousWake, "spurious wake", &[0, 100, 1000]),
 ];
 
 impl Fault {
     /// All kinds, in the order of their numbers.
     pub fn all() -> impl Iterator<Item = Fault> {
-        CATALOGUE.iter().map(|(fault, _, _)| *fault)
+        CATALOGUE.iter().map(|kind| kind.fault)
     }
 
     /// What it is called.
     #[must_use]
     pub fn name(self) -> &'static str {
-        CATALOGUE[self as usize].1
+        CATALOGUE[self as usize].name
     }
 }
 
@@ -72,9 +137,10 @@ impl Fault {
 #[derive(Debug, Clone)]
 pub(crate) struct Faults {
     weights: [u64; FAULTS],
+    /// How often each may strike still.
+    left: [u64; FAULTS],
     /// False before the run has begun and after it was healed.
     active: bool,
-    crashes_left: u64,
     struck: Struck,
 }
 
@@ -85,6 +151,8 @@ pub struct Struck {
     pub count: [u64; FAULTS],
     /// While the process it struck had requests in flight.
     pub in_flight: [u64; FAULTS],
+    /// In how many runs it was active, whether it struck or not.
+    pub active: [u64; FAULTS],
 }
 
 impl Struck {
@@ -93,6 +161,7 @@ impl Struck {
         for fault in 0..FAULTS {
             self.count[fault] += other.count[fault];
             self.in_flight[fault] += other.in_flight[fault];
+            self.active[fault] += other.active[fault];
         }
     }
 
@@ -108,58 +177,60 @@ impl Faults {
     pub(crate) fn none() -> Faults {
         Faults {
             weights: [0; FAULTS],
+            left: [0; FAULTS],
             active: false,
-            crashes_left: 0,
             struck: Struck::default(),
         }
     }
 
     /// The faults of this run.
     pub(crate) fn draw(choices: &mut Choices) -> Faults {
-        let mut weights = [0; FAULTS];
-        for (fault, _, table) in CATALOGUE {
-            let drawn = choices.below(Part::Swarm, table.len() as u64) as usize;
-            weights[fault as usize] = table[drawn];
-        }
-        Faults {
-            weights,
+        let mut faults = Faults {
+            left: [u64::MAX; FAULTS],
             active: true,
-            crashes_left: choices.between(Part::Swarm, 1, 6),
-            struck: Struck::default(),
+            ..Faults::none()
+        };
+        for kind in &CATALOGUE {
+            let index = kind.fault as usize;
+            let drawn = choices.below(Part::Swarm, kind.weights.len() as u64) as usize;
+            faults.weights[index] = kind.weights[drawn];
+            faults.struck.active[index] = u64::from(faults.weights[index] > 0);
+            if let Some((low, high)) = kind.most {
+                faults.left[index] = choices.between(Part::Swarm, low, high);
+            }
         }
+        faults
     }
 
     /// The same without those that end processes.
     pub(crate) fn spare_processes(&mut self) {
-        self.weights[Fault::Crash as usize] = 0;
-        self.weights[Fault::SpawnFailure as usize] = 0;
+        for kind in CATALOGUE.iter().filter(|kind| kind.harm != Harm::None) {
+            self.weights[kind.fault as usize] = 0;
+            self.struck.active[kind.fault as usize] = 0;
+        }
     }
 
-    /// Does this fault strike here, as far as it concerns this process? `in_flight`: the process
-    /// waits for an answer.
+    /// Does this fault strike here, as far as it concerns this process? Who asks tells
+    /// [`Faults::note`] if it does.
     pub(crate) fn strike(
         &mut self,
         choices: &mut Choices,
         fault: Fault,
         ProcessId(process): ProcessId,
-        in_flight: bool,
     ) -> bool {
-        if !self.active {
-            return false;
-        }
         let index = fault as usize;
-        if fault == Fault::Crash && self.crashes_left == 0 {
+        if !self.active || self.left[index] == 0 {
             return false;
         }
-        if !choices.strikes(Part::Fault(fault, process), self.weights[index], WEIGHT_MAX) {
-            return false;
-        }
-        if fault == Fault::Crash {
-            self.crashes_left -= 1;
-        }
+        choices.strikes(Part::Fault(fault, process), self.weights[index], WEIGHT_MAX)
+    }
+
+    /// It struck. `in_flight`: the process waits for an answer.
+    pub(crate) fn note(&mut self, fault: Fault, in_flight: bool) {
+        let index = fault as usize;
+        self.left[index] = self.left[index].saturating_sub(1);
         self.struck.count[index] += 1;
         self.struck.in_flight[index] += u64::from(in_flight);
-        true
     }
 
     /// No more faults from now on.
@@ -184,9 +255,10 @@ mod tests {
 
     #[test]
     fn the_catalogue_is_in_the_order_of_the_numbers() {
-        for (index, (fault, _, weights)) in CATALOGUE.iter().enumerate() {
-            assert_eq!(*fault as usize, index);
-            assert_eq!(weights[0], 0, "every fault can be absent");
+        for (index, kind) in CATALOGUE.iter().enumerate() {
+            assert_eq!(kind.fault as usize, index);
+            assert_eq!(kind.weights[0], 0, "every fault can be absent");
+            assert!(kind.weights.iter().all(|weight| *weight <= WEIGHT_MAX));
         }
     }
 
@@ -195,18 +267,34 @@ mod tests {
         let mut choices = Choices::new(5);
         let mut faults = Faults {
             weights: [WEIGHT_MAX; FAULTS],
+            left: [1; FAULTS],
             active: true,
-            crashes_left: 1,
             struck: Struck::default(),
         };
         let mut strike = |faults: &mut Faults, fault, in_flight| {
-            faults.strike(&mut choices, fault, ProcessId::PROGRAM, in_flight)
+            let strikes = faults.strike(&mut choices, fault, ProcessId::PROGRAM);
+            if strikes {
+                faults.note(fault, in_flight);
+            }
+            strikes
         };
         assert!(strike(&mut faults, Fault::Reset, true));
         assert!(strike(&mut faults, Fault::Crash, false));
         assert!(!strike(&mut faults, Fault::Crash, false));
         faults.heal();
-        assert!(!strike(&mut faults, Fault::Reset, true));
+        assert!(!strike(&mut faults, Fault::Pause, true));
         assert_eq!(faults.struck().in_flight_total(), 1);
+    }
+
+    #[test]
+    fn a_spared_process_meets_nothing_that_ends_it() {
+        for seed in 0..50 {
+            let mut faults = Faults::draw(&mut Choices::new(seed));
+            faults.spare_processes();
+            for fault in [Fault::Crash, Fault::Exit, Fault::SpawnFailure] {
+                assert_eq!(faults.weights[fault as usize], 0);
+                assert_eq!(faults.struck().active[fault as usize], 0);
+            }
+        }
     }
 }

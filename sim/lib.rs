@@ -24,6 +24,7 @@ mod history;
 #[cfg(feature = "planted")]
 mod hunt;
 mod keeper;
+mod lives;
 mod mutants;
 mod network;
 mod port;
@@ -33,6 +34,7 @@ pub mod runner;
 mod server;
 mod shrink;
 mod simulation;
+mod stalls;
 mod summary;
 pub mod thread;
 mod trace;

@@ -11,8 +11,10 @@ use std::ops::Range;
 pub(crate) const PIPE_BYTES: usize = 64 * 1024;
 
 /// One direction of a connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pipe {
+    /// How many bytes it holds at most.
+    capacity: usize,
     /// Written and not yet read.
     bytes: VecDeque<u8>,
     /// How many of `bytes`, from the front, have arrived at the reader.
@@ -25,13 +27,36 @@ pub(crate) struct Pipe {
     pub(crate) delivering: bool,
 }
 
+impl Default for Pipe {
+    fn default() -> Pipe {
+        Pipe::new(PIPE_BYTES)
+    }
+}
+
 impl Pipe {
+    /// An open one that holds so many bytes.
+    pub(crate) fn new(capacity: usize) -> Pipe {
+        Pipe {
+            capacity,
+            bytes: VecDeque::new(),
+            arrived: 0,
+            closed: false,
+            end_arrived: false,
+            delivering: false,
+        }
+    }
+
+    /// From now on it holds as much as any.
+    pub(crate) fn widen(&mut self) {
+        self.capacity = PIPE_BYTES;
+    }
+
     /// How much may be written.
     pub(crate) fn room(&self) -> usize {
         if self.closed {
             0
         } else {
-            PIPE_BYTES.saturating_sub(self.bytes.len())
+            self.capacity.saturating_sub(self.bytes.len())
         }
     }
 
@@ -213,6 +238,11 @@ mod tests {
         let mut all = Vec::new();
         pipe.read_all(&mut all);
         assert_eq!(all.len(), PIPE_BYTES - 10);
+        let mut narrow = Pipe::new(3);
+        narrow.write(b"abc");
+        assert_eq!(narrow.room(), 0);
+        narrow.widen();
+        assert_eq!(narrow.room(), PIPE_BYTES - 3);
     }
 
     #[test]

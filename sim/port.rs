@@ -238,6 +238,9 @@ impl Port for SimPort {
             }
             world.history.observe(self.process, thread, &observation);
         });
+        if !matches!(observation, Observation::Called { .. }) {
+            crate::lives::maybe_exit();
+        }
     }
 }
 

@@ -318,11 +318,20 @@ fn run_seeds(run: &Run) -> Result<bool, String> {
     if !blind.is_empty() {
         println!("FAILED: nothing was judged for {}", blind.join(", "));
     }
+    let idle = summary.idle();
+    if !idle.is_empty() {
+        println!("FAILED: never struck: {}", idle.join(", "));
+    }
     let same = !run.twice || is_same_again(run, &hashes)?;
     if let Some(seed) = first_failed.filter(|_| run.faults) {
         shrink_seed(seed);
     }
-    Ok(kept_failed == 0 && summary.failed == 0 && panics == 0 && blind.is_empty() && same)
+    Ok(kept_failed == 0
+        && summary.failed == 0
+        && panics == 0
+        && blind.is_empty()
+        && idle.is_empty()
+        && same)
 }
 
 fn tell_failure(report: &Report) {

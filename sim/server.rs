@@ -26,11 +26,13 @@ pub(crate) struct Link {
     /// The client has not closed its end.
     pub(crate) client_open: bool,
     /// The server has not closed its end, nor seen the client's end.
-    server_open: bool,
+    pub(crate) server_open: bool,
     /// The connection was reset.
     pub(crate) broken: bool,
     /// The server has more to say than there was room for.
     server_has_output: bool,
+    /// Bytes to the server, and to the client, stand still until then.
+    pub(crate) held_until: [Time; 2],
     /// A `ServerWritable` is queued.
     writable_queued: bool,
     /// A `ServerTurn` is queued.
@@ -68,11 +70,13 @@ impl World {
     pub(crate) fn open_link(&mut self, process: ProcessId) -> usize {
         let connection = self.host.server.connected(self.now);
         let link = self.host.links.len();
+        let [to_server, to_client] = self.pipes(process);
         self.host.links.push(Link {
             process,
             connection,
-            to_server: Pipe::default(),
-            to_client: Pipe::default(),
+            to_server,
+            to_client,
+            held_until: [Time::default(); 2],
             inbox: Vec::new(),
             client_open: true,
             server_open: true,
@@ -90,22 +94,6 @@ impl World {
         link
     }
 
-    /// How long the next bytes take, and whether they stand still for a while.
-    fn delivery_delay(&mut self, process: ProcessId) -> u64 {
-        if self.strikes(Fault::Stall, process) {
-            return self
-                .choices
-                .between(Part::Network(process.0), 20_000_000, 1_500_000_000);
-        }
-        if self.strikes(Fault::Delay, process) {
-            return self
-                .choices
-                .between(Part::Network(process.0), 100_000, 20_000_000);
-        }
-        self.choices
-            .between(Part::Network(process.0), 1_000, 30_000)
-    }
-
     /// Queues the next delivery to the server, if something is due and none is queued.
     pub(crate) fn deliver_to_server(&mut self, link: usize) {
         let pipe = &self.host.links[link].to_server;
@@ -113,7 +101,7 @@ impl World {
             return;
         }
         self.host.links[link].to_server.delivering = true;
-        let delay_ns = self.delivery_delay(self.host.links[link].process);
+        let delay_ns = self.delivery_delay(link);
         self.after(delay_ns, Event::ToServer { link });
     }
 
@@ -123,7 +111,7 @@ impl World {
             return;
         }
         self.host.links[link].to_client.delivering = true;
-        let delay_ns = self.delivery_delay(self.host.links[link].process);
+        let delay_ns = self.delivery_delay(link);
         self.after(delay_ns, Event::ToClient { link });
     }
 
@@ -139,6 +127,9 @@ impl World {
     }
 
     pub(crate) fn arrive_at_server(&mut self, link: usize) {
+        if let Some(until) = self.is_held(link, 0) {
+            return self.at(until, Event::ToServer { link });
+        }
         self.host.links[link].to_server.delivering = false;
         if self.maybe_reset(link) || !self.host.links[link].server_open {
             return;
@@ -156,6 +147,9 @@ impl World {
     }
 
     pub(crate) fn arrive_at_client(&mut self, link: usize) {
+        if let Some(until) = self.is_held(link, 1) {
+            return self.at(until, Event::ToClient { link });
+        }
         self.host.links[link].to_client.delivering = false;
         if self.maybe_reset(link) || !self.host.links[link].client_open {
             return;
@@ -173,7 +167,7 @@ impl World {
     }
 
     /// The thread that waits on this link has something to look at.
-    fn wake_reader(&mut self, link: usize) {
+    pub(crate) fn wake_reader(&mut self, link: usize) {
         let process = self.host.links[link].process;
         if let Some(process) = self.processes.get(&process)
             && process.link == Some(link)

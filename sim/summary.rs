@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
+/// In so many runs every fault strikes at least once, the rarest too.
+const RUNS_TO_STRIKE: u64 = 300;
+
 /// The sums and distributions of many runs.
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
@@ -52,6 +55,16 @@ impl Summary {
         GUARANTEES.iter().filter(judged).copied().collect()
     }
 
+    /// Faults that were active in enough runs to strike, and never did: the simulator would be
+    /// claiming what it does not do.
+    pub(crate) fn idle(&self) -> Vec<&'static str> {
+        let never = |fault: &Fault| {
+            let index = *fault as usize;
+            self.struck.count[index] == 0 && self.struck.active[index] >= RUNS_TO_STRIKE
+        };
+        Fault::all().filter(never).map(Fault::name).collect()
+    }
+
     /// The text that is shown at the end.
     pub(crate) fn text(&mut self, wall: Duration) -> String {
         let mut text = String::new();
@@ -85,13 +98,17 @@ impl Summary {
             let (low, middle, high) = spread(values);
             writeln!(to, "{name:<16} {low:>5} {middle:>8} {high:>8}")?;
         }
-        writeln!(to, "\nfault            struck  with requests in flight")?;
+        writeln!(
+            to,
+            "\nfault                in runs   struck  with requests in flight"
+        )?;
         for fault in Fault::all() {
             let index = fault as usize;
             writeln!(
                 to,
-                "{:<15} {:>7} {:>8}",
+                "{:<20} {:>7} {:>8} {:>8}",
                 fault.name(),
+                self.struck.active[index],
                 self.struck.count[index],
                 self.struck.in_flight[index]
             )?;

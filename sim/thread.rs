@@ -1,6 +1,7 @@
 //! Threads of simulated processes, and what else a workload asks of the simulator.
 
 use crate::choices::Part;
+use crate::faults::Fault;
 use crate::history::{Note, What};
 use crate::world::{self, Sleep, ThreadId};
 use std::panic::AssertUnwindSafe;
@@ -109,6 +110,14 @@ pub fn sleep_ns(duration_ns: u64) {
         }
         world::pause();
     }
+}
+
+/// Does this fault strike the calling process here? For those that a workload acts out.
+pub(crate) fn strikes(fault: Fault) -> bool {
+    world::with(|world| {
+        let process = world.threads[running(world)].process;
+        world.strikes(fault, process)
+    })
 }
 
 /// Puts what a workload has seen into the history, for the checkers.

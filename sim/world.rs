@@ -72,6 +72,8 @@ pub(crate) struct Process {
     pub(crate) in_flight: u64,
     /// How many times slower than others it is.
     pub(crate) slowness: u64,
+    /// None of its threads goes on before.
+    pub(crate) paused_until: Time,
     /// A crash has struck it; it is taken apart as soon as none of its code runs.
     pub(crate) crashed: Option<i32>,
 }
@@ -307,6 +309,11 @@ impl World {
         if sleeper.turn != turn || sleeper.task.is_none() || sleeper.sleep == Sleep::Ended {
             return Step::Next;
         }
+        if let Some(until) = self.is_paused(self.threads[thread].process) {
+            self.at(until, event);
+            return Step::Next;
+        }
+        let sleeper = &mut self.threads[thread];
         let task = sleeper.task.take().expect("it was just looked at");
         sleeper.sleep = Sleep::Awake;
         // A wake-up for this sleep that is still queued, its deadline for one, comes too late.
@@ -350,6 +357,7 @@ impl World {
         for process in self.processes.values_mut() {
             process.slowness = 1;
         }
+        self.widen_pipes();
         self.trace
             .say(self.now, &"world", || "no more faults".into());
     }
@@ -363,6 +371,7 @@ impl World {
             Event::ToClient { link } => self.arrive_at_client(link),
             Event::ServerTurn { link } => self.server_turn(link),
             Event::ServerWritable { link } => self.server_writable(link),
+            Event::Hold { link, until } => self.hold(link, until),
             Event::ServerTick => self.server_tick(),
             Event::Start { process } => self.keeper_start(process),
             Event::Notice { process, notice } => self.keeper_notice(process, notice),
@@ -426,6 +435,7 @@ impl World {
                 woken: false,
                 in_flight: 0,
                 slowness,
+                paused_until: Time::default(),
                 crashed: None,
             },
         );
@@ -491,9 +501,10 @@ impl World {
     pub(crate) fn fall_asleep(&mut self, sleep: Sleep, deadline: Option<Time>) {
         let thread = self.running.expect("a thread runs");
         let process = self.threads[thread].process;
-        if self.strikes(Fault::Crash, process) {
-            self.crash_running(process);
+        if process != ProcessId::PROGRAM && self.strikes(Fault::Crash, process) {
+            self.crash_running(process, SIGKILL);
         }
+        self.maybe_pause(process);
         let sleeper = &mut self.threads[thread];
         sleeper.sleep = sleep;
         sleeper.turn += 1;
@@ -514,9 +525,12 @@ impl World {
 
     /// Does this fault strike here, as far as it concerns this process?
     pub(crate) fn strikes(&mut self, fault: Fault, process: ProcessId) -> bool {
-        let in_flight = self.in_flight(process);
-        self.faults
-            .strike(&mut self.choices, fault, process, in_flight)
+        let strikes = self.faults.strike(&mut self.choices, fault, process);
+        if strikes {
+            let in_flight = self.in_flight(process);
+            self.faults.note(fault, in_flight);
+        }
+        strikes
     }
 
     /// True when the process waits for an answer.
@@ -524,18 +538,6 @@ impl World {
         self.processes
             .get(&process)
             .is_some_and(|process| process.in_flight > 0)
-    }
-
-    /// Marks the process whose code runs as crashed. The program itself does not crash here: the
-    /// tree would end with it.
-    fn crash_running(&mut self, process: ProcessId) {
-        if process == ProcessId::PROGRAM {
-            return;
-        }
-        self.trace.say(self.now, &process, || "FAULT crash".into());
-        if let Some(process) = self.processes.get_mut(&process) {
-            process.crashed = Some(SIGKILL);
-        }
     }
 
     /// Takes a process apart: its threads stop where they are, its connection closes, the keeper

@@ -1,9 +1,10 @@
 //! Processes that start processes.
 
-use super::{Role, is_lost, member};
+use super::{Role, is_death, is_lost, member};
 use crate::checkers::ONCE;
+use crate::faults::Fault;
 use crate::history::Note;
-use crate::thread::{choose, note};
+use crate::thread::{choose, note, strikes};
 use zproc::{Context, Result};
 
 /// Gives a value, an `Err` or a panic, as it is told.
@@ -37,16 +38,21 @@ pub(crate) fn parent(ctx: &Context, steps: u64) -> Result<u64> {
     }
     let mut sum = 0;
     for (told, value, child) in children {
-        let id = child.id();
-        let got = child.join();
+        let mut id = child.id();
+        let mut got = child.join();
+        while got.as_ref().is_err_and(is_death) && strikes(Fault::Restart) {
+            let child = ctx.spawn(fate, (told, value))?;
+            id = child.id();
+            got = child.join();
+        }
         let fits = match (told, &got) {
             (0, Ok(Ok(got))) => *got == value + 1,
             (1, Ok(Err(text))) => *text == format!("no luck with {value}"),
             // Its own child may have died, or it itself: any error will do.
             (3, Ok(Ok(got))) => *got == value + 1,
             (3, Ok(Err(_))) => true,
-            (2, Err(error)) => error.is_panic() || is_death(error),
-            (_, Err(error)) => is_death(error),
+            (2, Err(error)) => error.is_panic() || is_death(error) || is_lost(error),
+            (_, Err(error)) => is_death(error) || is_lost(error),
             _ => false,
         };
         if !fits {
@@ -61,9 +67,4 @@ pub(crate) fn parent(ctx: &Context, steps: u64) -> Result<u64> {
         }
     }
     Ok(sum)
-}
-
-/// A death that a fault may be the cause of, or the loss of the caller's own session.
-fn is_death(error: &zproc::Error) -> bool {
-    error.is_killed() || error.is_not_started() || error.exit_code().is_some() || is_lost(error)
 }

@@ -11,8 +11,9 @@ pub(crate) mod models;
 mod writers;
 
 use crate::checkers::{ATOMIC, NO_SURPRISE};
+use crate::faults::Fault;
 use crate::history::Note;
-use crate::thread::{choose, choose_for, note};
+use crate::thread::{choose, choose_for, note, strikes};
 use serde::{Deserialize, Serialize};
 use zproc::{Context, Error, Process, Result};
 
@@ -70,6 +71,9 @@ impl Role {
     }
 }
 
+/// What a member is told: its role, and for how many steps.
+type Told = (Role, u64);
+
 /// Namespaces of the roles.
 pub(crate) const BANK: &str = "bank";
 pub(crate) const WAITS: &str = "waits";
@@ -86,7 +90,7 @@ const DEPOSIT: i64 = 100;
 pub(crate) const CREW: u64 = 64;
 
 /// One member of the crew.
-pub(crate) fn member(ctx: &Context, (role, steps): (Role, u64)) -> Result<u64> {
+pub(crate) fn member(ctx: &Context, (role, steps): Told) -> Result<u64> {
     let result = act(ctx, role, steps);
     if let Err(error) = &result {
         surprise(error);
@@ -134,7 +138,7 @@ fn lead(ctx: &Context) -> Result<()> {
     for account in 0..ACCOUNTS {
         bank.set(&format!("a{account}"), &DEPOSIT)?;
     }
-    let mut crew: Vec<(Role, Process<Result<u64>>)> = Vec::new();
+    let mut crew: Vec<(Told, Process<Result<u64>>)> = Vec::new();
     // Few is the mildest choice, many the usual one. The shrinker knows that this is the first.
     let size = match choose(CREW) {
         few @ 0..3 => few,
@@ -149,13 +153,14 @@ fn lead(ctx: &Context) -> Result<()> {
             few @ 0..25 => few,
             many => 25 + (many - 25) % 75,
         };
-        crew.push((role, ctx.spawn(member, (role, steps))?));
+        crew.push(((role, steps), ctx.spawn(member, (role, steps))?));
     }
     writers::mixer(ctx, MIX, choose(40))?;
-    let (consumers, producers): (Vec<_>, Vec<_>) =
-        crew.into_iter().partition(|(role, _)| role.is_consumer());
-    for (_, process) in producers {
-        joined(process)?;
+    let (consumers, producers): (Vec<_>, Vec<_>) = crew
+        .into_iter()
+        .partition(|((role, _), _)| role.is_consumer());
+    for (member, process) in producers {
+        joined(ctx, member, process)?;
     }
     for namespace in [WAITS, MIX, OWNED, BANK] {
         let state = ctx.namespace(namespace);
@@ -164,8 +169,8 @@ fn lead(ctx: &Context) -> Result<()> {
             state.set(&format!("{prefix}{}", functions::DONE), &1_i64)?;
         }
     }
-    for (_, process) in consumers {
-        joined(process)?;
+    for (member, process) in consumers {
+        joined(ctx, member, process)?;
     }
     let sum = bank.atomic(functions::total, ())?;
     if sum != DEPOSIT * ACCOUNTS as i64 {
@@ -177,14 +182,24 @@ fn lead(ctx: &Context) -> Result<()> {
     Ok(())
 }
 
-/// Waits for a process's end; how it ended does not matter, except that a function which failed
-/// because of its own calls is not a fault of the program's.
-fn joined(process: Process<Result<u64>>) -> Result<()> {
-    match process.join() {
-        Ok(_) => Ok(()),
-        Err(error) if is_lost(&error) => Err(error),
-        Err(_) => Ok(()),
+/// Waits for a member's end; how it ended does not matter, except that one that has died may get a
+/// successor, which does the same from the beginning.
+fn joined(ctx: &Context, told: Told, mut process: Process<Result<u64>>) -> Result<()> {
+    loop {
+        match process.join() {
+            Ok(_) => return Ok(()),
+            Err(error) if is_lost(&error) => return Err(error),
+            Err(error) if is_death(&error) && strikes(Fault::Restart) => {
+                process = ctx.spawn(member, told)?;
+            }
+            Err(_) => return Ok(()),
+        }
     }
+}
+
+/// A death that a fault may be the cause of.
+pub(crate) fn is_death(error: &Error) -> bool {
+    error.is_killed() || error.is_not_started() || error.exit_code().is_some()
 }
 
 /// The caller's own session is lost, so it had better end.
