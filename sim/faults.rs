@@ -44,10 +44,16 @@ pub enum Fault {
     Preemption,
     /// A sleeping thread wakes up without a reason.
     SpuriousWake,
+    /// A process's clock, or the server's, is ahead of the others' from the start.
+    ClockSkew,
+    /// A process's clock jumps ahead: its deadlines come at once.
+    ClockJump,
+    /// The server's clock jumps ahead: the grace of sessions ends, and the time for a hello.
+    ServerClockJump,
 }
 
 /// How many kinds there are.
-pub const FAULTS: usize = 17;
+pub const FAULTS: usize = 20;
 
 /// A weight of this size strikes every time.
 const WEIGHT_MAX: u64 = 10_000;
@@ -59,6 +65,8 @@ enum Harm {
     None,
     /// Processes end.
     Processes,
+    /// What all stand on is lost, or taken for lost: sessions, or the whole tree.
+    Losses,
 }
 
 /// One kind of fault.
@@ -118,6 +126,9 @@ const CATALOGUE: [Kind; FAULTS] = [
     kind(Fault::SlowProcess, "slow process", &[0, 1000, 4000]),
     kind(Fault::Preemption, "preemption", &[0, 100, 1000, 4000]),
     kind(Fault::SpuriousWake, "spurious wake", &[0, 100, 1000]),
+    kind(Fault::ClockSkew, "clock skew", &[0, 3000, 8000]),
+    kind(Fault::ClockJump, "clock jump", &[0, 5, 20, 100]).harms(Harm::Losses),
+    kind(Fault::ServerClockJump, "server clock jump", &[0, 2, 8, 30]).harms(Harm::Losses),
 ];
 
 impl Fault {
@@ -202,9 +213,14 @@ impl Faults {
         faults
     }
 
-    /// The same without those that end processes.
-    pub(crate) fn spare_processes(&mut self) {
-        for kind in CATALOGUE.iter().filter(|kind| kind.harm != Harm::None) {
+    /// The same without those that end processes, or that what all stand on does not outlast.
+    pub(crate) fn spare(&mut self, processes: bool, losses: bool) {
+        let is_spared = |kind: &&Kind| match kind.harm {
+            Harm::None => false,
+            Harm::Processes => processes,
+            Harm::Losses => losses,
+        };
+        for kind in CATALOGUE.iter().filter(is_spared) {
             self.weights[kind.fault as usize] = 0;
             self.struck.active[kind.fault as usize] = 0;
         }
@@ -290,8 +306,8 @@ mod tests {
     fn a_spared_process_meets_nothing_that_ends_it() {
         for seed in 0..50 {
             let mut faults = Faults::draw(&mut Choices::new(seed));
-            faults.spare_processes();
-            for fault in [Fault::Crash, Fault::Exit, Fault::SpawnFailure] {
+            faults.spare(true, true);
+            for fault in [Fault::Crash, Fault::Exit, Fault::ServerClockJump] {
                 assert_eq!(faults.weights[fault as usize], 0);
                 assert_eq!(faults.struck().active[fault as usize], 0);
             }

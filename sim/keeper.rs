@@ -123,7 +123,8 @@ impl World {
             },
         };
         self.trace.say(self.now, &"keeper", || format!("{event:?}"));
-        self.host.server.keeper(event, self.now);
+        let now = self.server_now();
+        self.host.server.keeper(event, now);
         self.settle();
     }
 }

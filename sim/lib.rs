@@ -17,6 +17,7 @@ mod case;
 mod catalogue;
 mod checkers;
 mod choices;
+mod clocks;
 mod coroutine;
 mod events;
 mod faults;

@@ -59,6 +59,7 @@ impl SimPort {
                 });
             };
             let ready = Self::readiness(world, index, write);
+            let deadline = deadline.map(|at| world.when_shown(self.process, at));
             let now = world.now;
             let thread = world.running.expect("a simulated thread waits");
             let process = world
@@ -212,7 +213,7 @@ impl Port for SimPort {
     }
 
     fn now(&self) -> Time {
-        self.with(|world| world.now)
+        self.with(|world| world.process_now(self.process))
     }
 
     fn random(&self) -> u64 {
@@ -263,6 +264,8 @@ impl Parker for SimParker {
                 world.id == self.world && world.running == Some(self.thread),
                 "zproc-sim: a thread parked in another thread's place"
             );
+            let process = world.threads[self.thread].process;
+            let deadline = deadline.map(|at| world.when_shown(process, at));
             let now = world.now;
             let thread = &mut world.threads[self.thread];
             let late = deadline.is_some_and(|deadline| deadline <= now);

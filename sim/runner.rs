@@ -228,6 +228,7 @@ fn setup(seed: u64, faults: bool) -> Setup {
         options: Options {
             faults,
             crashes: true,
+            losses: true,
             usual_limits: false,
         },
         feed: Vec::new(),

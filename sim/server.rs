@@ -49,6 +49,8 @@ pub(crate) struct ServerHost {
     pub(crate) links: Vec<Link>,
     by_connection: BTreeMap<ConnectionId, usize>,
     tick_at: Option<Time>,
+    /// How far its clock is ahead of the world's.
+    pub(crate) clock_ahead_ns: u64,
 }
 
 /// The driver reads no further ahead of the server once it holds so much.
@@ -61,6 +63,7 @@ impl ServerHost {
             links: Vec::new(),
             by_connection: BTreeMap::new(),
             tick_at: None,
+            clock_ahead_ns: 0,
         }
     }
 }
@@ -68,7 +71,8 @@ impl ServerHost {
 impl World {
     /// A client connects.
     pub(crate) fn open_link(&mut self, process: ProcessId) -> usize {
-        let connection = self.host.server.connected(self.now);
+        let now = self.server_now();
+        let connection = self.host.server.connected(now);
         let link = self.host.links.len();
         let [to_server, to_client] = self.pipes(process);
         self.host.links.push(Link {
@@ -135,6 +139,7 @@ impl World {
             return;
         }
         let process = self.host.links[link].process;
+        self.maybe_jump_server(process);
         let travelling = self.host.links[link].to_server.travelling();
         let count = self.delivery_size(travelling, process);
         let arriving = &mut self.host.links[link];
@@ -254,7 +259,8 @@ impl World {
             reading.server_open = false;
             let connection = reading.connection;
             self.host.by_connection.remove(&connection);
-            self.host.server.disconnected(connection, self.now);
+            let now = self.server_now();
+            self.host.server.disconnected(connection, now);
             self.host.links[link].to_client.close();
             self.deliver_to_client(link);
             self.settle();
@@ -263,14 +269,12 @@ impl World {
 
     /// Offers the inbox to the server; how much it took.
     fn server_receives(&mut self, link: usize) -> usize {
+        let now = self.server_now();
         let offered = &mut self.host.links[link];
         if offered.inbox.is_empty() || offered.turn_queued {
             return 0;
         }
-        let received = self
-            .host
-            .server
-            .receive(offered.connection, &offered.inbox, self.now);
+        let received = (self.host.server).receive(offered.connection, &offered.inbox, now);
         offered.inbox.drain(..received.consumed);
         offered.greeted |= received.consumed > 0;
         if received.more {
@@ -309,7 +313,8 @@ impl World {
 
     pub(crate) fn server_tick(&mut self) {
         self.host.tick_at = None;
-        self.host.server.tick(self.now);
+        let now = self.server_now();
+        self.host.server.tick(now);
         self.settle();
     }
 
@@ -327,7 +332,8 @@ impl World {
                 break;
             }
         }
-        if let Some(deadline) = self.host.server.deadline()
+        let deadline = self.host.server.deadline();
+        if let Some(deadline) = deadline.map(|at| self.when_server_shows(at))
             && self.host.tick_at.is_none_or(|queued| deadline < queued)
         {
             self.host.tick_at = Some(deadline);
@@ -383,15 +389,13 @@ impl World {
 
     /// Reads all that the kernel holds of a dead process's connection, arrived or not.
     fn server_drains(&mut self, connection: ConnectionId) {
+        let now = self.server_now();
         if let Some(link) = self.host.by_connection.get(&connection).copied() {
             let drained = &mut self.host.links[link];
             drained.to_server.read_all(&mut drained.inbox);
             loop {
                 let drained = &mut self.host.links[link];
-                let received = self
-                    .host
-                    .server
-                    .receive(connection, &drained.inbox, self.now);
+                let received = (self.host.server).receive(connection, &drained.inbox, now);
                 drained.inbox.drain(..received.consumed);
                 if received.consumed == 0 {
                     break;
@@ -404,7 +408,7 @@ impl World {
             self.trace
                 .say(self.now, &"server", || format!("drained link {link}"));
         }
-        self.host.server.drained(connection, self.now);
+        self.host.server.drained(connection, now);
     }
 
     /// Writes what the server has to say on a connection, as much as there is room for.
@@ -460,7 +464,8 @@ impl World {
             }
         }
         if count > 0 {
-            self.host.server.sent(sending.connection, count, self.now);
+            let now = Time(self.now.0 + self.host.clock_ahead_ns);
+            self.host.server.sent(sending.connection, count, now);
             self.tell_frames(link);
         }
         count

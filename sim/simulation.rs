@@ -28,6 +28,9 @@ pub struct Options {
     /// Processes may crash, or fail to start, too; false: only the network, the schedule and the
     /// speed of processes are bad.
     pub crashes: bool,
+    /// What all stand on may be lost, too, or be taken for lost when a clock jumps: then calls fail
+    /// with `is_server_lost` and the like, and a session's keys are gone.
+    pub losses: bool,
     /// All limits of the server as in production; false: some runs draw smaller ones, so that the
     /// update log wraps and sessions are lost.
     pub usual_limits: bool,
@@ -38,6 +41,7 @@ impl Default for Options {
         Options {
             faults: true,
             crashes: true,
+            losses: false,
             usual_limits: true,
         }
     }
@@ -172,9 +176,7 @@ fn build(mut choices: Choices, options: Options) -> Box<World> {
     } else {
         Faults::none()
     };
-    if !options.crashes {
-        faults.spare_processes();
-    }
+    faults.spare(!options.crashes, !options.losses);
     let bounds = Bounds {
         heal_after_events: choices.between(Part::Swarm, 1_000, 12_000),
         events_after_heal: 400_000,

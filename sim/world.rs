@@ -72,6 +72,8 @@ pub(crate) struct Process {
     pub(crate) in_flight: u64,
     /// How many times slower than others it is.
     pub(crate) slowness: u64,
+    /// How far its clock is ahead of the world's.
+    pub(crate) clock_ahead_ns: u64,
     /// None of its threads goes on before.
     pub(crate) paused_until: Time,
     /// A crash has struck it; it is taken apart as soon as none of its code runs.
@@ -425,6 +427,7 @@ impl World {
         } else {
             1
         };
+        let clock_ahead_ns = self.skew(process);
         self.processes_started += 1;
         self.processes.insert(
             process,
@@ -435,6 +438,7 @@ impl World {
                 woken: false,
                 in_flight: 0,
                 slowness,
+                clock_ahead_ns,
                 paused_until: Time::default(),
                 crashed: None,
             },

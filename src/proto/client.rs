@@ -75,6 +75,8 @@ pub enum RefusalKind {
     Protocol,
     /// The process has ended, the server says.
     Ended,
+    /// The hello came too late.
+    Late,
     /// A request, not a connection, was refused: what it asks for is not possible.
     Request,
 }

@@ -272,6 +272,8 @@ pub enum Refusal<'a> {
     Protocol { what: &'a str },
     /// The process has ended, the server says.
     Ended,
+    /// The hello did not come in time. The next may.
+    Late,
 }
 
 /// Answers to requests.

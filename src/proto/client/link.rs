@@ -296,6 +296,8 @@ impl Client {
                 self.lose_session();
                 self.link.useless = Some(text);
             }
+            // A process that was stopped, or a clock that jumped, is no reason to give up.
+            RefusalKind::Late => self.link.useless = Some(text),
             // The session is still there, and with it all reason to come back.
             RefusalKind::Limit if resuming => self.link.useless = Some(text),
             _ => self.finish(End::Refused { kind, text }),
@@ -386,5 +388,6 @@ fn describe(refusal: Refusal<'_>) -> (RefusalKind, String) {
             RefusalKind::Ended,
             "the process has ended, the server says".into(),
         ),
+        Refusal::Late => (RefusalKind::Late, "the hello came too late".into()),
     }
 }

@@ -606,6 +606,20 @@ fn a_full_server_is_tried_again_for_the_sake_of_the_session() {
 }
 
 #[test]
+fn a_hello_that_came_too_late_is_said_again() {
+    let mut client = up();
+    submit(&mut client, &SET);
+    sent(&mut client);
+    client.disconnected(NOW, 0, "cut");
+    client.connected(NOW);
+    let refusal = Refusal::Late;
+    give(&mut client, &FromServer::Refused { refusal });
+    assert!(client.ended().is_none() && client.is_useless().is_some());
+    assert!(back(&mut client, true).is_some());
+    assert_eq!(sent(&mut client), ["1"]);
+}
+
+#[test]
 fn goodbye_is_the_last_word() {
     let mut client = up();
     submit(&mut client, &SET);

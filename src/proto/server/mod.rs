@@ -419,8 +419,7 @@ impl Server {
                 Timer::Hello(id) => {
                     let silent = self.connections.get(&id);
                     if silent.is_some_and(|connection| connection.session.is_none()) {
-                        let what = "no hello within HELLO_TIMEOUT";
-                        self.refuse(id, Refusal::Protocol { what }, now);
+                        self.refuse(id, Refusal::Late, now);
                     }
                 }
                 Timer::Grace(id) => self.grace_ended(id, time, now),
