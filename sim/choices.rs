@@ -22,8 +22,9 @@ pub(crate) enum Part {
     Server,
     /// When a thread of the process goes on that could run; the thread by its place among them.
     Schedule(u64, u8),
-    /// Delays and sizes of deliveries on the process's connections.
-    Network(u64),
+    /// How long what the process's connections carry takes: one way, the other, and the server's
+    /// turns. What a fault does to it is drawn from the fault's own part.
+    Network(u64, u8),
     /// How long the process's start and its death notice take.
     Keeper(u64),
     /// What the program has a member of its crew do.
@@ -41,13 +42,20 @@ pub(crate) enum Part {
 /// Parts that one process has: those that it has once, those that each thread has, faults, and
 /// fault points.
 const PARTS: usize = 96;
-const FIRST_SCHEDULE: usize = 6;
+const FIRST_NETWORK: usize = 5;
+const FIRST_SCHEDULE: usize = FIRST_NETWORK + WAYS as usize;
 const FIRST_WORKLOAD: usize = FIRST_SCHEDULE + THREADS as usize;
 const FIRST_FAULT: usize = FIRST_WORKLOAD + THREADS as usize;
-const FIRST_POINT: usize = 56;
+const FIRST_POINT: usize = 64;
 
 /// The names of what a process has once, by their number.
-const KINDS: [&str; FIRST_SCHEDULE] = ["swarm", "server", "network", "keeper", "crew", "port"];
+const KINDS: [&str; FIRST_NETWORK] = ["swarm", "server", "keeper", "crew", "port"];
+
+/// The parts of [`Part::Network`].
+const WAYS: u8 = 3;
+pub(crate) const TO_SERVER: u8 = 0;
+pub(crate) const TO_CLIENT: u8 = 1;
+pub(crate) const TURNS: u8 = 2;
 
 /// So many threads of a process have parts of their own; all further ones share the last.
 const THREADS: u8 = 4;
@@ -59,10 +67,10 @@ impl Part {
         match self {
             Part::Swarm => (0, 0),
             Part::Server => (1, 0),
-            Part::Network(process) => (2, process),
-            Part::Keeper(process) => (3, process),
-            Part::Crew(place) => (4, place),
-            Part::Port(process) => (5, process),
+            Part::Keeper(process) => (2, process),
+            Part::Crew(place) => (3, place),
+            Part::Port(process) => (4, process),
+            Part::Network(process, way) => (FIRST_NETWORK + usize::from(way), process),
             Part::Schedule(process, thread) => (FIRST_SCHEDULE + of_thread(thread), process),
             Part::Workload(process, thread) => (FIRST_WORKLOAD + of_thread(thread), process),
             Part::Fault(fault, process) => (FIRST_FAULT + fault as usize, process),
@@ -76,10 +84,10 @@ impl Part {
         Some(match kind {
             0 => Part::Swarm,
             1 => Part::Server,
-            2 => Part::Network(process),
-            3 => Part::Keeper(process),
-            4 => Part::Crew(process),
-            5 => Part::Port(process),
+            2 => Part::Keeper(process),
+            3 => Part::Crew(process),
+            4 => Part::Port(process),
+            FIRST_NETWORK..FIRST_SCHEDULE => Part::Network(process, small(FIRST_NETWORK)?),
             FIRST_SCHEDULE..FIRST_WORKLOAD => Part::Schedule(process, small(FIRST_SCHEDULE)?),
             FIRST_WORKLOAD..FIRST_FAULT => Part::Workload(process, small(FIRST_WORKLOAD)?),
             FIRST_FAULT..FIRST_POINT => Part::Fault(Fault::all().nth(kind - FIRST_FAULT)?, process),
@@ -117,6 +125,7 @@ impl fmt::Display for Part {
                 write!(to, "fault:{} {process}", fault.name().replace(' ', "-"))
             }
             Part::Point(point, _) => write!(to, "point:{point} {process}"),
+            Part::Network(_, way) => write!(to, "network:{way} {process}"),
             Part::Schedule(_, thread) => write!(to, "schedule:{thread} {process}"),
             Part::Workload(_, thread) => write!(to, "workload:{thread} {process}"),
             _ => write!(to, "{} {process}", KINDS[kind]),
@@ -140,6 +149,7 @@ impl FromStr for Part {
             }
             Some((kind, number)) => {
                 let (first, end) = match kind {
+                    "network" => (FIRST_NETWORK, FIRST_SCHEDULE),
                     "schedule" => (FIRST_SCHEDULE, FIRST_WORKLOAD),
                     "workload" => (FIRST_WORKLOAD, FIRST_FAULT),
                     "point" => (FIRST_POINT, PARTS),
@@ -429,11 +439,11 @@ mod tests {
                 .map(|_| choices.below(part, 1 << 40))
                 .collect::<Vec<_>>()
         };
-        let network = Part::Network(1);
+        let network = Part::Network(1, 0);
         assert_eq!(draw(1, network), draw(1, network));
         assert_ne!(draw(1, network), draw(2, network));
         assert_ne!(draw(1, network), draw(1, Part::Fault(Fault::Reset, 1)));
-        assert_ne!(draw(1, network), draw(1, Part::Network(2)));
+        assert_ne!(draw(1, network), draw(1, Part::Network(2, 0)));
     }
 
     #[test]
@@ -443,7 +453,7 @@ mod tests {
         let run = |choices: &mut Choices| {
             let mut drawn = Vec::new();
             for n in 2..40 {
-                drawn.push(choices.below(Part::Network(1), n));
+                drawn.push(choices.below(Part::Network(1, 0), n));
                 drawn.push(choices.between(Part::Workload(n, 0), 5, 5 + n) - 5);
                 let fault = Part::Fault(Fault::Crash, n % 2);
                 drawn.push(u64::from(choices.strikes(fault, 300, 1000)));
@@ -508,8 +518,8 @@ mod tests {
         let crash = Part::Fault(Fault::Crash, 1);
         let mut hits = 0;
         for _ in 0..10_000 {
-            assert!(choices.below(Part::Network(1), 7) < 7);
-            assert!((3..=9).contains(&choices.between(Part::Network(1), 3, 9)));
+            assert!(choices.below(Part::Network(1, 0), 7) < 7);
+            assert!((3..=9).contains(&choices.between(Part::Network(1, 0), 3, 9)));
             hits += u32::from(choices.strikes(crash, 100, 1000));
         }
         assert!((800..1200).contains(&hits), "{hits}");

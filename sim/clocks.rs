@@ -77,7 +77,7 @@ impl World {
     }
 
     fn jump(&mut self, ProcessId(process): ProcessId) -> u64 {
-        let part = Part::Schedule(process);
+        let part = Part::Fault(Fault::ClockJump, process);
         let drawn = self.choices.below(part, JUMPS_NS.len() as u64) as usize;
         let (low, high) = JUMPS_NS[drawn];
         self.choices.between(part, low, high)
@@ -89,7 +89,7 @@ impl World {
             if !self.strikes(Fault::ClockSkew, process) {
                 return 0;
             }
-            let part = Part::Schedule(process.0);
+            let part = Part::Fault(Fault::ClockSkew, process.0);
             self.choices.below(part, SKEW_NS_MAX)
         };
         let ahead_ns = drawn();

@@ -56,7 +56,7 @@ pub enum Fault {
 pub const FAULTS: usize = 20;
 
 /// A weight of this size strikes every time.
-const WEIGHT_MAX: u64 = 10_000;
+pub(crate) const WEIGHT_MAX: u64 = 10_000;
 
 /// What a fault does to those it strikes: some simulations leave the worst out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -30,7 +30,7 @@ impl World {
         if !self.strikes(Fault::Pause, process) {
             return;
         }
-        let part = Part::Schedule(process.0);
+        let part = Part::Fault(Fault::Pause, process.0);
         let until = Time(self.now.0 + self.choices.between(part, PAUSE_NS.0, PAUSE_NS.1));
         self.trace.say(self.now, &process, || "FAULT pause".into());
         if let Some(process) = self.processes.get_mut(&process) {
@@ -59,7 +59,7 @@ pub(crate) fn maybe_exit() {
         if process == ProcessId::PROGRAM || !world.strikes(Fault::Exit, process) {
             return false;
         }
-        let part = Part::Schedule(process.0);
+        let part = Part::Fault(Fault::Exit, process.0);
         let code = EXIT_CODES[world.choices.below(part, EXIT_CODES.len() as u64) as usize];
         world.crash_running(process, code << 8);
         world.fall_asleep(Sleep::Awake, None);

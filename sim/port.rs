@@ -135,10 +135,11 @@ impl Port for SimPort {
             }
             let mut count = readable.min(buffer.len());
             if count > 1 && world.strikes(Fault::PartialRead, self.process) {
-                count = world
-                    .choices
-                    .between(Part::Network(self.process.0), 1, count as u64 - 1)
-                    as usize;
+                count = world.choices.between(
+                    Part::Fault(Fault::PartialRead, self.process.0),
+                    1,
+                    count as u64 - 1,
+                ) as usize;
             }
             let pipe = &mut world.host.links[index].to_client;
             pipe.read_into(&mut buffer[..count]);
@@ -160,10 +161,11 @@ impl Port for SimPort {
                 return Err(Error::from(ErrorKind::WouldBlock));
             }
             if count > 1 && world.strikes(Fault::PartialWrite, self.process) {
-                count = world
-                    .choices
-                    .between(Part::Network(self.process.0), 1, count as u64 - 1)
-                    as usize;
+                count = world.choices.between(
+                    Part::Fault(Fault::PartialWrite, self.process.0),
+                    1,
+                    count as u64 - 1,
+                ) as usize;
             }
             world.client_writes(index, &bytes[..count]);
             Ok(count)

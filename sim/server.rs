@@ -1,6 +1,6 @@
 //! Drives the real server over the simulated network, as a real driver does over sockets.
 
-use crate::choices::Part;
+use crate::choices::{Part, TO_CLIENT, TO_SERVER, TURNS};
 use crate::events::Event;
 use crate::faults::Fault;
 use crate::history::{Changed, Committed};
@@ -105,7 +105,7 @@ impl World {
             return;
         }
         self.host.links[link].to_server.delivering = true;
-        let delay_ns = self.delivery_delay(link);
+        let delay_ns = self.delivery_delay(link, TO_SERVER);
         self.after(delay_ns, Event::ToServer { link });
     }
 
@@ -115,17 +115,18 @@ impl World {
             return;
         }
         self.host.links[link].to_client.delivering = true;
-        let delay_ns = self.delivery_delay(link);
+        let delay_ns = self.delivery_delay(link, TO_CLIENT);
         self.after(delay_ns, Event::ToClient { link });
     }
 
     /// How many of the travelling bytes arrive now; all of them, unless a fault cuts them in two.
     fn delivery_size(&mut self, travelling: usize, process: ProcessId) -> usize {
         if travelling > 1 && self.strikes(Fault::PartialRead, process) {
-            return self
-                .choices
-                .between(Part::Network(process.0), 1, travelling as u64 - 1)
-                as usize;
+            return self.choices.between(
+                Part::Fault(Fault::PartialRead, process.0),
+                1,
+                travelling as u64 - 1,
+            ) as usize;
         }
         travelling
     }
@@ -199,7 +200,7 @@ impl World {
         ];
         let keep = travelling.map(|count| {
             self.choices
-                .below(Part::Network(process.0), count as u64 + 1) as usize
+                .below(Part::Fault(Fault::Reset, process.0), count as u64 + 1) as usize
         });
         let broken = &mut self.host.links[link];
         broken.broken = true;
@@ -280,7 +281,7 @@ impl World {
         if received.more {
             offered.turn_queued = true;
             let ProcessId(process) = self.host.links[link].process;
-            let delay_ns = 500 + self.choices.below(Part::Network(process), 2_000);
+            let delay_ns = 500 + self.choices.below(Part::Network(process, TURNS), 2_000);
             self.after(delay_ns, Event::ServerTurn { link });
         }
         self.settle();
@@ -306,7 +307,9 @@ impl World {
         if roomy.server_has_output && !roomy.writable_queued {
             roomy.writable_queued = true;
             let ProcessId(process) = roomy.process;
-            let delay_ns = self.choices.between(Part::Network(process), 1_000, 10_000);
+            let delay_ns = self
+                .choices
+                .between(Part::Network(process, TURNS), 1_000, 10_000);
             self.after(delay_ns, Event::ServerWritable { link });
         }
     }
@@ -424,10 +427,11 @@ impl World {
             // What is written to a connection without a reader goes nowhere.
             count = pending;
         } else if count > 1 && self.strikes(Fault::PartialWrite, process) {
-            count = self
-                .choices
-                .between(Part::Network(process.0), 1, count as u64 - 1)
-                as usize;
+            count = self.choices.between(
+                Part::Fault(Fault::PartialWrite, process.0),
+                1,
+                count as u64 - 1,
+            ) as usize;
         }
         let written = self.server_sends(link, count);
         let writing = &mut self.host.links[link];
@@ -448,7 +452,7 @@ impl World {
         if offered.server_open && !offered.turn_queued {
             offered.turn_queued = true;
             let ProcessId(process) = self.host.links[link].process;
-            let delay_ns = 500 + self.choices.below(Part::Network(process), 2_000);
+            let delay_ns = 500 + self.choices.below(Part::Network(process, TURNS), 2_000);
             self.after(delay_ns, Event::ServerTurn { link });
         }
     }

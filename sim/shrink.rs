@@ -6,6 +6,7 @@
 //! the run itself has drawn replaces what was fed to it, so that choices nobody drew vanish.
 
 use crate::choices::{Choice, Part};
+use crate::faults::WEIGHT_MAX;
 use crate::simulation::Report;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -209,7 +210,7 @@ impl Shrinking<'_> {
         let mut index = 0;
         while index < self.best.len() && !self.is_over() {
             let choice = self.best[index];
-            if !matches!(choice.part, Part::Fault(..) | Part::Point(..)) {
+            if !is_strike(&choice) {
                 self.lower_one(index, choice.value);
             }
             index += 1;
@@ -232,6 +233,11 @@ impl Shrinking<'_> {
             }
         }
     }
+}
+
+/// A fault that strikes: it does or it does not.
+fn is_strike(choice: &Choice) -> bool {
+    matches!(choice.part, Part::Fault(..) | Part::Point(..)) && choice.below == WEIGHT_MAX
 }
 
 fn is_crew(choice: &Choice) -> bool {

@@ -25,17 +25,18 @@ impl World {
             if !is_narrow {
                 return Pipe::new(PIPE_BYTES);
             }
-            let part = Part::Network(process.0);
+            let part = Part::Fault(Fault::Backpressure, process.0);
             let drawn = self.choices.below(part, NARROW_BYTES.len() as u64);
             Pipe::new(NARROW_BYTES[drawn as usize])
         })
     }
 
     /// How long the next bytes of a connection take; whether they, or more, stand still for a while.
-    pub(crate) fn delivery_delay(&mut self, link: usize) -> u64 {
+    pub(crate) fn delivery_delay(&mut self, link: usize, way: u8) -> u64 {
         let process = self.host.links[link].process;
-        let part = Part::Network(process.0);
+        let of = |fault| Part::Fault(fault, process.0);
         if self.strikes(Fault::TwoWayStall, process) {
+            let part = of(Fault::TwoWayStall);
             let until = Time(self.now.0 + self.choices.between(part, STALL_NS.0, STALL_NS.1));
             self.trace.say(self.now, &process, || {
                 format!("FAULT both ways of link {link} stall")
@@ -49,11 +50,13 @@ impl World {
             self.trace.say(self.now, &process, || {
                 format!("FAULT one way of link {link} stalls")
             });
+            let part = of(Fault::Stall);
             return self.choices.between(part, STALL_NS.0, STALL_NS.1);
         }
         if self.strikes(Fault::Delay, process) {
-            return self.choices.between(part, 100_000, 20_000_000);
+            return (self.choices).between(of(Fault::Delay), 100_000, 20_000_000);
         }
+        let part = Part::Network(process.0, way);
         self.choices.between(part, 1_000, 30_000)
     }
 
@@ -73,7 +76,7 @@ impl World {
     /// Stalls a drawn part of all connections one after the other, and lets them go on in another
     /// drawn order. (FoundationDB's swizzle: what depends on the order of coming back shows.)
     fn swizzle(&mut self, ProcessId(process): ProcessId) {
-        let part = Part::Network(process);
+        let part = Part::Fault(Fault::Swizzle, process);
         let links = self.host.links.iter().enumerate();
         let open = links.filter(|(_, link)| link.client_open && link.server_open);
         let mut stalled: Vec<usize> = open.map(|(link, _)| link).collect();

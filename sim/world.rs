@@ -423,7 +423,8 @@ impl World {
     /// A new process with its main thread, which will run `body`.
     pub(crate) fn start_process(&mut self, process: ProcessId, body: impl FnOnce() + 'static) {
         let slowness = if self.strikes(Fault::SlowProcess, process) {
-            self.choices.between(Part::Schedule(process.0, 0), 10, 200)
+            self.choices
+                .between(Part::Fault(Fault::SlowProcess, process.0), 10, 200)
         } else {
             1
         };
