@@ -164,8 +164,8 @@ fn build(mut choices: Choices, options: Options) -> Box<World> {
     let mut config = Config::new(BUILD, PROGRAM_KEY, seed);
     config.record_commits = true;
     if !options.usual_limits {
-        let entries_max = [config.history_entries_max, 64, 16, 4];
-        config.history_entries_max = entries_max[choices.below(Part::Swarm, 4) as usize];
+        let entries_max = [config.limits.history_entries_max, 64, 16, 4];
+        config.limits.history_entries_max = entries_max[choices.below(Part::Swarm, 4) as usize];
         if choices.below(Part::Swarm, 8) == 7 {
             let grace_us = choices.between(Part::Swarm, 500, 50_000);
             config.session_grace = Duration::from_micros(grace_us);

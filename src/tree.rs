@@ -10,6 +10,7 @@ use crate::error::{Error, Kind, Operation, Result};
 use crate::process::{code, directory, panics, peer, start, sweep, sys};
 use crate::proto::client::Config;
 use crate::proto::ids::{ProcessId, Token};
+use crate::proto::limits;
 use crate::proto::server::{self, Server};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -76,6 +77,7 @@ fn connect(socket: &Path, process: ProcessId, key: Token) -> Result<Connection> 
         process,
         key,
         build: code::build_id(),
+        in_flight_max: limits::IN_FLIGHT_MAX,
     };
     UnixPort::new(socket, sys::generation)
         .map_err(CallError::Connect)

@@ -16,6 +16,7 @@ use zproc::seam::client::Connection;
 use zproc::seam::panics;
 use zproc::seam::proto::client::Config;
 use zproc::seam::proto::ids::{ConnectionId, ProcessId, Token};
+use zproc::seam::proto::limits::IN_FLIGHT_MAX;
 use zproc::seam::proto::message::FromKeeper;
 use zproc::seam::proto::server::{self, Effect, Server};
 use zproc::seam::proto::time::Time;
@@ -134,6 +135,7 @@ impl World {
             process,
             key,
             build: build_id(),
+            in_flight_max: IN_FLIGHT_MAX,
         };
         let connection = Connection::open(port, config).ok()?;
         Some(Context::from_connection(connection, process, None))

@@ -4,7 +4,7 @@
 use zproc::seam::proto::client::{Client, Config};
 use zproc::seam::proto::frame::{self, Outbox};
 use zproc::seam::proto::ids::{BuildId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
-use zproc::seam::proto::limits::CREDIT_BYTES_MIN;
+use zproc::seam::proto::limits::{CREDIT_BYTES_MIN, IN_FLIGHT_MAX};
 use zproc::seam::proto::message::{Filter, FromServer, Reply, Request};
 use zproc::seam::proto::time::Time;
 
@@ -35,6 +35,7 @@ impl World {
             process: ProcessId::PROGRAM,
             key: Token([1, 2]),
             build: BuildId([3, 4]),
+            in_flight_max: IN_FLIGHT_MAX,
         };
         let mut world = World {
             client: Client::new(config),

@@ -4,6 +4,7 @@ use crate::proto::client::Config;
 use crate::proto::codec;
 use crate::proto::frame;
 use crate::proto::ids::{BuildId, ProcessId, Revision, Seq, SessionId, Token};
+use crate::proto::limits::IN_FLIGHT_MAX;
 use crate::proto::message::{Change, FromClient, FromServer, Origin, Reply, Request, Update};
 use crate::proto::time::Time;
 use crate::runtime::{ConnectError, LinkId, Observation, Parker, Port, Ready};
@@ -71,6 +72,7 @@ pub(super) fn config() -> Config {
         process: ProcessId(7),
         key: Token([1, 2]),
         build: BuildId([3, 4]),
+        in_flight_max: IN_FLIGHT_MAX,
     }
 }
 

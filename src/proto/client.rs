@@ -30,7 +30,7 @@ pub use watches::WatchLoss;
 
 use super::frame::{self, Outbox};
 use super::ids::{BuildId, ProcessId, Seq, Token, WatchId};
-use super::limits::{FRAME_BYTES_MAX, IN_FLIGHT_MAX};
+use super::limits::FRAME_BYTES_MAX;
 use super::message::{FromClient, Reply, Request};
 use super::{codec, frame::PREFIX_BYTES};
 use calls::{Call, Calls, Kind};
@@ -56,6 +56,9 @@ pub struct Config {
     pub key: Token,
     /// The executable it runs.
     pub build: BuildId,
+    /// How many requests may be unanswered, see [`IN_FLIGHT_MAX`](super::limits::IN_FLIGHT_MAX). The server's limit may not be
+    /// smaller.
+    pub in_flight_max: usize,
 }
 
 /// What a refusal was about, without its operands.
@@ -178,7 +181,7 @@ impl Client {
     /// How many more requests may be submitted.
     #[must_use]
     pub fn room(&self) -> usize {
-        IN_FLIGHT_MAX.saturating_sub(self.calls.len())
+        self.config.in_flight_max.saturating_sub(self.calls.len())
     }
 
     /// Takes a request; [`take`](Client::take) gives what comes of it.

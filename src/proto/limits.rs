@@ -86,22 +86,236 @@ pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client tries to come back before its session counts as lost.
 pub const RECONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
-// The order that backpressure rests on: a value fits a change set, a change set fits any credit,
-// and what any credit lets through fits the log.
-const _: () = assert!(VALUE_BYTES_MAX <= CHANGE_SET_BYTES_MAX);
-const _: () = assert!(OWNED_BYTES_MAX < CHANGE_SET_BYTES_MAX);
-const _: () = assert!(CHANGE_SET_BYTES_MAX as u64 <= CREDIT_BYTES_MIN);
-const _: () = assert!(CREDIT_BYTES_MIN <= HISTORY_BYTES_MAX as u64);
-const _: () = assert!(
-    CHANGE_SET_BYTES_MAX + MESSAGE_OVERHEAD_BYTES_MAX + CHANGE_SET_CHANGES_MAX * 64
-        <= FRAME_BYTES_MAX
-);
-const _: () =
-    assert!(VALUE_BYTES_MAX + FAILURE_BYTES_MAX + MESSAGE_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX);
-const _: () = assert!(
-    PAGE_BYTES_MAX + VALUE_BYTES_MAX + KEY_BYTES_MAX + MESSAGE_OVERHEAD_BYTES_MAX
-        <= FRAME_BYTES_MAX
-);
+/// What one server allows. The default is [`Limits::USUAL`], the constants of this module; a smaller
+/// set makes the limits easy to reach. What both sides of a connection must agree on (frames, keys,
+/// depth, credit) is not here: it is the same everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// See [`VALUE_BYTES_MAX`].
+    pub value_bytes_max: usize,
+    /// See [`CHANGE_SET_BYTES_MAX`].
+    pub change_set_bytes_max: usize,
+    /// See [`CHANGE_SET_CHANGES_MAX`].
+    pub change_set_changes_max: usize,
+    /// See [`OWNED_BYTES_MAX`].
+    pub owned_bytes_max: usize,
+    /// See [`OWNED_KEYS_MAX`].
+    pub owned_keys_max: usize,
+    /// See [`HISTORY_BYTES_MAX`].
+    pub history_bytes_max: usize,
+    /// See [`HISTORY_ENTRIES_MAX`].
+    pub history_entries_max: usize,
+    /// See [`STATE_BYTES_MAX`].
+    pub state_bytes_max: usize,
+    /// See [`NAMESPACES_MAX`].
+    pub namespaces_max: usize,
+    /// See [`IN_FLIGHT_MAX`]. No client's window may be larger: it would break the rules.
+    pub in_flight_max: usize,
+    /// See [`REPLIES_BYTES_MAX`].
+    pub replies_bytes_max: usize,
+    /// See [`OUTBOX_BYTES_MAX`].
+    pub outbox_bytes_max: usize,
+    /// See [`WATCHES_PER_SESSION_MAX`].
+    pub watches_per_session_max: usize,
+    /// See [`CONNECTIONS_MAX`].
+    pub connections_max: usize,
+    /// See [`SESSIONS_MAX`].
+    pub sessions_max: usize,
+    /// See [`PROCESSES_LIVE_MAX`].
+    pub processes_live_max: usize,
+    /// See [`PROCESSES_ENDED_MAX`].
+    pub processes_ended_max: usize,
+    /// See [`RESULTS_BYTES_MAX`].
+    pub results_bytes_max: usize,
+    /// See [`FRAMES_PER_TURN_MAX`].
+    pub frames_per_turn_max: usize,
+    /// See [`LOG_ENTRIES_PER_TURN_MAX`].
+    pub log_entries_per_turn_max: usize,
+    /// See [`LOG_ENTRIES_PER_TICK_MAX`].
+    pub log_entries_per_tick_max: usize,
+    /// See [`UPDATES_QUEUED_BYTES_MAX`].
+    pub updates_queued_bytes_max: usize,
+    /// See [`PAGE_ENTRIES_MAX`].
+    pub page_entries_max: usize,
+    /// See [`PAGE_BYTES_MAX`].
+    pub page_bytes_max: usize,
+}
+
+/// Limits that do not fit each other: what does not hold, in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unfit(pub &'static str);
+
+impl std::fmt::Display for Unfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the limits do not fit each other: {}", self.0)
+    }
+}
+
+impl std::error::Error for Unfit {}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits::USUAL
+    }
+}
+
+impl Limits {
+    /// The constants of this module.
+    pub const USUAL: Limits = Limits {
+        value_bytes_max: VALUE_BYTES_MAX,
+        change_set_bytes_max: CHANGE_SET_BYTES_MAX,
+        change_set_changes_max: CHANGE_SET_CHANGES_MAX,
+        owned_bytes_max: OWNED_BYTES_MAX,
+        owned_keys_max: OWNED_KEYS_MAX,
+        history_bytes_max: HISTORY_BYTES_MAX,
+        history_entries_max: HISTORY_ENTRIES_MAX,
+        state_bytes_max: STATE_BYTES_MAX,
+        namespaces_max: NAMESPACES_MAX,
+        in_flight_max: IN_FLIGHT_MAX,
+        replies_bytes_max: REPLIES_BYTES_MAX,
+        outbox_bytes_max: OUTBOX_BYTES_MAX,
+        watches_per_session_max: WATCHES_PER_SESSION_MAX,
+        connections_max: CONNECTIONS_MAX,
+        sessions_max: SESSIONS_MAX,
+        processes_live_max: PROCESSES_LIVE_MAX,
+        processes_ended_max: PROCESSES_ENDED_MAX,
+        results_bytes_max: RESULTS_BYTES_MAX,
+        frames_per_turn_max: FRAMES_PER_TURN_MAX,
+        log_entries_per_turn_max: LOG_ENTRIES_PER_TURN_MAX,
+        log_entries_per_tick_max: LOG_ENTRIES_PER_TICK_MAX,
+        updates_queued_bytes_max: UPDATES_QUEUED_BYTES_MAX,
+        page_entries_max: PAGE_ENTRIES_MAX,
+        page_bytes_max: PAGE_BYTES_MAX,
+    };
+
+    /// Do they fit each other? Backpressure rests on their order: a value fits a change set, a
+    /// change set fits any credit, and what any credit lets through fits the log.
+    ///
+    /// # Errors
+    /// The first relation that does not hold.
+    pub const fn check(&self) -> Result<(), Unfit> {
+        // An outcome: a result with its text, or a panic's text, and what the keeper says.
+        let outcome = self.value_bytes_max + 2 * FAILURE_BYTES_MAX + MESSAGE_OVERHEAD_BYTES_MAX;
+        let update = self.change_set_bytes_max
+            + MESSAGE_OVERHEAD_BYTES_MAX
+            + self.change_set_changes_max * 64;
+        let page =
+            self.page_bytes_max + self.value_bytes_max + KEY_BYTES_MAX + MESSAGE_OVERHEAD_BYTES_MAX;
+        let relations = [
+            (!self.has_zero(), "one of them is zero"),
+            (
+                self.value_bytes_max <= VALUE_BYTES_MAX,
+                "a value may be larger than what clients and frames are made for",
+            ),
+            (
+                self.value_bytes_max <= self.change_set_bytes_max,
+                "a value does not fit a change set",
+            ),
+            (
+                self.owned_bytes_max < self.change_set_bytes_max
+                    && self.owned_keys_max <= self.change_set_changes_max,
+                "what one process owns is not released in one change set",
+            ),
+            (
+                self.change_set_bytes_max as u64 <= CREDIT_BYTES_MIN,
+                "a change set does not fit the least credit of a watch",
+            ),
+            (
+                CREDIT_BYTES_MIN <= self.history_bytes_max as u64,
+                "what a watch's credit lets through does not fit the log",
+            ),
+            (
+                update <= FRAME_BYTES_MAX,
+                "a change set does not fit a frame",
+            ),
+            (page <= FRAME_BYTES_MAX, "a page does not fit a frame"),
+            (
+                outcome <= FRAME_BYTES_MAX && outcome <= self.replies_bytes_max,
+                "a result does not fit a frame, or is never retained",
+            ),
+            (
+                self.updates_queued_bytes_max <= self.outbox_bytes_max,
+                "updates alone keep requests waiting",
+            ),
+            (
+                self.connections_max <= self.sessions_max,
+                "a connection finds no room for its session",
+            ),
+        ];
+        let mut index = 0;
+        while index < relations.len() {
+            let (holds, text) = relations[index];
+            if !holds {
+                return Err(Unfit(text));
+            }
+            index += 1;
+        }
+        Ok(())
+    }
+
+    const fn has_zero(&self) -> bool {
+        self.value_bytes_max == 0
+            || self.owned_bytes_max == 0
+            || self.owned_keys_max == 0
+            || self.history_entries_max == 0
+            || self.state_bytes_max == 0
+            || self.namespaces_max == 0
+            || self.in_flight_max == 0
+            || self.outbox_bytes_max == 0
+            || self.watches_per_session_max == 0
+            || self.connections_max == 0
+            || self.processes_live_max == 0
+            || self.processes_ended_max == 0
+            || self.results_bytes_max == 0
+            || self.frames_per_turn_max == 0
+            || self.log_entries_per_turn_max == 0
+            || self.log_entries_per_tick_max == 0
+            || self.updates_queued_bytes_max == 0
+            || self.page_entries_max == 0
+            || self.page_bytes_max == 0
+    }
+}
+
+const _: () = assert!(Limits::USUAL.check().is_ok());
 const _: () = assert!(FRAME_BYTES_MAX <= OUTBOX_BYTES_MAX);
-const _: () = assert!(CONNECTIONS_MAX <= SESSIONS_MAX);
 const _: () = assert!(RECONNECT_TIMEOUT.as_nanos() < SESSION_GRACE.as_nanos());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Makes a set that fits into one that does not.
+    type Spoil = fn(&mut Limits);
+
+    #[test]
+    fn small_ones_that_fit_are_taken_and_others_are_refused_by_name() {
+        let small = Limits {
+            value_bytes_max: 100,
+            change_set_bytes_max: 300,
+            change_set_changes_max: 4,
+            owned_bytes_max: 299,
+            owned_keys_max: 4,
+            state_bytes_max: 1,
+            ..Limits::USUAL
+        };
+        assert_eq!(small.check(), Ok(()));
+        let cases: [(Spoil, &str); 9] = [
+            (|l| l.in_flight_max = 0, "zero"),
+            (|l| l.value_bytes_max = VALUE_BYTES_MAX + 1, "clients"),
+            (|l| l.value_bytes_max = 301, "a value does not fit"),
+            (|l| l.owned_bytes_max = 300, "owns"),
+            (|l| l.owned_keys_max = 5, "owns"),
+            (|l| l.history_bytes_max = 1024, "log"),
+            (|l| l.replies_bytes_max = 1024, "retained"),
+            (|l| l.outbox_bytes_max = 1024, "updates"),
+            (|l| l.sessions_max = 1, "session"),
+        ];
+        for (spoil, text) in cases {
+            let mut limits = small;
+            spoil(&mut limits);
+            let unfit = limits.check().expect_err(text);
+            assert!(unfit.to_string().contains(text), "{unfit}");
+        }
+    }
+}

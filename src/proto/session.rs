@@ -6,7 +6,7 @@
 
 use super::ids::{ConnectionId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
 use super::interest::{Interest, ReadSet};
-use super::limits::{IN_FLIGHT_MAX, REPLIES_BYTES_MAX};
+use super::limits::Limits;
 use super::message::{Request, WatchPosition};
 use super::planted::{self, Bug};
 use super::store::Namespace;
@@ -118,6 +118,8 @@ pub struct Session {
     highest: Seq,
     replies: BTreeMap<Seq, Vec<u8>>,
     replies_bytes: usize,
+    in_flight_max: usize,
+    replies_bytes_max: usize,
     /// Waits by the number of their request.
     pub waits: BTreeMap<Seq, Wait>,
     /// Waits for processes that have ended, whose answers there was no room to keep yet.
@@ -133,7 +135,13 @@ pub struct Session {
 impl Session {
     /// A session that nothing has been asked of yet.
     #[must_use]
-    pub fn new(id: SessionId, token: Token, process: ProcessId, connection: ConnectionId) -> Self {
+    pub fn new(
+        id: SessionId,
+        token: Token,
+        process: ProcessId,
+        connection: ConnectionId,
+        limits: &Limits,
+    ) -> Self {
         Session {
             id,
             token,
@@ -143,6 +151,8 @@ impl Session {
             highest: Seq(0),
             replies: BTreeMap::new(),
             replies_bytes: 0,
+            in_flight_max: limits.in_flight_max,
+            replies_bytes_max: limits.replies_bytes_max,
             waits: BTreeMap::new(),
             held: BTreeSet::new(),
             watches: BTreeMap::new(),
@@ -176,7 +186,7 @@ impl Session {
     /// May a reply of this size be kept?
     #[must_use]
     pub fn has_room(&self, reply_bytes: usize) -> bool {
-        self.replies_bytes + reply_bytes <= REPLIES_BYTES_MAX
+        self.replies_bytes + reply_bytes <= self.replies_bytes_max
     }
 
     /// The client has these replies.
@@ -191,7 +201,7 @@ impl Session {
     /// A request has come: is it new?
     pub fn arrive(&mut self, seq: Seq, is_read: bool) -> Arrival {
         if seq > self.highest {
-            if self.replies.len() + self.waits.len() >= IN_FLIGHT_MAX {
+            if self.replies.len() + self.waits.len() >= self.in_flight_max {
                 return Arrival::Violation("more requests in flight than IN_FLIGHT_MAX");
             }
             self.highest = seq;
@@ -249,7 +259,7 @@ impl Session {
     /// When it does not.
     pub fn invariants(&self) {
         assert!(self.connection.is_some() != self.detached_at.is_some());
-        assert!(self.replies.len() + self.waits.len() <= IN_FLIGHT_MAX);
+        assert!(self.replies.len() + self.waits.len() <= self.in_flight_max);
         assert!(self.ready.iter().all(|id| self.watches.contains_key(id)));
         let bytes: usize = self.replies.values().map(Vec::len).sum();
         assert_eq!(self.replies_bytes, bytes);
@@ -275,9 +285,11 @@ pub fn is_read(request: &Request<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::limits::IN_FLIGHT_MAX;
 
     fn session() -> Session {
-        Session::new(SessionId(1), Token([1, 2]), ProcessId(3), ConnectionId(4))
+        let (id, process, connection) = (SessionId(1), ProcessId(3), ConnectionId(4));
+        Session::new(id, Token([1, 2]), process, connection, &Limits::USUAL)
     }
 
     #[test]

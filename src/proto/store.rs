@@ -10,7 +10,7 @@ pub use transaction::{Rights, Transaction};
 pub use view::View;
 
 use super::ids::{ProcessId, Revision};
-use super::limits::{KEY_BYTES_MAX, NAMESPACE_BYTES_MAX};
+use super::limits::{KEY_BYTES_MAX, Limits, NAMESPACE_BYTES_MAX};
 use super::value::{self, ValueError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -69,11 +69,12 @@ pub fn check_namespace(namespace: &str) -> Result<(), StoreError> {
     limit("NAMESPACE_BYTES_MAX", namespace.len(), NAMESPACE_BYTES_MAX)
 }
 
-/// Is `value` one that may be stored?
+/// Is `value` one that may be stored where values have `max` bytes at most?
 ///
 /// # Errors
 /// `VALUE_BYTES_MAX`, `DEPTH_MAX`, or `Malformed`.
-pub fn check_value(value: &[u8]) -> Result<(), StoreError> {
+pub fn check_value(value: &[u8], max: usize) -> Result<(), StoreError> {
+    limit("VALUE_BYTES_MAX", value.len(), max)?;
     value::check(value).map_err(|error| match error {
         ValueError::Malformed(what) => StoreError::Malformed(what),
         ValueError::TooDeep => StoreError::Limit {
@@ -117,6 +118,7 @@ pub struct Store {
     owners: BTreeMap<ProcessId, BTreeMap<Namespace, Owned>>,
     bytes: usize,
     revision: Revision,
+    limits: Limits,
 }
 
 /// What a committed transaction changed.
@@ -143,6 +145,15 @@ pub struct KeyChange {
 }
 
 impl Store {
+    /// An empty state within these limits.
+    #[must_use]
+    pub fn new(limits: Limits) -> Store {
+        Store {
+            limits,
+            ..Store::default()
+        }
+    }
+
     /// The revision of the last change.
     #[must_use]
     pub fn revision(&self) -> Revision {

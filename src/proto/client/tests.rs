@@ -4,7 +4,7 @@ mod watching;
 
 use super::*;
 use crate::proto::ids::{Revision, SessionId};
-use crate::proto::limits::{CREDIT_BYTES_MIN, HELLO_TIMEOUT, RECONNECT_TIMEOUT};
+use crate::proto::limits::{CREDIT_BYTES_MIN, HELLO_TIMEOUT, IN_FLIGHT_MAX, RECONNECT_TIMEOUT};
 use crate::proto::message::{
     Condition, Filter, FromServer, Hello, Origin, Refusal, Resume, Update, WatchPosition,
 };
@@ -42,6 +42,7 @@ fn client() -> Client {
         process: ProcessId(7),
         key: Token([1, 2]),
         build: BuildId([3, 4]),
+        in_flight_max: IN_FLIGHT_MAX,
     })
 }
 

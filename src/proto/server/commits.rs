@@ -5,9 +5,7 @@ use super::super::frame::Outbox;
 use super::super::history::{Cause, History, Logged};
 use super::super::ids::{Revision, Seq, SessionId, WatchId};
 use super::super::interest::{Interest, ReadSet};
-use super::super::limits::{
-    LOG_ENTRIES_PER_TICK_MAX, LOG_ENTRIES_PER_TURN_MAX, UPDATES_QUEUED_BYTES_MAX,
-};
+use super::super::limits::Limits;
 use super::super::message::{FromServer, FunctionRef, Reply};
 use super::super::planted::{self, Bug};
 use super::super::session::{Cursor, Wait, WaitKind};
@@ -151,7 +149,7 @@ impl Server {
     pub(super) fn pump(&mut self) {
         let mut looked_at = 0;
         let mut sessions = self.lagging.len();
-        while looked_at < LOG_ENTRIES_PER_TICK_MAX && sessions > 0 {
+        while looked_at < self.config.limits.log_entries_per_tick_max && sessions > 0 {
             let behind = (Bound::Excluded(self.pumped_last), Bound::Unbounded);
             let next = self.lagging.range(behind).next().or(self.lagging.first());
             let Some(next) = next.copied() else { break };
@@ -164,17 +162,19 @@ impl Server {
     /// Serves the watches of one session for one turn; gives how many log entries it looked at.
     pub(super) fn pump_session(&mut self, id: SessionId) -> usize {
         self.lagging.remove(&id);
-        let mut budget = LOG_ENTRIES_PER_TURN_MAX;
+        let turn = self.config.limits.log_entries_per_turn_max;
+        let mut budget = turn;
         while self.pump_watch(id, &mut budget).is_some() {}
-        LOG_ENTRIES_PER_TURN_MAX - budget
+        turn - budget
     }
 
     /// Serves the next watch of a session. `None`: there is none, or it is not the time.
     fn pump_watch(&mut self, id: SessionId, budget: &mut usize) -> Option<()> {
+        let limits = &self.config.limits;
         let session = self.sessions.get_mut(&id)?;
         let connection_id = session.connection?;
         let connection = self.connections.get_mut(&connection_id)?;
-        if connection.mute || connection.outbox.len() >= UPDATES_QUEUED_BYTES_MAX {
+        if connection.mute || connection.outbox.len() >= limits.updates_queued_bytes_max {
             // `sent` goes on with it.
             return None;
         }
@@ -195,7 +195,7 @@ impl Server {
             _ => &self.history,
         };
         let pending = connection.outbox.len();
-        let served = serve(watch, cursor, log, &mut connection.outbox, budget);
+        let served = serve(watch, cursor, log, &mut connection.outbox, budget, limits);
         if connection.outbox.len() > pending {
             self.ready.insert(connection_id);
         }
@@ -289,7 +289,7 @@ impl Server {
                 };
                 let namespace = &wait.namespace;
                 match self.functions.condition(namespace, &function, args, &view) {
-                    Ok(Some(value)) => Some(match wire::result(&value) {
+                    Ok(Some(value)) => Some(match wire::result(&value, &self.config.limits) {
                         Ok(value) => returned(value),
                         Err(failure) => codec::to_bytes(&Reply::Failed { revision, failure }),
                     }),
@@ -357,6 +357,7 @@ fn serve(
     log: &History,
     outbox: &mut Outbox,
     budget: &mut usize,
+    limits: &Limits,
 ) -> Served {
     let Some(mut next) = cursor.next else {
         return Served::CaughtUp;
@@ -377,7 +378,7 @@ fn serve(
         let Some(body) = entry.encoded(&cursor.namespace, &cursor.interest) else {
             continue;
         };
-        if outbox.len() >= UPDATES_QUEUED_BYTES_MAX {
+        if outbox.len() >= limits.updates_queued_bytes_max {
             return Served::Later;
         }
         let size = body.len() as u64;

@@ -44,15 +44,16 @@ impl Server {
             // Its welcome was lost on the way, so the client can't know it.
             self.drop_session(old, now);
         }
-        if self.sessions.len() >= limits::SESSIONS_MAX {
+        if self.sessions.len() >= self.config.limits.sessions_max {
             let limit = "SESSIONS_MAX";
             return self.refuse(id, Refusal::Limit { limit }, now);
         }
         self.sessions_made += 1;
         let session = SessionId(self.sessions_made);
         let token = self.draw_token();
+        let limits = &self.config.limits;
         self.sessions
-            .insert(session, Session::new(session, token, process, id));
+            .insert(session, Session::new(session, token, process, id, limits));
         if let Some(process) = self.processes.get_mut(&process) {
             process.session = Some(session);
             process.has_connected = true;

@@ -15,7 +15,7 @@ use super::codec;
 use super::frame::{self, Outbox};
 use super::history::History;
 use super::ids::{BuildId, ConnectionId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
-use super::limits;
+use super::limits::{self, Limits};
 use super::message::{FromClient, FromServer, FunctionRef, Refusal, Request};
 use super::session::{self, Arrival, Session};
 use super::store::{Store, Transaction, View};
@@ -85,10 +85,8 @@ pub struct Config {
     pub program_key: Token,
     /// From this all tokens are drawn.
     pub seed: [u64; 2],
-    /// See [`limits::HISTORY_ENTRIES_MAX`].
-    pub history_entries_max: usize,
-    /// See [`limits::HISTORY_BYTES_MAX`].
-    pub history_bytes_max: usize,
+    /// What is allowed. Must pass [`Limits::check`].
+    pub limits: Limits,
     /// See [`limits::SESSION_GRACE`].
     pub session_grace: Duration,
     /// Keeps each change set for [`Server::poll_commit`]: for the simulator's checkers.
@@ -103,8 +101,7 @@ impl Config {
             build,
             program_key,
             seed,
-            history_entries_max: limits::HISTORY_ENTRIES_MAX,
-            history_bytes_max: limits::HISTORY_BYTES_MAX,
+            limits: Limits::USUAL,
             session_grace: limits::SESSION_GRACE,
             record_commits: false,
         }
@@ -247,13 +244,20 @@ impl std::fmt::Debug for Server {
 
 impl Server {
     /// A server with an empty state, and one process: the program.
+    ///
+    /// # Panics
+    /// When the limits do not fit each other.
     #[must_use]
     pub fn new(config: Config, functions: Box<dyn Functions>, now: Time) -> Server {
-        let history = History::new(config.history_entries_max, config.history_bytes_max);
-        let records = History::new(config.history_entries_max, config.history_bytes_max);
+        let limits = &config.limits;
+        if let Err(unfit) = limits.check() {
+            panic!("{unfit}");
+        }
+        let history = History::new(limits.history_entries_max, limits.history_bytes_max);
+        let records = History::new(limits.history_entries_max, limits.history_bytes_max);
         let mut server = Server {
             functions,
-            store: Store::default(),
+            store: Store::new(*limits),
             history,
             records,
             connections: BTreeMap::new(),
@@ -286,7 +290,7 @@ impl Server {
     pub fn connected(&mut self, now: Time) -> ConnectionId {
         self.connections_made += 1;
         let id = ConnectionId(self.connections_made);
-        if self.connections.len() >= limits::CONNECTIONS_MAX {
+        if self.connections.len() >= self.config.limits.connections_max {
             self.connections.insert(id, Connection::default());
             let limit = "CONNECTIONS_MAX";
             self.refuse(id, Refusal::Limit { limit }, now);
@@ -314,11 +318,11 @@ impl Server {
                 consumed = input.len();
                 break false;
             };
-            if !connection.mute && connection.outbox.len() >= limits::OUTBOX_BYTES_MAX {
+            if !connection.mute && connection.outbox.len() >= self.config.limits.outbox_bytes_max {
                 break false;
             }
             match frame::split(&input[consumed..]) {
-                Ok(Some(_)) if frames == limits::FRAMES_PER_TURN_MAX => break true,
+                Ok(Some(_)) if frames == self.config.limits.frames_per_turn_max => break true,
                 Ok(Some((payload, length))) => {
                     consumed += length;
                     frames += 1;

@@ -3,7 +3,6 @@
 use super::super::codec;
 use super::super::history::Cause;
 use super::super::ids::{ConnectionId, ProcessId, Seq, SessionId, Token};
-use super::super::limits::{PROCESSES_ENDED_MAX, PROCESSES_LIVE_MAX, RESULTS_BYTES_MAX};
 use super::super::message::{End, Failure, Finish, FromKeeper, FunctionRef, Reply, WireOutcome};
 use super::super::planted::{self, Bug};
 use super::super::session::WaitKind;
@@ -146,15 +145,16 @@ impl Server {
         args: &[u8],
         now: Time,
     ) -> Vec<u8> {
-        if let Err(failure) = wire::task(function, args) {
+        if let Err(failure) = wire::task(function, args, &self.config.limits) {
             return self.failed(failure);
         }
         let live = self.processes.len() - self.ended.len();
-        if live >= PROCESSES_LIVE_MAX {
+        let max = self.config.limits.processes_live_max;
+        if live >= max {
             return self.failed(Failure::Limit {
                 limit: "PROCESSES_LIVE_MAX",
                 actual: live as u64 + 1,
-                max: PROCESSES_LIVE_MAX as u64,
+                max: max as u64,
             });
         }
         self.processes_made += 1;
@@ -218,7 +218,7 @@ impl Server {
 
     /// What came of it, in the process's own words. The first word counts.
     pub(super) fn finish(&mut self, id: ProcessId, finish: &Finish<'_>) -> Vec<u8> {
-        let finish = match wire::last_words(finish) {
+        let finish = match wire::last_words(finish, &self.config.limits) {
             Ok(finish) => finish,
             Err(failure) => return self.failed(failure),
         };
@@ -454,9 +454,11 @@ impl Server {
         };
         self.ended.push_back(id);
         self.results_bytes += size(self, id);
+        let limits = self.config.limits;
         let mut forgotten = Vec::new();
         while self.ended.len() > 1
-            && (self.ended.len() > PROCESSES_ENDED_MAX || self.results_bytes > RESULTS_BYTES_MAX)
+            && (self.ended.len() > limits.processes_ended_max
+                || self.results_bytes > limits.results_bytes_max)
         {
             let Some(oldest) = self.ended.pop_front() else {
                 break;

@@ -4,10 +4,7 @@ use super::super::codec;
 use super::super::history::Cause;
 use super::super::ids::{ProcessId, Revision, Seq, SessionId, WatchId};
 use super::super::interest::{Interest, ReadSet};
-use super::super::limits::{
-    CREDIT_BYTES_MIN, LOG_ENTRIES_PER_TICK_MAX, PAGE_BYTES_MAX, PAGE_ENTRIES_MAX,
-    REPLIES_BYTES_MAX, VALUE_BYTES_MAX, WATCHES_PER_SESSION_MAX,
-};
+use super::super::limits::CREDIT_BYTES_MIN;
 use super::super::message::{Condition, Failure, Filter, FunctionRef, Reply, Request};
 use super::super::session::{Cursor, Wait, WaitKind, is_read};
 use super::super::store::{
@@ -39,8 +36,9 @@ impl Server {
                 }
         );
         let kept = self.sessions.get(&session)?;
-        if !is_read(request) && !is_exempt && !kept.has_room(VALUE_BYTES_MAX) {
-            return Some(self.no_room(kept.replies_bytes() + VALUE_BYTES_MAX));
+        let reply_bytes = self.config.limits.value_bytes_max;
+        if !is_read(request) && !is_exempt && !kept.has_room(reply_bytes) {
+            return Some(self.no_room(kept.replies_bytes() + reply_bytes));
         }
         let revision = self.store.revision();
         Some(match *request {
@@ -123,7 +121,7 @@ impl Server {
         self.failed(Failure::Limit {
             limit: "REPLIES_BYTES_MAX",
             actual: actual as u64,
-            max: REPLIES_BYTES_MAX as u64,
+            max: self.config.limits.replies_bytes_max as u64,
         })
     }
 
@@ -205,7 +203,7 @@ impl Server {
         args: &[u8],
         now: Time,
     ) -> Vec<u8> {
-        if let Err(failure) = wire::task(function, args) {
+        if let Err(failure) = wire::task(function, args, &self.config.limits) {
             return self.failed(failure);
         }
         let result = {
@@ -213,7 +211,8 @@ impl Server {
             let result = self
                 .functions
                 .atomic(namespace, function, args, &mut transaction);
-            let fits = |value: &Vec<u8>| wire::result(value).map(drop);
+            let limits = self.config.limits;
+            let fits = |value: &Vec<u8>| wire::result(value, &limits).map(drop);
             match result.map(|value| fits(&value).map(|()| value)) {
                 Ok(Ok(value)) => match transaction.commit() {
                     Ok(changes) => Ok((value, changes)),
@@ -253,11 +252,12 @@ impl Server {
     }
 
     fn page(&self, namespace: &str, prefix: &str, after: Option<&str>, values: bool) -> Vec<u8> {
+        let limits = &self.config.limits;
         let mut entries = Vec::new();
         let mut bytes = 0;
         let mut more = false;
         for (key, value) in self.store.entries(namespace, prefix, after) {
-            if entries.len() == PAGE_ENTRIES_MAX || bytes >= PAGE_BYTES_MAX {
+            if entries.len() == limits.page_entries_max || bytes >= limits.page_bytes_max {
                 more = true;
                 break;
             }
@@ -273,6 +273,7 @@ impl Server {
     }
 
     fn updates(&self, namespace: &str, after: Revision, until: Revision) -> Vec<u8> {
+        let limits = &self.config.limits;
         let log = self.log(namespace);
         if log.dropped(namespace) > after {
             let oldest = log.oldest(namespace);
@@ -287,12 +288,12 @@ impl Server {
             if entry.revision > until {
                 break;
             }
-            if looked_at == LOG_ENTRIES_PER_TICK_MAX || bytes >= PAGE_BYTES_MAX {
+            if looked_at == limits.log_entries_per_tick_max || bytes >= limits.page_bytes_max {
                 complete = false;
                 break;
             }
             if let Some(body) = entry.encoded(namespace, &all) {
-                if !bodies.is_empty() && bytes + body.len() > PAGE_BYTES_MAX {
+                if !bodies.is_empty() && bytes + body.len() > limits.page_bytes_max {
                     complete = false;
                     break;
                 }
@@ -336,11 +337,12 @@ impl Server {
             return Vec::new();
         };
         let count = session.watches.len() as u64 + 1;
-        if count > WATCHES_PER_SESSION_MAX as u64 || session.watches.contains_key(&watch) {
+        let max = self.config.limits.watches_per_session_max as u64;
+        if count > max || session.watches.contains_key(&watch) {
             return self.failed(Failure::Limit {
                 limit: "WATCHES_PER_SESSION_MAX",
                 actual: count,
-                max: WATCHES_PER_SESSION_MAX as u64,
+                max,
             });
         }
         if credit < CREDIT_BYTES_MIN {
@@ -382,7 +384,7 @@ impl Server {
         }
         let kind = match *condition {
             Condition::Function { function, args } => {
-                if let Err(failure) = wire::task(&function, args) {
+                if let Err(failure) = wire::task(&function, args, &self.config.limits) {
                     return Some(self.failed(failure));
                 }
                 WaitKind::Function {
@@ -392,7 +394,9 @@ impl Server {
                 }
             }
             Condition::Equal { key, value } => {
-                if let Err(error) = check_key(key).and_then(|()| check_value(value)) {
+                if let Err(error) = check_key(key)
+                    .and_then(|()| check_value(value, self.config.limits.value_bytes_max))
+                {
                     return Some(self.failed(wire::store_failure(&error)));
                 }
                 WaitKind::Equal {

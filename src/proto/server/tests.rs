@@ -6,6 +6,7 @@ use crate::proto::limits::CREDIT_BYTES_MIN;
 
 mod burial;
 mod hostile;
+mod small;
 mod watching;
 
 const BUILD: BuildId = BuildId([1, 2]);

@@ -1,6 +1,6 @@
 //! From the server's own types to those of the wire.
 
-use super::super::limits::{FAILURE_BYTES_MAX, FUNCTION_NAME_BYTES_MAX, VALUE_BYTES_MAX};
+use super::super::limits::{FAILURE_BYTES_MAX, FUNCTION_NAME_BYTES_MAX, Limits};
 use super::super::message::{Failure, Fault, Finish, FunctionRef};
 use super::super::store::StoreError;
 use super::{FaultText, FunctionFailure};
@@ -59,16 +59,19 @@ fn within(limit: &'static str, actual: usize, max: usize) -> Result<(), Failure<
 
 /// What a process says of its own end, cut to what fits a reply together with what the keeper says.
 /// Our own clients keep to these bounds; another's text must not become a frame that can't be built.
-pub(super) fn last_words<'a>(finish: &Finish<'a>) -> Result<Finish<'a>, Failure<'static>> {
+pub(super) fn last_words<'a>(
+    finish: &Finish<'a>,
+    limits: &Limits,
+) -> Result<Finish<'a>, Failure<'static>> {
     let bounded = |fault: &Fault<'a>| Fault {
         message: cut(fault.message, FAILURE_BYTES_MAX / 2),
         location: cut(fault.location, FAILURE_BYTES_MAX / 4),
         backtrace: cut(fault.backtrace, FAILURE_BYTES_MAX / 2),
     };
     Ok(match finish {
-        Finish::Value(value) => Finish::Value(result(value)?),
+        Finish::Value(value) => Finish::Value(result(value, limits)?),
         Finish::Error { value, text } => Finish::Error {
-            value: result(value)?,
+            value: result(value, limits)?,
             text: cut(text, FAILURE_BYTES_MAX),
         },
         Finish::Panic(fault) => Finish::Panic(bounded(fault)),
@@ -77,18 +80,22 @@ pub(super) fn last_words<'a>(finish: &Finish<'a>) -> Result<Finish<'a>, Failure<
 }
 
 /// A function's result, if it is small enough to be sent.
-pub(super) fn result(value: &[u8]) -> Result<&[u8], Failure<'static>> {
-    within("VALUE_BYTES_MAX", value.len(), VALUE_BYTES_MAX)?;
+pub(super) fn result<'a>(value: &'a [u8], limits: &Limits) -> Result<&'a [u8], Failure<'static>> {
+    within("VALUE_BYTES_MAX", value.len(), limits.value_bytes_max)?;
     Ok(value)
 }
 
 /// A function and its argument, if they are small enough to be remembered.
-pub(super) fn task(function: &FunctionRef<'_>, args: &[u8]) -> Result<(), Failure<'static>> {
+pub(super) fn task(
+    function: &FunctionRef<'_>,
+    args: &[u8],
+    limits: &Limits,
+) -> Result<(), Failure<'static>> {
     let name_bytes = function.name.len();
     within(
         "FUNCTION_NAME_BYTES_MAX",
         name_bytes,
         FUNCTION_NAME_BYTES_MAX,
     )?;
-    within("VALUE_BYTES_MAX", args.len(), VALUE_BYTES_MAX)
+    within("VALUE_BYTES_MAX", args.len(), limits.value_bytes_max)
 }

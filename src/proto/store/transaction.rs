@@ -5,10 +5,7 @@ use super::{
     check_key, check_namespace, check_value, limit,
 };
 use crate::proto::ids::{ProcessId, Revision};
-use crate::proto::limits::{
-    CHANGE_SET_BYTES_MAX, CHANGE_SET_CHANGES_MAX, NAMESPACES_MAX, OWNED_BYTES_MAX, OWNED_KEYS_MAX,
-    STATE_BYTES_MAX,
-};
+use crate::proto::limits::{Limits, VALUE_BYTES_MAX};
 use crate::proto::planted::{self, Bug};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -173,14 +170,20 @@ impl Transaction<'_> {
     ) -> Result<(), StoreError> {
         self.writable(namespace)?;
         check_key(key)?;
-        check_value(value)?;
-        let dict = self.store.dicts.get_key_value(namespace);
         // What the framework writes is bounded by the number of processes, and must never fail for
         // want of what users have filled: the end of a process would be undone.
         let counts = self.rights == Rights::User;
+        let limits = self.store.limits;
+        let value_max = if counts {
+            limits.value_bytes_max
+        } else {
+            VALUE_BYTES_MAX
+        };
+        check_value(value, value_max)?;
+        let dict = self.store.dicts.get_key_value(namespace);
         if dict.is_none() && counts {
             let count = self.store.dicts.len() + 1;
-            limit("NAMESPACES_MAX", count, NAMESPACES_MAX)?;
+            limit("NAMESPACES_MAX", count, limits.namespaces_max)?;
         }
         let old = dict.and_then(|(_, dict)| dict.entries.get_key_value(key));
         // The names are shared with what is there already.
@@ -190,7 +193,7 @@ impl Transaction<'_> {
         let size = key.len() + value.len();
         let total = self.store.bytes - freed + size;
         if counts {
-            limit("STATE_BYTES_MAX", total, STATE_BYTES_MAX)?;
+            limit("STATE_BYTES_MAX", total, limits.state_bytes_max)?;
         }
         let owner_before = old.and_then(|(_, entry)| entry.owner);
         let owner = if planted::is(Bug::OwnerNotReplaced) {
@@ -215,9 +218,14 @@ impl Transaction<'_> {
         let (keys, bytes) = spaces
             .flat_map(BTreeMap::values)
             .fold((0, 0), |(k, b), o| (k + o.keys.len(), b + o.bytes));
-        limit("OWNED_BYTES_MAX", bytes - freed + size, OWNED_BYTES_MAX)?;
+        let Limits {
+            owned_bytes_max,
+            owned_keys_max,
+            ..
+        } = self.store.limits;
+        limit("OWNED_BYTES_MAX", bytes - freed + size, owned_bytes_max)?;
         let added = usize::from(freed == 0);
-        limit("OWNED_KEYS_MAX", keys + added, OWNED_KEYS_MAX)
+        limit("OWNED_KEYS_MAX", keys + added, owned_keys_max)
     }
 
     fn try_remove(&mut self, namespace: &str, key: &str) -> Result<Option<Value>, StoreError> {
@@ -239,8 +247,9 @@ impl Transaction<'_> {
             return Ok(());
         };
         let name = name.clone();
-        let fits = self.bytes + dict.bytes <= CHANGE_SET_BYTES_MAX
-            && self.before.len() + dict.entries.len() <= CHANGE_SET_CHANGES_MAX;
+        let limits = &self.store.limits;
+        let fits = self.bytes + dict.bytes <= limits.change_set_bytes_max
+            && self.before.len() + dict.entries.len() <= limits.change_set_changes_max;
         if fits {
             let keys: Vec<Key> = dict.entries.keys().cloned().collect();
             for key in keys {
@@ -313,9 +322,12 @@ impl Transaction<'_> {
         if self.rights == Rights::Framework {
             return Ok(());
         }
-        limit("CHANGE_SET_BYTES_MAX", self.bytes, CHANGE_SET_BYTES_MAX)?;
+        let limits = &self.store.limits;
+        let bytes_max = limits.change_set_bytes_max;
+        limit("CHANGE_SET_BYTES_MAX", self.bytes, bytes_max)?;
         let count = self.before.len() + added;
-        limit("CHANGE_SET_CHANGES_MAX", count, CHANGE_SET_CHANGES_MAX)
+        let changes_max = limits.change_set_changes_max;
+        limit("CHANGE_SET_CHANGES_MAX", count, changes_max)
     }
 
     /// Makes it last, at the next revision. `None`: it changed nothing, and there is no revision.

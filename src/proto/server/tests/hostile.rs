@@ -143,7 +143,7 @@ fn a_watch_from_revision_zero_is_one_from_the_start() {
 /// that is over is told its end too.
 #[test]
 fn the_end_of_a_watch_is_told_again_with_its_beginning() {
-    let mut server = server_with(|config| config.history_entries_max = 1);
+    let mut server = server_with(|config| config.limits.history_entries_max = 1);
     let mut peer = Peer::program(&mut server);
     peer.watch(&mut server, Filter::All, None);
     let request = Request::Watch {

@@ -91,7 +91,7 @@ fn a_watch_whose_beginning_was_lost_gives_no_update_before_it_is_told_again() {
 
 #[test]
 fn no_update_without_credit_and_compacted_when_the_log_has_moved_on() {
-    let mut server = server_with(|config| config.history_entries_max = 4);
+    let mut server = server_with(|config| config.limits.history_entries_max = 4);
     let mut peer = Peer::program(&mut server);
     peer.watch(&mut server, Filter::Key("k"), None);
     // As if all credit were used up.
@@ -146,7 +146,7 @@ fn no_update_without_credit_and_compacted_when_the_log_has_moved_on() {
 /// cursor hears of nothing before its start.
 #[test]
 fn a_watch_from_the_future_hears_of_nothing_before_it() {
-    let mut server = server_with(|config| config.history_entries_max = 4);
+    let mut server = server_with(|config| config.limits.history_entries_max = 4);
     let mut peer = Peer::program(&mut server);
     peer.watch(&mut server, Filter::All, Some(Revision(10)));
     for value in 1..=3 {
