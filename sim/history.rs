@@ -198,6 +198,7 @@ pub(crate) fn revision_of(reply: &Reply<'_>) -> Option<Revision> {
         | Reply::Spawned { revision, .. }
         | Reply::Ended { revision, .. }
         | Reply::Failed { revision, .. } => Some(*revision),
+        Reply::Dump(dump) => Some(dump.revision),
         Reply::Watching { .. } | Reply::Compacted { .. } | Reply::Task { .. } => None,
     }
 }

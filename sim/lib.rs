@@ -39,6 +39,7 @@ mod stalls;
 mod summary;
 pub mod thread;
 mod trace;
+mod waiting;
 mod watchdog;
 mod workloads;
 mod world;

@@ -43,6 +43,18 @@ pub(crate) struct Link {
     told: [Vec<u8>; 2],
 }
 
+impl Link {
+    /// Have both ends been closed?
+    pub(crate) fn is_over(&self) -> bool {
+        !self.client_open && !self.server_open
+    }
+
+    /// What the server's driver has read and the server has not taken.
+    pub(crate) fn inbox_bytes(&self) -> usize {
+        self.inbox.len()
+    }
+}
+
 /// The server and its connections.
 pub(crate) struct ServerHost {
     pub(crate) server: Server,

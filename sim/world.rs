@@ -577,23 +577,6 @@ impl World {
         }
     }
 
-    /// Who waits for what since when: one line per thread that is not done.
-    pub(crate) fn waiting(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        for (index, thread) in self.threads.iter().enumerate() {
-            if thread.sleep == Sleep::Ended {
-                continue;
-            }
-            lines.push(format!(
-                "process {} thread {index}: {:?} for {:?}",
-                thread.process,
-                thread.sleep,
-                self.now.since(thread.since)
-            ));
-        }
-        lines
-    }
-
     /// Processes that have not ended.
     pub(crate) fn alive(&self) -> impl Iterator<Item = ProcessId> {
         self.processes.keys().copied()

@@ -112,6 +112,9 @@ pub use api::view::{Verdict, View};
 pub use api::watch::{Change, Filter, Origin, Update, Watch, WatchBuilder};
 pub use error::{Error, Result};
 pub use process::entry::init;
+pub use proto::dump::{
+    Awaited, CallDump, Dump, Keys, LeftOut, ProcessDump, Standing, WaitDump, WatchDump,
+};
 pub use proto::ids::{ProcessId, Revision};
 
 /// The README's programs are compiled and run.

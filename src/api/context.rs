@@ -7,7 +7,9 @@ use super::value;
 use crate::client::Connection;
 use crate::error::{Error, Kind, Operation, Result};
 use crate::process::code;
+use crate::proto::dump::Dump;
 use crate::proto::ids::ProcessId;
+use crate::proto::limits::{DUMP_LINES_MAX, DUMP_TIMEOUT};
 use crate::proto::message::{Reply, Request};
 use crate::proto::time::Time;
 use serde::Serialize;
@@ -197,6 +199,68 @@ impl Context {
         })
     }
 
+    /// Who waits for what, since when: a picture of the whole tree, for when it hangs.
+    ///
+    /// It tells of each process that has not ended: what it waits for (conditions with what they
+    /// read, values, the ends of processes) and since when, or that it runs; whether its
+    /// connection is lost; how far its watches are behind. Processes that join each other in a
+    /// circle are told as one. Of the calling process it also tells the calls that the server does
+    /// not know of.
+    ///
+    /// A server that does not answer within 5 seconds is part of the picture, and no error:
+    /// [`Dump::answered`] is false then.
+    ///
+    /// # Errors
+    /// What a lost server gives.
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// let ctx = zproc::Context::new()?;
+    /// let waiter = ctx.spawn(|ctx: &zproc::Context, ()| {
+    ///     ctx.state().wait_equal("never", &1).map(drop)
+    /// }, ())?;
+    /// // Until it waits.
+    /// let dump = loop {
+    ///     let dump = ctx.dump()?;
+    ///     if dump.process(waiter.id()).is_some_and(|process| !process.waits.is_empty()) {
+    ///         break dump;
+    ///     }
+    /// };
+    /// // process 2 (..) waits 20 us for: key "never" in namespace "default" to be the integer 1
+    /// assert!(dump.to_string().contains("key \"never\""));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn dump(&self) -> Result<Dump> {
+        let operation = Operation {
+            verb: "dump",
+            object: None,
+            namespace: None,
+            caller: Location::caller(),
+        };
+        let mut calls = self.inner.connection.unanswered();
+        let limit = Some(DUMP_TIMEOUT);
+        let answer = self.call(&operation, limit, &Request::Dump, |reply| match reply {
+            Reply::Dump(dump) => Ok(dump.clone()),
+            other => Err(unexpected(other)),
+        });
+        let mut dump = match answer {
+            Ok(dump) => dump,
+            Err(error) if error.is_timeout() => Dump::default(),
+            Err(error) => return Err(error),
+        };
+        let known: Vec<u64> = dump
+            .process(self.inner.process)
+            .map(|own| own.waits.iter().map(|wait| wait.request).collect())
+            .unwrap_or_default();
+        calls.retain(|call| call.request.is_none_or(|request| !known.contains(&request)));
+        dump.left_out.calls = calls.len().saturating_sub(DUMP_LINES_MAX) as u64;
+        calls.truncate(DUMP_LINES_MAX);
+        dump.calls = calls;
+        Ok(dump)
+    }
+
     pub(crate) fn connection(&self) -> &Connection {
         &self.inner.connection
     }
@@ -242,6 +306,7 @@ pub(crate) fn unexpected(reply: &Reply<'_>) -> Kind {
         Reply::Task { .. } => "Task",
         Reply::Ended { .. } => "Ended",
         Reply::Failed { .. } => "Failed",
+        Reply::Dump(_) => "Dump",
     };
     Kind::Protocol(format!("a reply of another kind: {name}"))
 }

@@ -33,6 +33,7 @@ pub use error::CallError;
 
 use crate::proto::client::{Client, Config, Effect, RefusalKind, SubmitError, WatchLoss};
 use crate::proto::codec;
+use crate::proto::dump::CallDump;
 use crate::proto::ids::{Revision, WatchId};
 use crate::proto::limits::CREDIT_BYTES_MIN;
 use crate::proto::message::{Failure, Filter, Reply, Request, Update};
@@ -199,6 +200,15 @@ impl Connection {
             }
             Err(malformed) => Err(self.0.fail(&format!("an update: {malformed}"))),
         }
+    }
+
+    /// What threads of this process wait for: requests that are not answered, and updates.
+    #[must_use]
+    pub fn unanswered(&self) -> Vec<CallDump> {
+        if self.0.port.is_forked() {
+            return Vec::new();
+        }
+        self.0.at_rest(self.0.port.now())
     }
 
     /// Ends a watch. Never blocks, never panics.

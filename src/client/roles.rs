@@ -2,6 +2,7 @@
 
 use super::{CallError, Shared};
 use crate::proto::client::Client;
+use crate::proto::dump::CallDump;
 use crate::proto::frame::Outbox;
 use crate::proto::ids::{Seq, WatchId};
 use crate::proto::planted::{self, Bug};
@@ -54,6 +55,8 @@ pub(super) struct Inner {
     /// In order of arrival.
     waiters: Vec<Waiter>,
     next_ticket: u64,
+    /// Threads that wait for something else than a reply, and since when: for those who ask.
+    resting: Vec<(Want, Time)>,
     /// Somebody has the reader's role.
     reading: bool,
     /// Somebody has the writer's role.
@@ -108,6 +111,7 @@ impl Inner {
             closing: None,
             waiters: Vec::new(),
             next_ticket: 0,
+            resting: Vec::new(),
             reading: false,
             writing: false,
             out: Outbox::default(),
@@ -370,6 +374,8 @@ impl Shared {
         want: Want,
         deadline: Option<Time>,
     ) -> (Guard<'a>, bool) {
+        let since;
+        (inner, since) = self.rest(inner, want);
         let mut turn = Turn {
             want,
             deadline,
@@ -387,6 +393,9 @@ impl Shared {
         if let Some(ticket) = turn.ticket {
             inner.waiters.retain(|waiter| waiter.ticket != ticket);
         }
+        if let Some(rest) = since.and_then(|rest| inner.resting.iter().position(|r| *r == rest)) {
+            inner.resting.swap_remove(rest);
+        }
         let ready = inner.is_ready(want);
         if planted::is(Bug::RoleHandedToNobody) {
             inner.left_at_timeout = !ready;
@@ -396,6 +405,34 @@ impl Shared {
             inner.stirred = true;
         }
         (inner, ready)
+    }
+
+    /// Notes that a thread waits for something that no request stands for, and since when.
+    fn rest<'a>(&'a self, inner: Guard<'a>, want: Want) -> (Guard<'a>, Option<(Want, Time)>) {
+        if !matches!(want, Want::Update(_) | Want::Room) || inner.is_ready(want) {
+            return (inner, None);
+        }
+        let (mut inner, now) = self.unlocked(inner, |port| port.now());
+        inner.resting.push((want, now));
+        (inner, Some((want, now)))
+    }
+
+    /// What threads of this process wait for, and the server does not know of.
+    pub(super) fn at_rest(&self, now: Time) -> Vec<CallDump> {
+        let inner = lock(&self.inner);
+        let mut calls = inner.machine.unanswered();
+        for (want, since) in &inner.resting {
+            calls.push(CallDump {
+                what: match want {
+                    Want::Update(watch) => format!("the next update of its watch {}", watch.0),
+                    _ => "room for one more request".to_owned(),
+                },
+                request: None,
+                sent: false,
+                waited: Some(now.since(*since)),
+            });
+        }
+        calls
     }
 
     /// Sleeps until woken or the deadline, the reader's role being another's.

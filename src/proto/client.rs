@@ -20,6 +20,7 @@
 
 mod calls;
 mod link;
+mod unanswered;
 mod watches;
 
 #[cfg(all(test, not(loom)))]

@@ -76,7 +76,7 @@ impl ReadSet {
     }
 
     /// All that was read.
-    pub fn iter(&self) -> impl Iterator<Item = (&Namespace, &Interest)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&Namespace, &Interest)> + Clone {
         self.interests
             .iter()
             .flat_map(|(namespace, set)| set.iter().map(move |interest| (namespace, interest)))

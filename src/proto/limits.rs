@@ -79,6 +79,17 @@ pub const PAGE_ENTRIES_MAX: usize = 512;
 /// Bytes after which a page of a scan is closed.
 pub const PAGE_BYTES_MAX: usize = 256 * 1024;
 
+/// Most processes that a picture of the tree shows.
+pub const DUMP_PROCESSES_MAX: usize = 512;
+/// Most waits, most watches, and most calls of the asker's own, that it shows.
+pub const DUMP_LINES_MAX: usize = 1024;
+/// Most reads of one condition that it shows.
+pub const DUMP_READS_MAX: usize = 6;
+/// After so many bytes it cuts a name or a key.
+pub const DUMP_TEXT_BYTES_MAX: usize = 200;
+/// How long to wait for it: a server that does not answer is part of the picture.
+pub const DUMP_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How long a session without a connection may live before it ends (its process alive or not known).
 pub const SESSION_GRACE: Duration = Duration::from_secs(30);
 /// How long a connection may take to say hello.
@@ -278,6 +289,13 @@ impl Limits {
 }
 
 const _: () = assert!(Limits::USUAL.check().is_ok());
+// Each line of a dump has some texts, each with its length, and numbers.
+const _: () = assert!(
+    (DUMP_TEXT_BYTES_MAX + 16)
+        * (2 * DUMP_PROCESSES_MAX + (2 * (DUMP_READS_MAX + 1) + 2) * DUMP_LINES_MAX)
+        + MESSAGE_OVERHEAD_BYTES_MAX
+        <= FRAME_BYTES_MAX
+);
 const _: () = assert!(FRAME_BYTES_MAX <= OUTBOX_BYTES_MAX);
 const _: () = assert!(RECONNECT_TIMEOUT.as_nanos() < SESSION_GRACE.as_nanos());
 

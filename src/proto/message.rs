@@ -5,6 +5,7 @@
     reason = "fields whose name and type say it all; the variants have their docs"
 )]
 
+use super::dump::Dump;
 use super::ids::{BuildId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
 use super::time::Time;
 use speedy::{Readable, Writable};
@@ -161,6 +162,8 @@ pub enum Request<'a> {
     Begin,
     /// Said by a process last of all: what came of it. Answered by `Done`.
     Finish { finish: Finish<'a> },
+    /// Who waits for what? Answered by `Dump`.
+    Dump,
 }
 
 /// A function of the program, so named that another process of the same build finds it.
@@ -334,6 +337,8 @@ pub enum Reply<'a> {
         revision: Revision,
         failure: Failure<'a>,
     },
+    /// Who waits for what.
+    Dump(Dump),
 }
 
 /// Why a request was not done. The state is as it was.

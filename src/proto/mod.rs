@@ -21,6 +21,7 @@
 
 pub mod client;
 pub mod codec;
+pub mod dump;
 pub mod frame;
 pub mod history;
 pub mod ids;

@@ -87,6 +87,8 @@ pub struct Wait {
     pub kind: WaitKind,
     /// What the condition read when it was last tested: it is tested again when that changes.
     pub reads: ReadSet,
+    /// When it began.
+    pub since: Time,
 }
 
 /// What is to be done with a request that has come.
@@ -279,6 +281,7 @@ pub fn is_read(request: &Request<'_>) -> bool {
             | Request::Len { .. }
             | Request::Page { .. }
             | Request::Updates { .. }
+            | Request::Dump
     )
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod table;
 
 mod atomic;
 mod dict;
+mod dumps;
 mod limits;
 mod processes;
 mod waits;

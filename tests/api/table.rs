@@ -1,6 +1,6 @@
 //! Every body, by name; whoever runs them gives each a tree of its own.
 
-use super::{atomic, dict, limits, processes, waits, watches};
+use super::{atomic, dict, dumps, limits, processes, waits, watches};
 use zproc::{Context, Result};
 
 /// Where a body may run.
@@ -103,6 +103,7 @@ bodies! {
     processes::argument_over_the_limit,
     processes::result_over_the_limit,
     processes::errors_are_values_too,
+    dumps::who_waits_for_what,
     processes::exit_code only real: "`exit` ends the simulator's own process",
     processes::killed_by_a_signal only real: "the simulator has no signals; its crashes are faults",
 }

@@ -59,6 +59,7 @@ impl Kind {
             | Request::Page { .. }
             | Request::Updates { .. }
             | Request::Unwatch { .. }
+            | Request::Dump
             // Asked twice, it is told the same.
             | Request::Begin => Kind::Read,
             Request::Set { .. }
@@ -124,6 +125,10 @@ impl Calls {
     pub(super) fn from(&mut self, seq: Seq) -> impl Iterator<Item = &mut Call> {
         let start = self.0.partition_point(|call| call.seq < seq);
         self.0[start..].iter_mut()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Call> {
+        self.0.iter()
     }
 
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Call> + '_ {

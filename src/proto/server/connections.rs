@@ -174,6 +174,7 @@ impl Server {
             mute: true,
             closed: true,
             hello_by: None,
+            held_up_at: None,
         };
         self.connections.insert(id, last);
         self.effects.push_back(Effect::Close { connection: id });

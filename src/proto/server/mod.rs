@@ -5,11 +5,13 @@
 
 mod commits;
 mod connections;
+mod dump;
 mod processes;
 mod requests;
 mod wire;
 
-pub use processes::{RECORD_PREFIX, Record};
+pub use super::dump::RECORD_PREFIX;
+pub use processes::Record;
 
 use super::codec;
 use super::frame::{self, Outbox};
@@ -181,6 +183,8 @@ struct Connection {
     closed: bool,
     /// There is a timer for its hello, at this time.
     hello_by: Option<Time>,
+    /// Since when its requests are not read, because its outbox is full.
+    held_up_at: Option<Time>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -312,15 +316,17 @@ impl Server {
         let mut consumed = 0;
         let mut frames = 0;
         let more = loop {
-            let open = self.connections.get(&id).filter(|c| !c.closed);
+            let open = self.connections.get_mut(&id).filter(|c| !c.closed);
             let Some(connection) = open else {
                 // It has been refused: the rest of what it says does not matter.
                 consumed = input.len();
                 break false;
             };
             if !connection.mute && connection.outbox.len() >= self.config.limits.outbox_bytes_max {
+                connection.held_up_at.get_or_insert(now);
                 break false;
             }
+            connection.held_up_at = None;
             match frame::split(&input[consumed..]) {
                 Ok(Some(_)) if frames == self.config.limits.frames_per_turn_max => break true,
                 Ok(Some((payload, length))) => {

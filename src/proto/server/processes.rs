@@ -1,6 +1,7 @@
 //! The processes of the tree: their records, their tasks, and what is left to do when one ends.
 
 use super::super::codec;
+use super::super::dump::{RECORD_PREFIX, Standing};
 use super::super::history::Cause;
 use super::super::ids::{ConnectionId, ProcessId, Seq, SessionId, Token};
 use super::super::message::{End, Failure, Finish, FromKeeper, FunctionRef, Reply, WireOutcome};
@@ -13,9 +14,6 @@ use super::{Effect, Server, Timer, WaitKey, wire};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-
-/// Records of processes are the keys of the reserved namespace that start so; the number follows.
-pub const RECORD_PREFIX: &str = "process/";
 
 /// What the state tells of a process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,9 +107,35 @@ impl Process {
         self.state == State::Ended || self.death.is_some()
     }
 
+    /// Has it ended, and is all told of it?
+    pub(super) fn is_over(&self) -> bool {
+        self.state == State::Ended
+    }
+
     /// The program has said goodbye: nobody may speak for it any more.
     pub(super) fn end_program(&mut self) {
         self.state = State::Ended;
+    }
+
+    /// For a picture of the tree: how it stands, given since when it has lost its connection.
+    pub(super) fn standing(&self, detached_at: Option<Time>, now: Time) -> Standing {
+        let age = now.since(self.started_at);
+        match (self.state, self.session, detached_at) {
+            _ if self.death.is_some() => Standing::Ending,
+            (State::Starting, None, _) => Standing::Starting(age),
+            (_, Some(_), Some(since)) => Standing::Detached(now.since(since)),
+            (_, Some(_), None) => Standing::Connected,
+            (_, None, _) if self.has_connected => Standing::WithoutSession,
+            (_, None, _) => Standing::Silent(age),
+        }
+    }
+
+    pub(super) fn parent(&self) -> ProcessId {
+        self.parent
+    }
+
+    pub(super) fn function(&self) -> &str {
+        &self.function
     }
 
     fn record(&self, id: ProcessId) -> Vec<u8> {

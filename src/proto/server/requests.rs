@@ -93,7 +93,7 @@ impl Server {
             Request::Wait {
                 namespace,
                 ref condition,
-            } => return self.begin_wait(session, seq, namespace, condition),
+            } => return self.begin_wait(session, seq, namespace, condition, now),
             Request::Watch {
                 watch,
                 namespace,
@@ -108,6 +108,7 @@ impl Server {
             Request::Spawn { function, args } => self.spawn(process, &function, args, now),
             Request::Begin => self.begin(process),
             Request::Finish { ref finish } => self.finish(process, finish),
+            Request::Dump => codec::to_bytes(&Reply::Dump(self.dump(now))),
         })
     }
 
@@ -378,6 +379,7 @@ impl Server {
         seq: Seq,
         namespace: &str,
         condition: &Condition<'_>,
+        now: Time,
     ) -> Option<Vec<u8>> {
         if let Err(error) = check_namespace(namespace) {
             return Some(self.failed(wire::store_failure(&error)));
@@ -413,6 +415,7 @@ impl Server {
             namespace: Arc::from(namespace),
             kind,
             reads: ReadSet::default(),
+            since: now,
         };
         self.wait(id, seq, wait);
         None

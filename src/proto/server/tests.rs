@@ -5,6 +5,7 @@ use super::*;
 use crate::proto::limits::CREDIT_BYTES_MIN;
 
 mod burial;
+mod dumped;
 mod hostile;
 mod small;
 mod watching;

@@ -1,0 +1,582 @@
+//! Who waits for what since when: the picture of a tree that does not get on.
+//!
+//! The server's machine draws it, the simulator shows the same one for a run that can't go on, and
+//! users get it from [`Context::dump`](crate::Context::dump).
+
+use super::ids::{ProcessId, Revision};
+use speedy::{Readable, Writable};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::time::Duration;
+
+/// Records of processes are the keys of the reserved namespace that start so; the number follows.
+pub const RECORD_PREFIX: &str = "process/";
+
+/// Who waits for what, since when. Its `Display` is meant to be read by people.
+///
+/// What is over a limit of `limits.rs` is counted in [`left_out`](Dump::left_out).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Readable, Writable)]
+#[non_exhaustive]
+pub struct Dump {
+    /// False: the server gave no answer in time (it is busy, stopped, or can't be reached), and
+    /// only [`calls`](Dump::calls) is filled in.
+    pub answered: bool,
+    /// The revision of the state.
+    pub revision: Revision,
+    /// The processes that have not ended, in order of their numbers.
+    pub processes: Vec<ProcessDump>,
+    /// What there was no room for.
+    pub left_out: LeftOut,
+    /// Calls of the process that asked, which nobody has answered and which are not among its
+    /// waits above: under way, not sent yet, or waits for an update, which the server knows
+    /// nothing of.
+    pub calls: Vec<CallDump>,
+}
+
+/// How much of a picture was left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Readable, Writable)]
+#[non_exhaustive]
+pub struct LeftOut {
+    /// Processes, with all that they wait for.
+    pub processes: u64,
+    /// Waits of processes that are listed.
+    pub waits: u64,
+    /// Watches of processes that are listed.
+    pub watches: u64,
+    /// Calls of the process that asked.
+    pub calls: u64,
+}
+
+/// One process of a [`Dump`].
+#[derive(Debug, Clone, PartialEq, Eq, Readable, Writable)]
+#[non_exhaustive]
+pub struct ProcessDump {
+    /// Its number.
+    pub id: ProcessId,
+    /// The process that spawned it.
+    pub parent: ProcessId,
+    /// What it was spawned with, as `type_name` gives it; `main` for the program.
+    pub function: String,
+    /// How it stands with the server.
+    pub standing: Standing,
+    /// What it waits for, in the order in which it asked. Empty: it runs, as far as the server
+    /// can see.
+    pub waits: Vec<WaitDump>,
+    /// Its watches.
+    pub watches: Vec<WatchDump>,
+    /// Bytes that the server has for it and that it has not taken.
+    pub queued_bytes: u64,
+    /// Its requests are not read until it takes what is queued for it: since so long.
+    pub held_up: Option<Duration>,
+}
+
+/// How a process stands with the server.
+#[derive(Debug, Clone, PartialEq, Eq, Readable, Writable)]
+#[non_exhaustive]
+pub enum Standing {
+    /// It was asked for so long ago, and does not run yet.
+    Starting(Duration),
+    /// It was asked for so long ago, runs, and has not said hello.
+    Silent(Duration),
+    /// It is connected.
+    Connected,
+    /// It lost its connection so long ago.
+    Detached(Duration),
+    /// Its session has ended, though it has not.
+    WithoutSession,
+    /// It is dead; its last writes are being read.
+    Ending,
+}
+
+/// One thing that a process waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Readable, Writable)]
+#[non_exhaustive]
+pub struct WaitDump {
+    /// The number of its request.
+    pub request: u64,
+    /// How long it has waited.
+    pub waited: Duration,
+    /// For what.
+    pub awaited: Awaited,
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, PartialEq, Eq, Readable, Writable)]
+#[non_exhaustive]
+pub enum Awaited {
+    /// That a function of the state gives a result.
+    Condition {
+        /// Its name.
+        function: String,
+        /// Where it looks first.
+        namespace: String,
+        /// What it read when it was last tested, each with its namespace: it is tested again when
+        /// one of these changes.
+        reads: Vec<(String, Keys)>,
+        /// So many more reads.
+        reads_left_out: u64,
+    },
+    /// That a key has a value.
+    Equal {
+        /// The key's namespace.
+        namespace: String,
+        /// The key.
+        key: String,
+        /// The value, in words.
+        value: String,
+    },
+    /// The end of a process.
+    End {
+        /// The process.
+        process: ProcessId,
+        /// Its function.
+        function: String,
+        /// It has ended, and the answer waits until this process has acknowledged others.
+        held_back: bool,
+    },
+}
+
+/// Which keys are read or watched.
+#[derive(Debug, Clone, PartialEq, Eq, Readable, Writable)]
+#[non_exhaustive]
+pub enum Keys {
+    /// This one.
+    Key(String),
+    /// Those that start so.
+    Prefix(String),
+    /// Every key.
+    All,
+}
+
+/// One watch of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Readable, Writable)]
+#[non_exhaustive]
+pub struct WatchDump {
+    /// Its number in the process.
+    pub watch: u64,
+    /// The namespace that it sees.
+    pub namespace: String,
+    /// What of it.
+    pub keys: Keys,
+    /// How many revisions it is behind; 0: it has been sent all there is.
+    pub behind: u64,
+    /// Bytes of updates that may be sent before its user has taken some.
+    pub credit_bytes: u64,
+}
+
+/// A call of the process that asked.
+#[derive(Debug, Clone, PartialEq, Eq, Readable, Writable)]
+#[non_exhaustive]
+pub struct CallDump {
+    /// What is asked, in words.
+    pub what: String,
+    /// The number of its request, if it is one.
+    pub request: Option<u64>,
+    /// It was handed to a connection.
+    pub sent: bool,
+    /// How long it has waited, if that is known.
+    pub waited: Option<Duration>,
+}
+
+impl Dump {
+    /// Every wait, with the process that waits.
+    pub fn waits(&self) -> impl Iterator<Item = (&ProcessDump, &WaitDump)> {
+        self.processes
+            .iter()
+            .flat_map(|process| process.waits.iter().map(move |wait| (process, wait)))
+    }
+
+    /// The process of this number, if it is listed.
+    #[must_use]
+    pub fn process(&self, id: ProcessId) -> Option<&ProcessDump> {
+        let place = self.processes.binary_search_by_key(&id, |one| one.id);
+        place.ok().map(|place| &self.processes[place])
+    }
+
+    /// Circles of processes, each of which waits for the end of the next, and the last for that of
+    /// the first: a deadlock, unless another thread of one of them ends it. Each begins with its
+    /// smallest number.
+    ///
+    /// A process waits for the end of another when it joins it, or when a condition of its reads
+    /// nothing but records of processes.
+    #[must_use]
+    pub fn circles(&self) -> Vec<Vec<ProcessId>> {
+        let mut edges: BTreeMap<ProcessId, BTreeSet<ProcessId>> = BTreeMap::new();
+        for (process, wait) in self.waits() {
+            edges.entry(process.id).or_default().extend(wait.ends());
+        }
+        let mut circles = Vec::new();
+        for start in edges.keys() {
+            circles.extend(shortest_circle(&edges, *start));
+        }
+        circles
+    }
+
+    fn name(&self, id: ProcessId) -> String {
+        match self.process(id) {
+            Some(process) => format!("process {} ({})", id.0, process.function),
+            None => format!("process {}", id.0),
+        }
+    }
+}
+
+/// The shortest way from `start` back to it over greater numbers, if there is one.
+fn shortest_circle(
+    edges: &BTreeMap<ProcessId, BTreeSet<ProcessId>>,
+    start: ProcessId,
+) -> Option<Vec<ProcessId>> {
+    let mut came_from: BTreeMap<ProcessId, ProcessId> = BTreeMap::new();
+    let mut queue = VecDeque::from([start]);
+    while let Some(at) = queue.pop_front() {
+        for next in edges.get(&at).into_iter().flatten() {
+            if *next == start {
+                let mut circle = vec![at];
+                let mut back = at;
+                while back != start {
+                    back = came_from[&back];
+                    circle.push(back);
+                }
+                circle.reverse();
+                return Some(circle);
+            }
+            if *next > start && !came_from.contains_key(next) {
+                came_from.insert(*next, at);
+                queue.push_back(*next);
+            }
+        }
+    }
+    None
+}
+
+impl WaitDump {
+    /// The processes whose end it waits for.
+    fn ends(&self) -> Vec<ProcessId> {
+        match &self.awaited {
+            Awaited::End {
+                held_back: true, ..
+            }
+            | Awaited::Equal { .. } => Vec::new(),
+            Awaited::End { process, .. } => vec![*process],
+            Awaited::Condition {
+                reads,
+                reads_left_out,
+                ..
+            } => {
+                let record = |(namespace, keys): &(String, Keys)| match keys {
+                    Keys::Key(key) if namespace.is_empty() => key
+                        .strip_prefix(RECORD_PREFIX)
+                        .and_then(|id| id.parse().ok())
+                        .map(ProcessId),
+                    _ => None,
+                };
+                let records: Option<Vec<_>> = reads.iter().map(record).collect();
+                records.filter(|_| *reads_left_out == 0).unwrap_or_default()
+            }
+        }
+    }
+}
+
+/// A duration, as precise as anybody wants it.
+struct Short(Duration);
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs_f64();
+        match seconds {
+            ..0.001 => write!(f, "{:.0} us", seconds * 1e6),
+            ..1.0 => write!(f, "{:.0} ms", seconds * 1e3),
+            ..600.0 => write!(f, "{seconds:.1} s"),
+            _ => write!(f, "{} min", self.0.as_secs() / 60),
+        }
+    }
+}
+
+impl fmt::Display for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Keys::Key(key) => write!(f, "key {key:?}"),
+            Keys::Prefix(prefix) => write!(f, "prefix {prefix:?}"),
+            Keys::All => f.write_str("all keys"),
+        }
+    }
+}
+
+impl fmt::Display for Awaited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Awaited::Condition {
+                function,
+                namespace,
+                reads,
+                reads_left_out,
+            } => {
+                write!(f, "{function} to hold in namespace {namespace:?}; it read ")?;
+                if reads.is_empty() && *reads_left_out == 0 {
+                    return f.write_str("nothing, so nothing can make it hold");
+                }
+                for (place, (of, keys)) in reads.iter().enumerate() {
+                    f.write_str(if place > 0 { ", " } else { "" })?;
+                    keys.fmt(f)?;
+                    if of != namespace {
+                        write!(f, " of namespace {of:?}")?;
+                    }
+                }
+                match reads_left_out {
+                    0 => Ok(()),
+                    more => write!(f, " and {more} more"),
+                }
+            }
+            Awaited::Equal {
+                namespace,
+                key,
+                value,
+            } => write!(f, "key {key:?} in namespace {namespace:?} to be {value}"),
+            Awaited::End {
+                process,
+                function,
+                held_back,
+            } => {
+                write!(f, "join of process {}", process.0)?;
+                if !function.is_empty() {
+                    write!(f, " ({function})")?;
+                }
+                if *held_back {
+                    f.write_str(
+                        ", which has ended: the answer is held back until this process has \
+                         acknowledged others",
+                    )?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Display for ProcessDump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = format!("process {} ({})", self.id.0, self.function);
+        let mut lines = Vec::new();
+        match &self.standing {
+            Standing::Starting(since) => {
+                lines.push(format!(
+                    "{name} was asked for {} ago and does not run yet",
+                    Short(*since)
+                ));
+            }
+            Standing::Silent(since) => lines.push(format!(
+                "{name} was asked for {} ago, runs, and has not connected yet",
+                Short(*since)
+            )),
+            Standing::Detached(since) => {
+                lines.push(format!("{name} lost its connection {} ago", Short(*since)));
+            }
+            Standing::WithoutSession => {
+                lines.push(format!("{name} goes on without a session: its calls fail"));
+            }
+            Standing::Ending => {
+                lines.push(format!("{name} is dead: its last writes are being read"));
+            }
+            Standing::Connected => {}
+        }
+        for wait in &self.waits {
+            let waited = Short(wait.waited);
+            lines.push(format!("{name} waits {waited} for: {}", wait.awaited));
+        }
+        if let Some(since) = self.held_up {
+            lines.push(format!(
+                "{name} has not taken {} bytes of answers and updates: its requests are not read \
+                 since {}",
+                self.queued_bytes,
+                Short(since)
+            ));
+        } else if self.queued_bytes > 0 {
+            let bytes = self.queued_bytes;
+            lines.push(format!("{name}: {bytes} bytes are on their way to it"));
+        }
+        if lines.is_empty() {
+            lines.push(format!("{name} runs, and waits for nothing"));
+        }
+        for watch in &self.watches {
+            lines.push(format!("  {watch}"));
+        }
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl fmt::Display for WatchDump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "its watch {} of {} in namespace {:?} ",
+            self.watch, self.keys, self.namespace
+        )?;
+        match (self.behind, self.credit_bytes) {
+            (0, _) => f.write_str("has been sent all there is"),
+            (behind, credit) => write!(
+                f,
+                "is {behind} revisions behind; room for {credit} more bytes"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for CallDump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        if self.request.is_some() {
+            f.write_str(if self.sent {
+                ": sent, not answered"
+            } else {
+                ": not sent yet"
+            })?;
+        }
+        match self.waited {
+            Some(waited) => write!(f, ", for {}", Short(waited)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Dump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.answered {
+            let (count, waits) = (self.processes.len(), self.waits().count());
+            write!(
+                f,
+                "at revision {}: {count} processes, {waits} waits",
+                self.revision
+            )?;
+        } else {
+            f.write_str("the server did not answer")?;
+        }
+        for process in &self.processes {
+            write!(f, "\n{process}")?;
+        }
+        for circle in self.circles() {
+            f.write_str("\na circle, none can go on before the other ends: ")?;
+            for id in &circle {
+                write!(f, "{} waits for ", self.name(*id))?;
+            }
+            f.write_str(&self.name(circle[0]))?;
+        }
+        for call in &self.calls {
+            write!(f, "\nthis process's own call: {call}")?;
+        }
+        for (count, what) in [
+            (self.left_out.processes, "processes"),
+            (self.left_out.waits, "waits"),
+            (self.left_out.watches, "watches"),
+            (self.left_out.calls, "calls"),
+        ] {
+            if count > 0 {
+                write!(f, "\nnot shown: {count} more {what}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(id: u64, waits: Vec<Awaited>) -> ProcessDump {
+        let wait = |(request, awaited)| WaitDump {
+            request,
+            waited: Duration::from_millis(12_345),
+            awaited,
+        };
+        ProcessDump {
+            id: ProcessId(id),
+            parent: ProcessId::PROGRAM,
+            function: format!("f{id}"),
+            standing: Standing::Connected,
+            waits: (1..).zip(waits).map(wait).collect(),
+            watches: Vec::new(),
+            queued_bytes: 0,
+            held_up: None,
+        }
+    }
+
+    fn join(id: u64) -> Awaited {
+        Awaited::End {
+            process: ProcessId(id),
+            function: format!("f{id}"),
+            held_back: false,
+        }
+    }
+
+    fn dump(processes: Vec<ProcessDump>) -> Dump {
+        Dump {
+            answered: true,
+            revision: Revision(17),
+            processes,
+            ..Dump::default()
+        }
+    }
+
+    #[test]
+    fn joins_in_a_circle_are_told() {
+        let dump = dump(vec![
+            process(1, vec![join(2)]),
+            process(2, vec![join(4), join(3)]),
+            process(3, vec![join(2)]),
+            process(4, vec![]),
+            process(5, vec![join(5)]),
+        ]);
+        let circles = [vec![ProcessId(2), ProcessId(3)], vec![ProcessId(5)]];
+        assert_eq!(dump.circles(), circles);
+        assert_eq!(
+            dump.to_string(),
+            "at revision r17: 5 processes, 5 waits\n\
+             process 1 (f1) waits 12.3 s for: join of process 2 (f2)\n\
+             process 2 (f2) waits 12.3 s for: join of process 4 (f4)\n\
+             process 2 (f2) waits 12.3 s for: join of process 3 (f3)\n\
+             process 3 (f3) waits 12.3 s for: join of process 2 (f2)\n\
+             process 4 (f4) runs, and waits for nothing\n\
+             process 5 (f5) waits 12.3 s for: join of process 5 (f5)\n\
+             a circle, none can go on before the other ends: process 2 (f2) waits for process 3 \
+             (f3) waits for process 2 (f2)\n\
+             a circle, none can go on before the other ends: process 5 (f5) waits for process 5 (f5)"
+        );
+    }
+
+    #[test]
+    fn a_condition_on_a_record_is_a_join_and_one_on_more_is_not() {
+        let condition = |key: &str, left| Awaited::Condition {
+            function: "c".to_owned(),
+            namespace: String::new(),
+            reads: vec![(String::new(), Keys::Key(key.to_owned()))],
+            reads_left_out: left,
+        };
+        let of = |key, left| {
+            let processes = vec![
+                process(1, vec![join(2)]),
+                process(2, vec![condition(key, left)]),
+            ];
+            dump(processes).circles().len()
+        };
+        assert_eq!(of("process/1", 0), 1);
+        assert_eq!(of("process/1", 1), 0, "another read may make it hold");
+        assert_eq!(of("process/x", 0), 0);
+        assert_eq!(of("process/3", 0), 0);
+    }
+
+    #[test]
+    fn what_there_was_no_room_for_is_counted() {
+        let mut dump = dump(Vec::new());
+        dump.left_out.waits = 7;
+        dump.answered = false;
+        let text = dump.to_string();
+        assert_eq!(text, "the server did not answer\nnot shown: 7 more waits");
+    }
+
+    #[test]
+    fn durations_are_short() {
+        let text = |micros| Short(Duration::from_micros(micros)).to_string();
+        assert_eq!(text(20), "20 us");
+        assert_eq!(text(20_000), "20 ms");
+        assert_eq!(text(12_340_000), "12.3 s");
+        assert_eq!(text(3_600_000_000), "60 min");
+    }
+}

@@ -1,0 +1,163 @@
+//! The picture of who waits for what.
+
+use super::super::dump::{Awaited, Dump, Keys, ProcessDump, WaitDump, WatchDump};
+use super::super::ids::{ProcessId, Seq};
+use super::super::interest::Interest;
+use super::super::limits::{
+    DUMP_LINES_MAX, DUMP_PROCESSES_MAX, DUMP_READS_MAX, DUMP_TEXT_BYTES_MAX,
+};
+use super::super::session::{Cursor, Session, Wait, WaitKind};
+use super::super::time::Time;
+use super::super::value;
+use super::Server;
+use super::processes::Process;
+
+/// How many more lines there is room for.
+struct Room {
+    waits: usize,
+    watches: usize,
+}
+
+impl Server {
+    /// Who waits for what since when, as far as the server can see.
+    #[must_use]
+    pub fn dump(&self, now: Time) -> Dump {
+        let mut shown: Vec<(&ProcessId, &Process)> = self
+            .processes
+            .iter()
+            .filter(|(_, process)| !process.is_over())
+            .collect();
+        let mut dump = Dump {
+            answered: true,
+            revision: self.store.revision(),
+            ..Dump::default()
+        };
+        if shown.len() > DUMP_PROCESSES_MAX {
+            // Those that wait, or do not get to it, tell more than those that run.
+            shown.sort_by_key(|(id, process)| (self.is_busy(process), **id));
+            dump.left_out.processes = (shown.len() - DUMP_PROCESSES_MAX) as u64;
+            shown.truncate(DUMP_PROCESSES_MAX);
+            shown.sort_by_key(|(id, _)| **id);
+        }
+        let mut room = Room {
+            waits: DUMP_LINES_MAX,
+            watches: DUMP_LINES_MAX,
+        };
+        for (id, process) in shown {
+            let drawn = self.draw(*id, process, now, &mut room);
+            if let Some(session) = self.session_of(process) {
+                dump.left_out.waits += (session.waits.len() - drawn.waits.len()) as u64;
+                dump.left_out.watches += (session.watches.len() - drawn.watches.len()) as u64;
+            }
+            dump.processes.push(drawn);
+        }
+        dump
+    }
+
+    fn session_of(&self, process: &Process) -> Option<&Session> {
+        self.sessions.get(&process.session?)
+    }
+
+    /// Is it connected, and waits for nothing?
+    fn is_busy(&self, process: &Process) -> bool {
+        self.session_of(process)
+            .is_some_and(|session| session.waits.is_empty() && session.connection.is_some())
+    }
+
+    fn draw(&self, id: ProcessId, process: &Process, now: Time, room: &mut Room) -> ProcessDump {
+        let session = self.session_of(process);
+        let detached_at = session.and_then(|session| session.detached_at);
+        let connection = session
+            .and_then(|session| session.connection)
+            .and_then(|connection| self.connections.get(&connection));
+        let mut drawn = ProcessDump {
+            id,
+            parent: process.parent(),
+            function: cut(process.function()),
+            standing: process.standing(detached_at, now),
+            waits: Vec::new(),
+            watches: Vec::new(),
+            queued_bytes: connection.map_or(0, |connection| connection.outbox.len() as u64),
+            held_up: connection
+                .and_then(|connection| connection.held_up_at)
+                .map(|since| now.since(since)),
+        };
+        let Some(session) = session else {
+            return drawn;
+        };
+        for (seq, wait) in session.waits.iter().take(room.waits) {
+            drawn.waits.push(WaitDump {
+                request: seq.0,
+                waited: now.since(wait.since),
+                awaited: self.awaited(session, *seq, wait),
+            });
+        }
+        for (watch, cursor) in session.watches.iter().take(room.watches) {
+            drawn.watches.push(WatchDump {
+                watch: watch.0,
+                namespace: cut(&cursor.namespace),
+                keys: keys(&cursor.interest),
+                behind: self.behind_by(cursor),
+                credit_bytes: cursor.granted.saturating_sub(cursor.sent),
+            });
+        }
+        room.waits -= drawn.waits.len();
+        room.watches -= drawn.watches.len();
+        drawn
+    }
+
+    fn awaited(&self, session: &Session, seq: Seq, wait: &Wait) -> Awaited {
+        match &wait.kind {
+            WaitKind::Function { name, .. } => {
+                let reads = wait.reads.iter();
+                let count = reads.clone().count();
+                let shown: Vec<_> = reads
+                    .take(DUMP_READS_MAX)
+                    .map(|(namespace, interest)| (cut(namespace), keys(interest)))
+                    .collect();
+                Awaited::Condition {
+                    function: cut(name),
+                    namespace: cut(&wait.namespace),
+                    reads_left_out: (count - shown.len()) as u64,
+                    reads: shown,
+                }
+            }
+            WaitKind::Equal { key, value } => Awaited::Equal {
+                namespace: cut(&wait.namespace),
+                key: cut(key),
+                value: cut(&value::describe(value)),
+            },
+            WaitKind::Ended(process) => Awaited::End {
+                process: *process,
+                function: self
+                    .processes
+                    .get(process)
+                    .map_or_else(String::new, |process| cut(process.function())),
+                held_back: session.held.contains(&seq),
+            },
+        }
+    }
+
+    fn behind_by(&self, cursor: &Cursor) -> u64 {
+        let head = self.store.revision();
+        cursor
+            .next
+            .map_or(0, |next| (head.0 + 1).saturating_sub(next.0))
+    }
+}
+
+fn keys(interest: &Interest) -> Keys {
+    match interest {
+        Interest::Key(key) => Keys::Key(cut(key)),
+        Interest::Prefix(_) if interest.covers_all() => Keys::All,
+        Interest::Prefix(prefix) => Keys::Prefix(cut(prefix)),
+    }
+}
+
+/// A text that is short enough for a picture.
+fn cut(text: &str) -> String {
+    match text.floor_char_boundary(DUMP_TEXT_BYTES_MAX) {
+        end if end == text.len() => text.to_owned(),
+        end => format!("{}...", &text[..end]),
+    }
+}

@@ -1,0 +1,97 @@
+//! The picture of a real program that hangs: a watch that gets nothing, joins in a circle, and a
+//! server that does not answer.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::path::PathBuf;
+use zproc::{Context, Dump, Filter, ProcessId, Result};
+
+/// Waits until the record of the program is there: it never is, for the program has none.
+fn waits_for_the_program(ctx: &Context, (): ()) -> Result<()> {
+    let records = ctx.namespace("");
+    records
+        .wait_until(|view| view.contains_key("process/1"))
+        .map(drop)
+}
+
+fn dump_until(ctx: &Context, enough: impl Fn(&Dump) -> bool) -> Result<Dump> {
+    loop {
+        let dump = ctx.dump()?;
+        if enough(&dump) {
+            return Ok(dump);
+        }
+    }
+}
+
+fn kill(pid: u32) {
+    let pid = Pid::from_raw(pid.cast_signed()).expect("a pid is not 0");
+    kill_process(pid, Signal::KILL).expect("it lives");
+}
+
+#[test]
+fn a_circle_and_a_watch_without_updates() -> Result<()> {
+    let ctx = Context::new()?;
+    let child = ctx.spawn(waits_for_the_program, ())?;
+    let id = child.id();
+    let pid = {
+        ctx.namespace("")
+            .wait_until(|view| Ok(view.keys("process/")?.len() == 1))?;
+        loop {
+            if let Some(pid) = child.pid()? {
+                break pid;
+            }
+        }
+    };
+    let mut watch = ctx.state().watch(Filter::key("never")).start()?;
+    let dump = std::thread::scope(|scope| {
+        let joiner = scope.spawn(|| child.join());
+        let watcher = scope.spawn(|| watch.next_update());
+        let dump = dump_until(&ctx, |dump| {
+            !dump.circles().is_empty() && !dump.calls.is_empty()
+        });
+        kill(pid);
+        let error = joiner.join().expect("it does not panic").map(drop);
+        assert!(error.is_err_and(|error| error.is_killed()));
+        ctx.state().set("never", &1)?;
+        watcher.join().expect("it does not panic")?;
+        dump
+    })?;
+    assert_eq!(dump.circles(), [[ProcessId::PROGRAM, id]], "{dump}");
+    let text = dump.to_string();
+    for told in [
+        "process 1 (main) waits ",
+        "join of process 2 (dump::waits_for_the_program)",
+        "process 2 (dump::waits_for_the_program) waits ",
+        "it read key \"process/1\"",
+        "a circle, none can go on before the other ends: process 1 (main) waits for process 2",
+        "this process's own call: the next update of its watch 1, for ",
+    ] {
+        assert!(text.contains(told), "{told} is not in\n{text}");
+    }
+    Ok(())
+}
+
+/// Holds everybody up until the file is gone.
+fn loops_while_it_is_there(_: &mut zproc::Txn<'_>, file: PathBuf) -> Result<()> {
+    while file.exists() {
+        std::hint::spin_loop();
+    }
+    Ok(())
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_told() -> Result<()> {
+    let ctx = Context::new()?;
+    let file = tempfile::NamedTempFile::new()?;
+    let path = file.path().to_owned();
+    let dump = std::thread::scope(|scope| {
+        scope.spawn(|| ctx.state().atomic(loops_while_it_is_there, path));
+        let dump = dump_until(&ctx, |dump| !dump.calls.is_empty() && !dump.answered);
+        drop(file);
+        dump
+    })?;
+    let text = dump.to_string();
+    assert!(text.starts_with("the server did not answer\n"), "{text}");
+    let call = "loops_while_it_is_there on namespace \"default\": sent, not answered";
+    assert!(text.contains(call), "{text}");
+    Ok(())
+}
