@@ -164,7 +164,7 @@ mod tests {
         assert!(Case::parse("").is_err());
         assert!(Case::parse("something else").is_err());
         let mut text = example().text();
-        text.push_str("workload 2 draw x gives 3 below 4\n");
+        text.push_str("workload:0 2 draw x gives 3 below 4\n");
         let error = Case::parse(&text).unwrap_err();
         assert!(error.contains("line 7") && error.contains('x'), "{error}");
         let error = Case::parse(&format!("{HEADER}\nlove 2 draw 1 gives 3 below 4"));

@@ -22,9 +22,10 @@ mod coroutine;
 mod events;
 mod faults;
 mod history;
-#[cfg(feature = "planted")]
 mod hunt;
 mod keeper;
+#[cfg(feature = "planted")]
+mod kill;
 mod lives;
 mod mutants;
 mod network;

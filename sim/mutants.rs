@@ -62,7 +62,7 @@ pub(crate) fn run(mutants: &Mutants) -> Result<bool, String> {
         .iter()
         .find(|planted| mutants.only == Some(format!("{:?}", planted.bug)))
     {
-        return Ok(crate::hunt::kill(planted, &names[0], mutants.seeds));
+        return Ok(crate::kill::kill(planted, &names[0], mutants.seeds));
     }
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let next = std::sync::atomic::AtomicUsize::new(0);

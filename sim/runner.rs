@@ -2,8 +2,8 @@
 
 use crate::case::{self, Case};
 use crate::choices::{Choice, Otherwise};
+use crate::hunt::Hunt;
 use crate::mutants::{self, Mutants};
-use crate::shrink::{self, Budget};
 use crate::simulation::{Options, Report, Setup, Story, simulate};
 use crate::summary::Summary;
 use crate::workloads;
@@ -461,11 +461,8 @@ fn replay(what: &Wanted, hashes: bool) -> Result<bool, String> {
     })
 }
 
-/// How long a failing run of `run` and `shrink` is shrunk.
-const BUDGET: Budget = Budget {
-    runs: 50_000,
-    time: Duration::from_secs(60),
-};
+/// Seeds that are looked at for a smaller run that breaks the same guarantee.
+const SHRINK_SEEDS: u64 = 500;
 
 /// Shrinks a seed's run, if it fails, and writes the case to where kept ones are.
 fn shrink_seed(seed: u64) -> bool {
@@ -477,16 +474,19 @@ fn shrink_seed(seed: u64) -> bool {
         println!("seed {seed} does not fail");
         return first.is_clean();
     };
-    println!("shrinking seed {seed}, up to {:?} ...", BUDGET.time);
-    let fails = |report: &Report| {
-        let mut found = report.violations.iter();
-        found.any(|found| found.guarantee == violation.guarantee)
-    };
-    let mut run = |choices: &[Choice]| again_as(choices, true, None).ok();
-    let Some(shrunk) = shrink::shrink(shrink::essence(choices), BUDGET, &fails, &mut run) else {
+    println!("shrinking seed {seed} ...");
+    let hunt = Hunt::new(violation.guarantee);
+    let Some(mut shrunk) = hunt.shrunk(choices) else {
         println!("seed {seed} was not the same again");
         return false;
     };
+    if !shrunk.is_small()
+        && let Some(other) = hunt.smallest(SHRINK_SEEDS)
+        && other.size() < shrunk.size()
+    {
+        println!("another run that breaks the same guarantee gets smaller:");
+        shrunk = other;
+    }
     let found = (shrunk.report.violations.iter())
         .find(|found| found.guarantee == violation.guarantee)
         .map_or_else(String::new, |found| {

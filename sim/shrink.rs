@@ -34,6 +34,21 @@ pub(crate) struct Shrunk {
     pub(crate) runs: u64,
 }
 
+/// What the run of every bug that is known comes down to.
+const CHOICES_FEW: usize = 20;
+
+impl Shrunk {
+    /// What counts when two are compared.
+    pub(crate) fn size(&self) -> (u64, usize) {
+        (self.report.processes.max(PROCESSES_FEW), self.choices.len())
+    }
+
+    /// Small enough to be read.
+    pub(crate) fn is_small(&self) -> bool {
+        self.choices.len() <= CHOICES_FEW && self.report.processes <= PROCESSES_FEW
+    }
+}
+
 /// What is made small, the most important first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Size {

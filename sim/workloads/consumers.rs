@@ -125,7 +125,7 @@ impl Reader {
         for count in 0.. {
             let hasty = self.impatient || choose(8) == 7;
             let next = if hasty {
-                let limit = Duration::from_micros(choose(5_000));
+                let limit = Duration::from_micros(200 + choose(5_000));
                 self.watch.next_within(limit)
             } else {
                 self.watch.next_update()
@@ -193,6 +193,24 @@ pub(crate) fn heavy(ctx: &Context) -> Result<u64> {
         }
     }
     Ok(seen)
+}
+
+/// One thread waits to the end; the other waits too, for short times, and then leaves the connection
+/// to it: whoever read for both has to hand that on.
+pub(crate) fn fickle(ctx: &Context, steps: u64) -> Result<u64> {
+    let patient = {
+        let state = ctx.namespace(WAITS);
+        thread::spawn(move || state.wait_equal(DONE, &1_i64).map(drop))
+    };
+    let state = ctx.namespace(WAITS);
+    for _ in 0..1 + steps % 4 {
+        let hasty = state.within(Duration::from_micros(50 + choose(20_000)));
+        unless_timeout(hasty.wait_equal("e", &7_i64))?;
+    }
+    match patient.join() {
+        Ok(Err(error)) if is_lost(&error) => Err(error),
+        _ => Ok(steps),
+    }
 }
 
 /// Up to three threads on one connection: the reader's role is handed about among them.

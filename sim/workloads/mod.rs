@@ -38,6 +38,8 @@ pub(crate) enum Role {
     Parent,
     /// Several threads on one connection.
     Threads,
+    /// Two threads on one connection, of which one gives up its waits.
+    Fickle,
     /// Many keys, and snapshots of more than a page.
     Bulk,
     /// Updates of more bytes than a watch's credit.
@@ -45,7 +47,7 @@ pub(crate) enum Role {
 }
 
 /// Roles, each as often as it is to be drawn.
-const ROLES: [Role; 16] = [
+const ROLES: [Role; 17] = [
     Role::Banker,
     Role::Mixer,
     Role::Mixer,
@@ -61,13 +63,17 @@ const ROLES: [Role; 16] = [
     Role::Parent,
     Role::Threads,
     Role::Threads,
+    Role::Fickle,
     Role::Bulk,
 ];
 
 impl Role {
     /// Does it end only when the program says that all is done?
     fn is_consumer(self) -> bool {
-        matches!(self, Role::Waiter | Role::Watcher | Role::Threads)
+        matches!(
+            self,
+            Role::Waiter | Role::Watcher | Role::Threads | Role::Fickle
+        )
     }
 }
 
@@ -120,6 +126,7 @@ fn act(ctx: &Context, role: Role, steps: u64) -> Result<u64> {
         Role::Waiter => consumers::waiter(ctx, steps),
         Role::Watcher => consumers::watcher(ctx, steps),
         Role::Threads => consumers::threads(ctx, steps),
+        Role::Fickle => consumers::fickle(ctx, steps),
         Role::Parent => families::parent(ctx, steps),
     }
 }
