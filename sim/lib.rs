@@ -29,6 +29,7 @@ mod kill;
 mod lives;
 mod mutants;
 mod network;
+mod points;
 mod port;
 mod process;
 #[doc(hidden)]
@@ -47,4 +48,5 @@ mod world;
 
 pub use checkers::{GUARANTEES, Violation};
 pub use faults::{FAULTS, Fault, Struck};
+pub use points::StruckPoints;
 pub use simulation::{Options, Report, run, run_with};

@@ -6,6 +6,7 @@ use crate::world::{self, Sleep, ThreadId, World};
 use std::io::{Error, ErrorKind};
 use std::sync::Arc;
 use zproc::seam::proto::ids::ProcessId;
+use zproc::seam::proto::points::Points;
 use zproc::seam::proto::time::Time;
 use zproc::seam::runtime::{ConnectError, LinkId, Observation, Parker, Port, Ready};
 
@@ -220,6 +221,10 @@ impl Port for SimPort {
 
     fn random(&self) -> u64 {
         self.with(|world| world.choices.below(Part::Port(self.process.0), u64::MAX))
+    }
+
+    fn points(&self) -> Points {
+        self.with(|world| world.points.of_client(&world.choices, self.process))
     }
 
     fn observe(&self, observation: Observation<'_>) {

@@ -3,6 +3,7 @@
 use crate::checkers::{self, Ending, Violation};
 use crate::choices::{Choice, Choices, Otherwise, Part};
 use crate::faults::{Faults, Struck};
+use crate::points::{FaultPoints, StruckPoints};
 use crate::process::{self, BUILD, Outcome, Program};
 use crate::server::ServerHost;
 use crate::trace::Sink;
@@ -69,6 +70,8 @@ pub struct Report {
     pub processes: u64,
     /// How often each fault struck.
     pub struck: Struck,
+    /// How often each fault point in the code struck.
+    pub struck_points: StruckPoints,
     /// How many observations were judged, by guarantee.
     pub judged: BTreeMap<&'static str, u64>,
     /// How long the run took in simulated time.
@@ -150,6 +153,7 @@ pub(crate) fn simulate(setup: Setup, program: Program) -> (Report, Vec<Choice>) 
     watchdog::watch(setup.seed, &world.progress);
     if let Some((sink, hashes)) = setup.story {
         world.trace.tell(sink, hashes);
+        world.points.tell();
     }
     let (id, slot) = (world.id, Rc::clone(&outcome));
     world.start_process(ProcessId::PROGRAM, move || {
@@ -171,19 +175,26 @@ fn build(mut choices: Choices, options: Options) -> Box<World> {
             config.session_grace = Duration::from_micros(grace_us);
         }
     }
-    let mut faults = if options.faults {
-        Faults::draw(&mut choices)
+    let (mut faults, points) = if options.faults {
+        (Faults::draw(&mut choices), FaultPoints::draw(&mut choices))
     } else {
-        Faults::none()
+        (Faults::none(), FaultPoints::default())
     };
     faults.spare(!options.crashes, !options.losses);
     let bounds = Bounds {
         heal_after_events: choices.between(Part::Swarm, 1_000, 12_000),
         events_after_heal: 400_000,
     };
-    let server = Server::new(config, Box::new(ShippedFunctions), crate::trace::START);
+    let mut server = Server::new(config, Box::new(ShippedFunctions), crate::trace::START);
     let id = WORLDS.fetch_add(1, Ordering::Relaxed);
-    World::new(id, choices, faults, ServerHost::new(server), bounds)
+    server.set_points(points.of_server(&choices));
+    World::new(
+        id,
+        choices,
+        (faults, points),
+        ServerHost::new(server),
+        bounds,
+    )
 }
 
 /// The program's secret. It guards nothing here.
@@ -220,6 +231,7 @@ fn report(seed: u64, world: &mut World, end: RunEnd, outcome: &Outcome) -> (Repo
         operations: world.calls,
         processes: world.processes_started,
         struck: world.faults.struck(),
+        struck_points: world.points.struck(),
         judged: verdict.judged,
         simulated: world.now.since(crate::trace::START),
     };

@@ -3,10 +3,12 @@
 use crate::checkers::GUARANTEES;
 use crate::choices::mix;
 use crate::faults::{Fault, Struck};
+use crate::points::StruckPoints;
 use crate::simulation::Report;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::time::Duration;
+use zproc::seam::proto::points::Point;
 
 /// In so many runs every fault strikes at least once, the rarest too.
 const RUNS_TO_STRIKE: u64 = 300;
@@ -21,6 +23,7 @@ pub(crate) struct Summary {
     events: u64,
     simulated: Duration,
     struck: Struck,
+    struck_points: StruckPoints,
     judged: BTreeMap<&'static str, u64>,
     processes: Vec<u64>,
     operations: Vec<u64>,
@@ -38,6 +41,7 @@ impl Summary {
         self.events += report.events;
         self.simulated += report.simulated;
         self.struck.add(&report.struck);
+        self.struck_points.add(&report.struck_points);
         for (guarantee, count) in &report.judged {
             *self.judged.entry(guarantee).or_default() += count;
         }
@@ -57,12 +61,22 @@ impl Summary {
 
     /// Faults that were active in enough runs to strike, and never did: the simulator would be
     /// claiming what it does not do.
-    pub(crate) fn idle(&self) -> Vec<&'static str> {
+    pub(crate) fn idle(&self) -> Vec<String> {
         let never = |fault: &Fault| {
             let index = *fault as usize;
             self.struck.count[index] == 0 && self.struck.active[index] >= RUNS_TO_STRIKE
         };
-        Fault::all().filter(never).map(Fault::name).collect()
+        let faults = Fault::all()
+            .filter(never)
+            .map(|fault| fault.name().to_owned());
+        let struck = &self.struck_points;
+        let points = Point::ALL.into_iter().filter(|point| {
+            let index = *point as usize;
+            struck.count[index] == 0 && struck.active[index] >= RUNS_TO_STRIKE
+        });
+        faults
+            .chain(points.map(|point| format!("{point:?}")))
+            .collect()
     }
 
     /// The text that is shown at the end.
@@ -111,6 +125,17 @@ impl Summary {
                 self.struck.active[index],
                 self.struck.count[index],
                 self.struck.in_flight[index]
+            )?;
+        }
+        writeln!(to, "\nfault point          in runs   struck")?;
+        for point in Point::ALL {
+            let index = point as usize;
+            writeln!(
+                to,
+                "{:<20} {:>7} {:>8}",
+                format!("{point:?}"),
+                self.struck_points.active[index],
+                self.struck_points.count[index]
             )?;
         }
         writeln!(to, "\nguarantee            observations judged")?;

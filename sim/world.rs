@@ -11,6 +11,7 @@ use crate::events::{Event, Queued};
 use crate::faults::{Fault, Faults};
 use crate::history::{History, What};
 use crate::keeper::Keeper;
+use crate::points::FaultPoints;
 use crate::port::SimParker;
 use crate::server::ServerHost;
 use crate::trace::{START, Trace};
@@ -107,6 +108,7 @@ pub(crate) struct World {
     pub(crate) now: Time,
     pub(crate) choices: Choices,
     pub(crate) faults: Faults,
+    pub(crate) points: FaultPoints,
     pub(crate) trace: Trace,
     pub(crate) history: History,
     queue: BinaryHeap<Reverse<Queued>>,
@@ -235,7 +237,7 @@ impl World {
     pub(crate) fn new(
         id: u64,
         choices: Choices,
-        faults: Faults,
+        (faults, points): (Faults, FaultPoints),
         host: ServerHost,
         bounds: Bounds,
     ) -> Box<World> {
@@ -244,6 +246,7 @@ impl World {
             now: START,
             choices,
             faults,
+            points,
             trace: Trace::new(),
             history: History::default(),
             queue: BinaryHeap::new(),
@@ -334,6 +337,11 @@ impl World {
     }
 
     fn note_event(&mut self, event: Event) {
+        if self.trace.is_told() {
+            for (who, line) in self.points.story() {
+                self.trace.say(self.now, &who, || line);
+            }
+        }
         let (kind, a, b) = event.parts();
         self.trace.event(kind, self.now, a, b);
     }
@@ -355,6 +363,7 @@ impl World {
 
     fn heal(&mut self) {
         self.faults.heal();
+        self.points.heal();
         self.healed_at_events = Some(self.trace.events());
         for process in self.processes.values_mut() {
             process.slowness = 1;

@@ -4,6 +4,7 @@
 //! client is held while any of these is called.
 
 use crate::proto::message::{Reply, Request};
+use crate::proto::points::Points;
 use crate::proto::time::Time;
 use std::sync::Arc;
 
@@ -92,6 +93,11 @@ pub trait Port: Send + Sync + 'static {
 
     /// A random number: for jitter and for names, never for secrets.
     fn random(&self) -> u64;
+
+    /// Where the simulator lets the client do what is rare. Nowhere otherwise.
+    fn points(&self) -> Points {
+        Points::default()
+    }
 
     /// Told of every request as it is called and of its reply as it returns, on the caller's
     /// thread: the simulator's witness. Does nothing otherwise.

@@ -94,6 +94,7 @@ fn hello(process: ProcessId, key: Token) -> FromClient<'static> {
         build: BUILD,
         process,
         key,
+        attempt: 0,
         software: "fuzz",
         resume: None,
     })

@@ -75,9 +75,12 @@ impl Connection {
     /// When the server refuses, is gone, or could not be reached within
     /// [`RECONNECT_TIMEOUT`](crate::proto::limits::RECONNECT_TIMEOUT).
     pub fn open(port: Arc<dyn Port>, config: Config) -> Result<Connection, CallError> {
+        let points = port.points();
+        let mut machine = Client::new(config);
+        machine.set_points(points.clone());
         let connection = Connection(Arc::new(Shared {
             port,
-            inner: Mutex::new(Inner::new(Client::new(config))),
+            inner: Mutex::new(Inner::new(machine, points)),
             calls: AtomicU64::new(0),
             watches: AtomicU64::new(0),
         }));

@@ -6,6 +6,7 @@ use crate::proto::dump::CallDump;
 use crate::proto::frame::Outbox;
 use crate::proto::ids::{Seq, WatchId};
 use crate::proto::planted::{self, Bug};
+use crate::proto::points::{Point, Points};
 use crate::proto::time::Time;
 use crate::runtime::{ConnectError, LinkId, Parker, Port, Ready};
 use crate::sync::{MutexGuard, lock};
@@ -45,6 +46,7 @@ struct Waiter {
 /// All that the threads share.
 pub(super) struct Inner {
     pub(super) machine: Client,
+    points: Points,
     /// The last failure to connect.
     pub(super) connect_error: Option<std::io::Error>,
     /// Something happened that may concern waiters.
@@ -102,9 +104,10 @@ impl News {
 }
 
 impl Inner {
-    pub(super) fn new(machine: Client) -> Inner {
+    pub(super) fn new(machine: Client, points: Points) -> Inner {
         Inner {
             machine,
+            points,
             connect_error: None,
             stirred: false,
             link: None,
@@ -176,6 +179,8 @@ impl Inner {
                 ready = room > 0;
                 room = room.saturating_sub(1);
             }
+            // Who is woken for nothing looks, and goes back to sleep.
+            ready |= !ready && self.points.strike(Point::WrongWaiterToo);
             let waiter = &mut self.waiters[position];
             if ready && !waiter.woken {
                 waiter.woken = true;
@@ -327,6 +332,9 @@ impl Shared {
         }
         inner.writing = true;
         let mut turns_left = WRITES_PER_TURN_MAX;
+        if inner.points.strike(Point::OneWriteATurn) {
+            turns_left = 1;
+        }
         while let Some(link) = inner.link
             && inner.can_write()
             && turns_left > 0
@@ -490,9 +498,16 @@ impl Shared {
             } else {
                 self.reconnect(inner, turn)
             };
+            if inner.points.strike(Point::ReaderPutsDown) {
+                break;
+            }
         }
         inner.reading = false;
         inner.buffer = buffer;
+        if !inner.is_ready(turn.want) && !turn.is_over() {
+            // Put down before its time: others are told, and may have it.
+            inner = self.unlocked(inner, |_| ()).0;
+        }
         inner
     }
 

@@ -33,6 +33,7 @@ use super::frame::{self, Outbox};
 use super::ids::{BuildId, ProcessId, Seq, Token, WatchId};
 use super::limits::FRAME_BYTES_MAX;
 use super::message::{FromClient, Reply, Request};
+use super::points::{Point, Points};
 use super::{codec, frame::PREFIX_BYTES};
 use calls::{Call, Calls, Kind};
 use link::{Link, Session};
@@ -120,6 +121,7 @@ enum Loose {
 #[derive(Debug)]
 pub struct Client {
     config: Config,
+    points: Points,
     link: Link,
     session: Option<Session>,
     end: Option<End>,
@@ -154,6 +156,7 @@ impl Client {
     pub fn new(config: Config) -> Client {
         Client {
             config,
+            points: Points::default(),
             link: Link::new(),
             session: None,
             end: None,
@@ -171,6 +174,11 @@ impl Client {
             unwatch_later: VecDeque::new(),
             renamed: Vec::new(),
         }
+    }
+
+    /// Where the simulator lets it do what is rare.
+    pub fn set_points(&mut self, points: Points) {
+        self.points = points;
     }
 
     /// Why nothing will come any more, if that is so.
@@ -318,7 +326,8 @@ impl Client {
             return;
         }
         for call in self.calls.from(self.send_from) {
-            if to.len() >= OUTPUT_BYTES {
+            let ends_early = !to.is_empty() && self.points.strike(Point::OutputOfOne);
+            if to.len() >= OUTPUT_BYTES || ends_early {
                 break;
             }
             call.sent = true;
@@ -389,7 +398,8 @@ impl Client {
 
     fn push_loose(&mut self, loose: Loose) {
         self.loose.push_back((Seq(self.next_seq), loose));
-        if self.loose.len() >= LOOSE_MAX && self.probe.is_none() {
+        let is_early = self.points.strike(Point::ProbeEarly);
+        if (self.loose.len() >= LOOSE_MAX || is_early) && self.probe.is_none() {
             self.probe = self.submit_own(&Request::Ping);
         }
     }
@@ -445,7 +455,8 @@ impl Client {
     fn acknowledge(&mut self, seq: Seq, reply_bytes: usize) {
         self.acks.push(seq);
         self.acks_bytes += reply_bytes;
-        if self.acks.len() >= ACKS_MAX || self.acks_bytes >= ACKS_BYTES_MAX {
+        let at_once = self.points.strike(Point::AckAtOnce);
+        if self.acks.len() >= ACKS_MAX || self.acks_bytes >= ACKS_BYTES_MAX || at_once {
             self.send_acks();
         }
     }

@@ -177,6 +177,15 @@ impl History {
         dropped
     }
 
+    /// Drops the oldest entry before its time, unless it is the newest too.
+    pub fn drop_early(&mut self) -> Option<Logged> {
+        if self.entries.len() > 1 {
+            self.drop_oldest()
+        } else {
+            None
+        }
+    }
+
     fn drop_oldest(&mut self) -> Option<Logged> {
         let oldest = self.entries.pop_front()?;
         self.bytes -= oldest.bytes;

@@ -56,6 +56,8 @@ pub struct Hello<'a> {
     pub process: ProcessId,
     /// The secret that the process was given when it was made.
     pub key: Token,
+    /// Counts the process's hellos: one that a later one has overtaken on the way is told by this.
+    pub attempt: u64,
     /// Name of the crate and its version, for the message of a refusal.
     pub software: &'a str,
     /// To go on with a session that has lost its connection.
@@ -275,7 +277,7 @@ pub enum Refusal<'a> {
     Protocol { what: &'a str },
     /// The process has ended, the server says.
     Ended,
-    /// The hello did not come in time. The next may.
+    /// The hello did not come in time, or behind a later one. The next may.
     Late,
 }
 

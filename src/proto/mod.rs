@@ -29,6 +29,7 @@ pub mod interest;
 pub mod limits;
 pub mod message;
 pub mod planted;
+pub mod points;
 pub mod server;
 pub mod session;
 pub mod store;

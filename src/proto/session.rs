@@ -163,8 +163,11 @@ impl Session {
         }
     }
 
-    /// The next watch to serve, in turn.
-    pub fn next_ready(&mut self) -> Option<WatchId> {
+    /// The next watch to serve: in turn, or the first again.
+    pub fn next_ready(&mut self, out_of_turn: bool) -> Option<WatchId> {
+        if out_of_turn {
+            self.served_last = WatchId(0);
+        }
         let behind = (Bound::Excluded(self.served_last), Bound::Unbounded);
         let next = self.ready.range(behind).next().or(self.ready.first());
         if let Some(next) = next {

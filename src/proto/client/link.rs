@@ -7,6 +7,7 @@ use crate::proto::ids::{Seq, SessionId, Token};
 use crate::proto::limits::{HELLO_TIMEOUT, PROTOCOL_VERSION, RECONNECT_TIMEOUT};
 use crate::proto::message::{FromClient, FromServer, Hello, Refusal, Resume};
 use crate::proto::planted::{self, Bug};
+use crate::proto::points::Point;
 use crate::proto::time::Time;
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ enum Phase {
 #[derive(Debug)]
 pub(super) struct Link {
     phase: Phase,
+    /// Connections there have been.
+    attempts: u64,
     /// Failures in a row.
     failures: u32,
     /// When coming back is given up; set by the first failure, cleared by a welcome.
@@ -54,6 +57,7 @@ impl Link {
             phase: Phase::Down {
                 retry_at: Time::default(),
             },
+            attempts: 0,
             failures: 0,
             give_up_at: None,
             resuming: false,
@@ -90,7 +94,7 @@ impl Client {
     /// Looks at the clock: a server that does not say welcome is given up.
     pub fn tick(&mut self, now: Time) {
         if let Phase::Greeting { until } = self.link.phase
-            && until <= now
+            && (until <= now || self.points.strike(Point::WelcomeOverdue))
         {
             self.link.useless = Some("the server did not say welcome".into());
         }
@@ -104,6 +108,7 @@ impl Client {
         self.link.phase = Phase::Greeting {
             until: now.after(HELLO_TIMEOUT),
         };
+        self.link.attempts += 1;
         self.link.useless = None;
         self.link.partial.clear();
         self.link.resuming = self.session.is_some();
@@ -114,6 +119,7 @@ impl Client {
             build: self.config.build,
             process: self.config.process,
             key: self.config.key,
+            attempt: self.link.attempts,
             software: SOFTWARE,
             resume: self.session.as_ref().map(|session| Resume {
                 session: session.id,
@@ -143,7 +149,7 @@ impl Client {
                 }
             }
         }
-        if was_up {
+        if was_up && !self.points.strike(Point::ComeBackLater) {
             // It may just be the connection: look at once. The time to give up starts now.
             self.link.failures = 0;
             self.link.give_up_at = Some(now.after(RECONNECT_TIMEOUT));

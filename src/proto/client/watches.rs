@@ -5,6 +5,7 @@ use crate::proto::frame;
 use crate::proto::ids::{Revision, WatchId};
 use crate::proto::limits::{CREDIT_BYTES_MIN, FRAME_BYTES_MAX};
 use crate::proto::message::{FromClient, Request, WatchPosition};
+use crate::proto::points::Point;
 use std::collections::VecDeque;
 
 /// Why a watch gives no more updates.
@@ -55,11 +56,11 @@ impl Watch {
     }
 
     /// The user has taken an update. True when there is credit worth telling.
-    fn took(&mut self, bytes: u64) -> bool {
+    fn took(&mut self, bytes: u64, at_once: bool) -> bool {
         self.taken += bytes;
         // Only what the user has taken makes room again: what is queued here stays bounded.
         let granted = self.taken + CREDIT_BYTES_MIN;
-        if granted >= self.granted.saturating_add(CREDIT_BYTES_MIN / 4) {
+        if at_once || granted >= self.granted.saturating_add(CREDIT_BYTES_MIN / 4) {
             self.granted = granted;
         }
         self.told < self.granted
@@ -114,7 +115,8 @@ impl Client {
             return Some(Err(loss));
         };
         if let Some(body) = state.updates.pop_front() {
-            if state.took(body.len() as u64) && state.end.is_none() {
+            let at_once = self.points.strike(Point::CreditAtOnce);
+            if state.took(body.len() as u64, at_once) && state.end.is_none() {
                 self.tell_credit(watch);
             }
             return Some(Ok(body));

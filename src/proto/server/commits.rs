@@ -8,10 +8,11 @@ use super::super::interest::{Interest, ReadSet};
 use super::super::limits::Limits;
 use super::super::message::{FromServer, FunctionRef, Reply};
 use super::super::planted::{self, Bug};
+use super::super::points::Point;
 use super::super::session::{Cursor, Wait, WaitKind};
 use super::super::store::{ChangeSet, RESERVED, View};
 use super::super::value;
-use super::{Commit, Server, WatchKey, wire};
+use super::{Commit, Server, WaitKey, WatchKey, wire};
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
@@ -30,7 +31,10 @@ impl Server {
         if self.config.record_commits {
             self.commits.push_back(record(changes, cause));
         }
-        let users = self.history.push(changes, cause, |name| name != RESERVED);
+        let mut users = self.history.push(changes, cause, |name| name != RESERVED);
+        if self.points.strike(Point::EvictEarly) {
+            users.extend(self.history.drop_early());
+        }
         let records = self.records.push(changes, cause, |name| name == RESERVED);
         for dropped in users.iter().chain(&records) {
             self.dropped(dropped);
@@ -45,6 +49,7 @@ impl Server {
             self.watch_index.find_all(namespace, &mut watches);
             self.wait_index.find_all(namespace, &mut waits);
         }
+        self.those_besides(&mut watches, &mut waits);
         for (session, watch) in watches {
             self.behind(session, watch, changes.revision);
         }
@@ -53,6 +58,20 @@ impl Server {
                 continue;
             }
             self.test(session, seq);
+        }
+    }
+
+    /// Who has no part in a change set, and looks all the same.
+    fn those_besides(&self, watches: &mut BTreeSet<WatchKey>, waits: &mut BTreeSet<WaitKey>) {
+        if self.points.strike(Point::EveryWatchLooks) {
+            for session in self.sessions.values() {
+                watches.extend(session.watches.keys().map(|watch| (session.id, *watch)));
+            }
+        }
+        if self.points.strike(Point::EveryWaitTested) {
+            for session in self.sessions.values() {
+                waits.extend(session.waits.keys().map(|seq| (session.id, *seq)));
+            }
         }
     }
 
@@ -162,7 +181,11 @@ impl Server {
     /// Serves the watches of one session for one turn; gives how many log entries it looked at.
     pub(super) fn pump_session(&mut self, id: SessionId) -> usize {
         self.lagging.remove(&id);
-        let turn = self.config.limits.log_entries_per_turn_max;
+        let turn = if self.points.strike(Point::LogTurnOfOneEntry) {
+            1
+        } else {
+            self.config.limits.log_entries_per_turn_max
+        };
         let mut budget = turn;
         while self.pump_watch(id, &mut budget).is_some() {}
         turn - budget
@@ -174,7 +197,9 @@ impl Server {
         let session = self.sessions.get_mut(&id)?;
         let connection_id = session.connection?;
         let connection = self.connections.get_mut(&connection_id)?;
-        if connection.mute || connection.outbox.len() >= limits.updates_queued_bytes_max {
+        let queued = connection.outbox.len();
+        let waits = queued > 0 && self.points.strike(Point::UpdatesWait);
+        if connection.mute || queued >= limits.updates_queued_bytes_max || waits {
             // `sent` goes on with it.
             return None;
         }
@@ -184,7 +209,7 @@ impl Server {
             }
             return None;
         }
-        let watch = session.next_ready()?;
+        let watch = session.next_ready(self.points.strike(Point::WatchOutOfTurn))?;
         let cursor = session.watches.get_mut(&watch);
         let Some(cursor) = cursor.filter(|cursor| cursor.announced) else {
             session.ready.remove(&watch);

@@ -3,6 +3,7 @@
 use super::super::ids::{ConnectionId, ProcessId, SessionId, Token};
 use super::super::limits;
 use super::super::message::{FromServer, Hello, Refusal, Resume};
+use super::super::points::Point;
 use super::super::session::Session;
 use super::super::time::Time;
 use super::{Connection, Effect, Server, Timer, wire};
@@ -12,12 +13,18 @@ impl Server {
         if hello.version != limits::PROTOCOL_VERSION {
             return self.refuse_version(id, now);
         }
+        if self.points.strike(Point::HelloTooLate) {
+            return self.refuse(id, Refusal::Late, now);
+        }
         let refusal = match self.processes.get(&hello.process) {
             Some(process) if process.key == hello.key => {
                 if process.has_ended() {
                     Some(Refusal::Ended)
                 } else if hello.build != self.config.build {
                     Some(Refusal::Build)
+                } else if hello.attempt < process.attempt {
+                    // The client has given it up, and knows more by now than it says here.
+                    Some(Refusal::Late)
                 } else {
                     None
                 }
@@ -26,6 +33,9 @@ impl Server {
         };
         if let Some(refusal) = refusal {
             return self.refuse(id, refusal, now);
+        }
+        if let Some(process) = self.processes.get_mut(&hello.process) {
+            process.attempt = hello.attempt;
         }
         match &hello.resume {
             Some(resume) => self.resume(id, hello.process, resume, now),
@@ -71,6 +81,10 @@ impl Server {
         let known = self.sessions.get(&resume.session);
         if !known.is_some_and(|s| s.process == process && s.token == resume.token) {
             return self.refuse(id, Refusal::SessionUnknown, now);
+        }
+        if self.points.strike(Point::ResumeRefused) {
+            let limit = "CONNECTIONS_MAX";
+            return self.refuse(id, Refusal::Limit { limit }, now);
         }
         if let Some(old) = known.and_then(|session| session.connection) {
             // The client has given the old connection up, though its end has not arrived here.
@@ -123,6 +137,10 @@ impl Server {
         };
         let process = session.process;
         self.end_session(id, "it said goodbye", now);
+        if let Some(process) = self.processes.get_mut(&process) {
+            // Another client may come, which counts from the beginning.
+            process.attempt = 0;
+        }
         if process == ProcessId::PROGRAM
             && let Some(program) = self.processes.get_mut(&process)
         {

@@ -19,6 +19,7 @@ use super::history::History;
 use super::ids::{BuildId, ConnectionId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
 use super::limits::{self, Limits};
 use super::message::{FromClient, FromServer, FunctionRef, Refusal, Request};
+use super::points::{Point, Points};
 use super::session::{self, Arrival, Session};
 use super::store::{Store, Transaction, View};
 use super::time::Time;
@@ -201,6 +202,7 @@ type WatchKey = (SessionId, WatchId);
 /// See the module's docs, and the grammar in [`super`].
 pub struct Server {
     config: Config,
+    points: Points,
     functions: Box<dyn Functions>,
     store: Store,
     /// Updates of the users' namespaces.
@@ -283,11 +285,17 @@ impl Server {
             sessions_made: 0,
             processes_made: ProcessId::PROGRAM.0,
             tokens_drawn: 0,
+            points: Points::default(),
             config,
         };
         let program = Process::program(server.config.program_key, now);
         server.processes.insert(ProcessId::PROGRAM, program);
         server
+    }
+
+    /// Where the simulator lets it do what is rare.
+    pub fn set_points(&mut self, points: Points) {
+        self.points = points;
     }
 
     /// A connection has been accepted.
@@ -322,13 +330,16 @@ impl Server {
                 consumed = input.len();
                 break false;
             };
-            if !connection.mute && connection.outbox.len() >= self.config.limits.outbox_bytes_max {
+            if !connection.mute && is_full(&connection.outbox, &self.config.limits, &self.points) {
                 connection.held_up_at.get_or_insert(now);
                 break false;
             }
             connection.held_up_at = None;
             match frame::split(&input[consumed..]) {
                 Ok(Some(_)) if frames == self.config.limits.frames_per_turn_max => break true,
+                Ok(Some(_)) if frames > 0 && self.points.strike(Point::TurnOfOneFrame) => {
+                    break true;
+                }
                 Ok(Some((payload, length))) => {
                     consumed += length;
                     frames += 1;
@@ -585,6 +596,12 @@ impl Server {
             }
         }
     }
+}
+
+/// Is there no room in an outbox for more replies? `sent` makes some.
+fn is_full(outbox: &Outbox, limits: &Limits, points: &Points) -> bool {
+    outbox.len() >= limits.outbox_bytes_max
+        || (!outbox.is_empty() && points.strike(Point::OutboxFull))
 }
 
 #[cfg(test)]

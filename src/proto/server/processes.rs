@@ -61,6 +61,8 @@ pub(super) struct Process {
     pub(super) key: Token,
     pub(super) session: Option<SessionId>,
     pub(super) has_connected: bool,
+    /// The number of its latest hello.
+    pub(super) attempt: u64,
     /// Who waits for its end.
     pub(super) joiners: BTreeSet<WaitKey>,
     children: BTreeSet<ProcessId>,
@@ -87,6 +89,7 @@ impl Process {
             key,
             session: None,
             has_connected: false,
+            attempt: 0,
             joiners: BTreeSet::new(),
             children: BTreeSet::new(),
             function: "main".to_owned(),

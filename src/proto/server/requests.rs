@@ -6,6 +6,7 @@ use super::super::ids::{ProcessId, Revision, Seq, SessionId, WatchId};
 use super::super::interest::{Interest, ReadSet};
 use super::super::limits::CREDIT_BYTES_MIN;
 use super::super::message::{Condition, Failure, Filter, FunctionRef, Reply, Request};
+use super::super::points::Point;
 use super::super::session::{Cursor, Wait, WaitKind, is_read};
 use super::super::store::{
     ChangeSet, Rights, StoreError, Transaction, check_key, check_namespace, check_value,
@@ -258,7 +259,11 @@ impl Server {
         let mut bytes = 0;
         let mut more = false;
         for (key, value) in self.store.entries(namespace, prefix, after) {
-            if entries.len() == limits.page_entries_max || bytes >= limits.page_bytes_max {
+            let ends_early = !entries.is_empty() && self.points.strike(Point::PageOfOneEntry);
+            if entries.len() == limits.page_entries_max
+                || bytes >= limits.page_bytes_max
+                || ends_early
+            {
                 more = true;
                 break;
             }
@@ -289,7 +294,11 @@ impl Server {
             if entry.revision > until {
                 break;
             }
-            if looked_at == limits.log_entries_per_tick_max || bytes >= limits.page_bytes_max {
+            let ends_early = !bodies.is_empty() && self.points.strike(Point::UpdatesOfOne);
+            if looked_at == limits.log_entries_per_tick_max
+                || bytes >= limits.page_bytes_max
+                || ends_early
+            {
                 complete = false;
                 break;
             }

@@ -82,6 +82,7 @@ fn hello(process: ProcessId, key: Token, resume: Option<Resume>) -> FromClient<'
         build: BUILD,
         process,
         key,
+        attempt: 0,
         software: "test",
         resume,
     })
@@ -300,6 +301,33 @@ fn hellos_that_are_refused() {
         });
     });
     assert_eq!(unknown, "SessionUnknown");
+}
+
+#[test]
+fn a_hello_that_was_overtaken_is_refused_and_takes_nothing_away() {
+    let mut server = server_with(|_| ());
+    let numbered = |attempt, resume| {
+        let FromClient::Hello(hello) = hello(ProcessId::PROGRAM, PROGRAM_KEY, resume) else {
+            unreachable!("hello() makes hellos");
+        };
+        FromClient::Hello(Hello { attempt, ..hello })
+    };
+    let overtaken = [server.connected(Time(1)), server.connected(Time(1))];
+    let id = server.connected(Time(1));
+    say(&mut server, id, &numbered(3, None));
+    let mut peer = Peer::welcomed(&mut server, id, 0);
+    // Nothing has been asked in this session yet, but the client knows it.
+    say(&mut server, overtaken[0], &numbered(1, None));
+    assert_eq!(refusal(&mut server, overtaken[0]), "Late");
+    // And it knows more of its watches than it did then.
+    let resume = Some(Resume {
+        session: peer.session,
+        token: peer.token,
+        watches: Vec::new(),
+    });
+    say(&mut server, overtaken[1], &numbered(2, resume));
+    assert_eq!(refusal(&mut server, overtaken[1]), "Late");
+    peer.set(&mut server, "k", 1);
 }
 
 #[test]
