@@ -16,6 +16,8 @@ const HEADER: &str = "zproc-sim case 1";
 pub(crate) struct Case {
     /// What was found, for the reader: one line.
     pub(crate) about: String,
+    /// The tiny world that it is a run of; `None`: of the built-in workload.
+    pub(crate) world: Option<String>,
     /// False: a run without faults.
     pub(crate) faults: bool,
     /// The choices that are not zero.
@@ -31,6 +33,9 @@ impl Case {
         let mut choices = self.choices.clone();
         choices.sort_unstable();
         let _ = writeln!(text, "# {about}\nfaults {faults}");
+        if let Some(world) = &self.world {
+            let _ = writeln!(text, "world {world}");
+        }
         for choice in &choices {
             let Choice {
                 part,
@@ -54,6 +59,7 @@ impl Case {
         }
         let mut case = Case {
             about: String::new(),
+            world: None,
             faults: true,
             choices: Vec::new(),
         };
@@ -63,6 +69,8 @@ impl Case {
                 case.about = about.trim().to_owned();
             } else if let Some(faults) = line.strip_prefix("faults ") {
                 case.faults = faults != "none";
+            } else if let Some(world) = line.strip_prefix("world ") {
+                case.world = Some(world.to_owned());
             } else if !line.is_empty() {
                 let choice = choice(line).map_err(|why| format!("line {}: {why}", index + 1))?;
                 case.choices.push(choice);
@@ -144,6 +152,7 @@ mod tests {
         };
         Case {
             about: "Once: applied twice".into(),
+            world: Some("counter".into()),
             faults: true,
             choices: vec![
                 choice(Part::Swarm, 3, 2),
@@ -166,7 +175,7 @@ mod tests {
         let mut text = example().text();
         text.push_str("workload:0 2 draw x gives 3 below 4\n");
         let error = Case::parse(&text).unwrap_err();
-        assert!(error.contains("line 7") && error.contains('x'), "{error}");
+        assert!(error.contains("line 8") && error.contains('x'), "{error}");
         let error = Case::parse(&format!("{HEADER}\nlove 2 draw 1 gives 3 below 4"));
         assert!(error.unwrap_err().contains("love 2"));
     }

@@ -213,6 +213,20 @@ impl Faults {
         faults
     }
 
+    /// These alone, each once at most.
+    pub(crate) fn only(kinds: &[Fault]) -> Faults {
+        let mut faults = Faults {
+            active: true,
+            ..Faults::none()
+        };
+        for kind in kinds {
+            faults.weights[*kind as usize] = 1;
+            faults.left[*kind as usize] = 1;
+            faults.struck.active[*kind as usize] = 1;
+        }
+        faults
+    }
+
     /// The same without those that end processes, or that what all stand on does not outlast.
     pub(crate) fn spare(&mut self, processes: bool, losses: bool) {
         let is_spared = |kind: &&Kind| match kind.harm {

@@ -80,6 +80,7 @@ fn first(hunt: &Hunt, seeds: u64) -> Result<u64, BTreeMap<&'static str, u64>> {
 fn comes_back(planted: &Planted, name: &str, shrunk: &Shrunk) -> bool {
     let case = Case {
         about: format!("{name} breaks {}", planted.guarantee),
+        world: None,
         faults: true,
         choices: shrunk.choices.clone(),
     };

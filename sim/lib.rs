@@ -20,6 +20,7 @@ mod choices;
 mod clocks;
 mod coroutine;
 mod events;
+mod explore;
 mod faults;
 mod history;
 mod hunt;

@@ -2,11 +2,13 @@
 
 use crate::case::{self, Case};
 use crate::choices::{Choice, Otherwise};
+use crate::explore;
 use crate::hunt::Hunt;
 use crate::mutants::{self, Mutants};
+use crate::process::Program;
 use crate::simulation::{Options, Report, Setup, Story, simulate};
 use crate::summary::Summary;
-use crate::workloads;
+use crate::workloads::{self, tiny::TINY};
 use lexopt::prelude::*;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -27,6 +29,8 @@ zproc-sim: zproc in a deterministic simulation
       prints what happens in one run, given by its seed or by a case file
   shrink SEED
       makes a failing run small and writes it to a case file
+  explore [WORLD] [--changes N] [--jobs J] [--plant NAME]
+      goes through all runs of tiny worlds that differ from the mildest in up to N choices (2)
   mutants [--seeds N] [--only NAME] [--share K/N] [--jobs J]
       plants each bug of the catalogue, shows that its checker finds it, and shrinks its run";
 
@@ -40,6 +44,12 @@ enum Task {
         plant: Option<String>,
     },
     Shrink(u64),
+    Explore {
+        world: Option<String>,
+        changes: usize,
+        jobs: u64,
+        plant: Option<String>,
+    },
     Mutants(Mutants),
     Help,
 }
@@ -74,6 +84,14 @@ pub fn main() -> ExitCode {
             plant,
         }) => planted(plant.as_deref()).and_then(|()| replay(&what, hashes)),
         Ok(Task::Shrink(seed)) => Ok(shrink_seed(seed)),
+        Ok(Task::Explore {
+            world,
+            changes,
+            jobs,
+            plant,
+        }) => {
+            planted(plant.as_deref()).and_then(|()| explore_worlds(world.as_deref(), changes, jobs))
+        }
         Ok(Task::Mutants(mutants)) => mutants::run(&mutants),
         Ok(Task::Help) => {
             println!("{USAGE}");
@@ -103,7 +121,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
         faults: true,
     };
     let (mut words, mut hash_trace, mut plant) = (Vec::new(), false, None);
-    let (mut only, mut share) = (None, (0, 1));
+    let (mut only, mut share, mut changes) = (None, (0, 1), 2);
     while let Some(argument) = parser.next()? {
         match argument {
             Long("seeds") => run.seeds = parser.value()?.parse()?,
@@ -116,6 +134,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
             Long("hash-trace") => hash_trace = true,
             Long("only") => only = Some(parser.value()?.string()?),
             Long("share") => share = parser.value()?.parse_with(self::share)?,
+            Long("changes") => changes = parser.value()?.parse()?,
             Long("plant") => plant = Some(parser.value()?.string()?),
             Short('h') | Long("help") => return Ok(Task::Help),
             Value(word) => words.push(word.string()?),
@@ -140,6 +159,12 @@ fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
         ["shrink", seed] => Ok(Task::Shrink(
             seed.parse().map_err(|_| "shrink needs a seed, a number")?,
         )),
+        ["explore", ref world @ ..] if world.len() < 2 => Ok(Task::Explore {
+            world: world.first().map(|world| (*world).to_owned()),
+            changes,
+            jobs: run.jobs,
+            plant,
+        }),
         ["mutants"] => Ok(Task::Mutants(Mutants {
             seeds: if run.seeds == 0 { 5_000 } else { run.seeds },
             only,
@@ -185,11 +210,11 @@ fn planted(name: Option<&str>) -> Result<(), String> {
 
 /// One run of the built-in workload. What panics outside of simulated processes is told as text.
 pub(crate) fn one(seed: u64, faults: bool, story: Option<Story>) -> Result<Report, String> {
-    caught(Setup {
+    let setup = Setup {
         story,
         ..setup(seed, faults)
-    })
-    .map(|(report, _)| report)
+    };
+    caught(setup, Box::new(workloads::program)).map(|(report, _)| report)
 }
 
 /// The run that these choices describe, and all that it drew.
@@ -198,13 +223,23 @@ pub(crate) fn again_as(
     faults: bool,
     story: Option<Story>,
 ) -> Result<(Report, Vec<Choice>), String> {
-    caught(Setup {
+    let setup = Setup {
         feed: choices.to_vec(),
         otherwise: Otherwise::Zero,
         record: true,
         story,
         ..setup(0, faults)
-    })
+    };
+    caught(setup, Box::new(workloads::program))
+}
+
+/// The run that a case describes.
+fn replayed(case: &Case, story: Option<Story>) -> Result<Report, String> {
+    let ran = match &case.world {
+        Some(world) => explore::run(explore::world(world)?, &case.choices, story),
+        None => again_as(&case.choices, case.faults, story),
+    };
+    ran.map(|(report, _)| report)
 }
 
 /// A seed's run with some choices given, and all that it drew.
@@ -213,12 +248,13 @@ pub(crate) fn drawn(
     given: &[Choice],
     otherwise: Otherwise,
 ) -> Result<(Report, Vec<Choice>), String> {
-    caught(Setup {
+    let setup = Setup {
         feed: given.to_vec(),
         otherwise,
         record: true,
         ..setup(seed, true)
-    })
+    };
+    caught(setup, Box::new(workloads::program))
 }
 
 /// The built-in workload.
@@ -231,6 +267,7 @@ fn setup(seed: u64, faults: bool) -> Setup {
             losses: true,
             usual_limits: false,
         },
+        only: None,
         feed: Vec::new(),
         otherwise: Otherwise::Drawn,
         record: false,
@@ -238,8 +275,9 @@ fn setup(seed: u64, faults: bool) -> Setup {
     }
 }
 
-fn caught(setup: Setup) -> Result<(Report, Vec<Choice>), String> {
-    let run = AssertUnwindSafe(|| simulate(setup, Box::new(workloads::program)));
+/// Runs a program. What panics outside of simulated processes is told as text.
+pub(crate) fn caught(setup: Setup, program: Program) -> Result<(Report, Vec<Choice>), String> {
+    let run = AssertUnwindSafe(|| simulate(setup, program));
     catch_unwind(run).map_err(|payload| {
         crate::world::abandon();
         let text = payload.downcast_ref::<String>().cloned();
@@ -426,9 +464,9 @@ fn replay(what: &Wanted, hashes: bool) -> Result<bool, String> {
         Wanted::Seed { seed, faults } => (format!("seed {seed}"), one(*seed, *faults, story)),
         Wanted::File(path) => {
             let case = Case::load(path)?;
-            let ran = again_as(&case.choices, case.faults, story);
+            let ran = replayed(&case, story);
             let name = format!("{} ({})", path.display(), case.about);
-            (name, ran.map(|(report, _)| report))
+            (name, ran)
         }
     };
     Ok(match ran {
@@ -501,6 +539,7 @@ fn shrink_seed(seed: u64) -> bool {
     );
     let case = Case {
         about: found,
+        world: None,
         faults: true,
         choices: shrunk.choices,
     };
@@ -515,17 +554,26 @@ fn shrink_seed(seed: u64) -> bool {
     false
 }
 
+fn explore_worlds(world: Option<&str>, changes: usize, jobs: u64) -> Result<bool, String> {
+    let mut clean = true;
+    match world {
+        Some(world) => clean = explore::explore(explore::world(world)?, changes, jobs)?,
+        None => {
+            for tiny in &TINY {
+                clean &= explore::explore(tiny, changes, jobs)?;
+            }
+        }
+    }
+    Ok(clean)
+}
+
 /// Runs the kept cases; how many failed.
 fn run_kept() -> Result<usize, String> {
     let files = case::kept(Path::new(case::KEPT));
     let mut failed = 0;
     for path in &files {
         let case = Case::load(path)?;
-        let clean = match again_as(&case.choices, case.faults, None) {
-            Ok((report, _)) => report.is_clean(),
-            Err(_) => false,
-        };
-        if !clean {
+        if !replayed(&case, None).is_ok_and(|report| report.is_clean()) {
             failed += 1;
             println!(
                 "FAILED: kept case {}: {}\n       see it with: cargo run --release -p zproc-sim -- replay {0}",

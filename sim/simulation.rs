@@ -2,7 +2,7 @@
 
 use crate::checkers::{self, Ending, Violation};
 use crate::choices::{Choice, Choices, Otherwise, Part};
-use crate::faults::{Faults, Struck};
+use crate::faults::{Fault, Faults, Struck};
 use crate::points::{FaultPoints, StruckPoints};
 use crate::process::{self, BUILD, Outcome, Program};
 use crate::server::ServerHost;
@@ -111,6 +111,7 @@ pub fn run_with(
     let setup = Setup {
         seed,
         options,
+        only: None,
         feed: Vec::new(),
         otherwise: Otherwise::Drawn,
         record: false,
@@ -126,6 +127,8 @@ pub(crate) type Story = (Sink, bool);
 pub(crate) struct Setup {
     pub(crate) seed: u64,
     pub(crate) options: Options,
+    /// These faults alone may strike, whatever else is drawn.
+    pub(crate) only: Option<&'static [Fault]>,
     /// Choices that are given.
     pub(crate) feed: Vec<Choice>,
     /// What all others are.
@@ -149,7 +152,7 @@ pub(crate) fn simulate(setup: Setup, program: Program) -> (Report, Vec<Choice>) 
         choices.record();
     }
     let outcome: Outcome = Rc::new(RefCell::new(None));
-    let mut world = build(choices, setup.options);
+    let mut world = build(choices, &setup);
     watchdog::watch(setup.seed, &world.progress);
     if let Some((sink, hashes)) = setup.story {
         world.trace.tell(sink, hashes);
@@ -163,7 +166,8 @@ pub(crate) fn simulate(setup: Setup, program: Program) -> (Report, Vec<Choice>) 
     report(setup.seed, &mut world, end, &outcome)
 }
 
-fn build(mut choices: Choices, options: Options) -> Box<World> {
+fn build(mut choices: Choices, setup: &Setup) -> Box<World> {
+    let options = setup.options;
     let seed = [(); 2].map(|()| choices.below(Part::Server, u64::MAX));
     let mut config = Config::new(BUILD, PROGRAM_KEY, seed);
     config.record_commits = true;
@@ -175,10 +179,10 @@ fn build(mut choices: Choices, options: Options) -> Box<World> {
             config.session_grace = Duration::from_micros(grace_us);
         }
     }
-    let (mut faults, points) = if options.faults {
-        (Faults::draw(&mut choices), FaultPoints::draw(&mut choices))
-    } else {
-        (Faults::none(), FaultPoints::default())
+    let (mut faults, points) = match setup.only {
+        Some(only) => (Faults::only(only), FaultPoints::default()),
+        None if options.faults => (Faults::draw(&mut choices), FaultPoints::draw(&mut choices)),
+        None => (Faults::none(), FaultPoints::default()),
     };
     faults.spare(!options.crashes, !options.losses);
     let bounds = Bounds {
@@ -247,6 +251,7 @@ mod tests {
         let setup = Setup {
             seed,
             options: Options::default(),
+            only: None,
             otherwise: if feed.is_some() {
                 Otherwise::Zero
             } else {
@@ -286,6 +291,7 @@ mod tests {
         let setup = Setup {
             seed: 3,
             options: Options::default(),
+            only: None,
             feed: Vec::new(),
             otherwise: Otherwise::Drawn,
             record: false,

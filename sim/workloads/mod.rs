@@ -8,6 +8,7 @@ mod consumers;
 mod families;
 pub(crate) mod functions;
 pub(crate) mod models;
+pub(crate) mod tiny;
 mod writers;
 
 use crate::checkers::{ATOMIC, NO_SURPRISE};
