@@ -38,8 +38,10 @@ impl World {
     pub(crate) fn maybe_jump_server(&mut self, process: ProcessId) {
         if self.strikes(Fault::ServerClockJump, process) {
             self.host.clock_ahead_ns += self.jump(process);
-            self.trace
-                .say(self.now, &"server", || "FAULT its clock jumps ahead".into());
+            if let Some(story) = self.trace.story(self.now) {
+                let lane = crate::story::Lane::Server;
+                story.fault(lane, Fault::ServerClockJump, "its clock jumps ahead");
+            }
             self.settle();
         }
     }
@@ -54,8 +56,9 @@ impl World {
     pub(crate) fn process_now(&mut self, process: ProcessId) -> Time {
         if self.strikes(Fault::ClockJump, process) {
             let jump_ns = self.jump(process);
-            self.trace
-                .say(self.now, &process, || "FAULT its clock jumps ahead".into());
+            if let Some(story) = self.trace.story(self.now) {
+                story.fault(process.into(), Fault::ClockJump, "its clock jumps ahead");
+            }
             let mut threads = Vec::new();
             if let Some(process) = self.processes.get_mut(&process) {
                 process.clock_ahead_ns += jump_ns;

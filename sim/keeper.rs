@@ -42,9 +42,9 @@ impl World {
                 started: false,
             },
         );
-        self.trace.say(self.now, &"keeper", || {
-            format!("is to start {process}: {name}")
-        });
+        if let Some(story) = self.trace.story(self.now) {
+            story.spawning(process, &name);
+        }
         if self.strikes(Fault::SpawnFailure, process) {
             self.notify(process, Notice::NotStarted);
             return;
@@ -122,7 +122,9 @@ impl World {
                 memory_bytes_max: 4_000_000,
             },
         };
-        self.trace.say(self.now, &"keeper", || format!("{event:?}"));
+        if let Some(story) = self.trace.story(self.now) {
+            story.keeper_says(&event);
+        }
         let now = self.server_now();
         self.host.server.keeper(event, now);
         self.settle();

@@ -23,6 +23,7 @@ mod events;
 mod explore;
 mod faults;
 mod history;
+mod html;
 mod hunt;
 mod keeper;
 #[cfg(feature = "planted")]
@@ -39,6 +40,7 @@ mod server;
 mod shrink;
 mod simulation;
 mod stalls;
+mod story;
 mod summary;
 pub mod thread;
 mod trace;

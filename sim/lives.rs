@@ -16,9 +16,9 @@ impl World {
     /// Marks the process whose code runs as dead. It is taken apart as soon as its code is back in
     /// the engine's hands.
     pub(crate) fn crash_running(&mut self, process: ProcessId, status: i32) {
-        self.trace.say(self.now, &process, || {
-            format!("FAULT it ends here, wait status {status}")
-        });
+        if let Some(story) = self.trace.story(self.now) {
+            story.struck_down(process, status);
+        }
         if let Some(process) = self.processes.get_mut(&process) {
             process.crashed.get_or_insert(status);
         }
@@ -32,7 +32,11 @@ impl World {
         }
         let part = Part::Fault(Fault::Pause, process.0);
         let until = Time(self.now.0 + self.choices.between(part, PAUSE_NS.0, PAUSE_NS.1));
-        self.trace.say(self.now, &process, || "FAULT pause".into());
+        if let Some(story) = self.trace.story(self.now) {
+            let ms = (until.0 - self.now.0) / 1_000_000;
+            let text = format!("it stands still for {ms} ms");
+            story.fault(process.into(), Fault::Pause, &text);
+        }
         if let Some(process) = self.processes.get_mut(&process) {
             process.paused_until = until;
         }

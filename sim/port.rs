@@ -88,9 +88,13 @@ impl Port for SimPort {
         world::maybe_preempt();
         self.with(|world| {
             if world.strikes(Fault::Refusal, self.process) {
-                world
-                    .trace
-                    .say(world.now, &self.process, || "FAULT connect refused".into());
+                if let Some(story) = world.trace.story(world.now) {
+                    story.fault(
+                        self.process.into(),
+                        Fault::Refusal,
+                        "its connect is refused",
+                    );
+                }
                 return Err(ConnectError::Refused(Error::from(
                     ErrorKind::ConnectionRefused,
                 )));
@@ -243,6 +247,9 @@ impl Port for SimPort {
                         process.in_flight = process.in_flight.saturating_sub(1);
                     }
                 }
+            }
+            if let Some(story) = world.trace.story(world.now) {
+                story.observed(self.process, thread, &observation);
             }
             world.history.observe(self.process, thread, &observation);
         });

@@ -60,7 +60,9 @@ const EXIT_LOST: i32 = 70 << 8;
 pub(crate) fn child(world: u64, process: ProcessId, key: Token) {
     if let Err(error) = try_child(world, process, key) {
         world::with(|world| {
-            world.trace.say(world.now, &process, || error);
+            if let Some(story) = world.trace.story(world.now) {
+                story.note(process.into(), error);
+            }
             if let Some(process) = world.processes.get_mut(&process) {
                 process.crashed.get_or_insert(EXIT_LOST);
             }

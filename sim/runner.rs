@@ -3,10 +3,12 @@
 use crate::case::{self, Case};
 use crate::choices::{Choice, Otherwise};
 use crate::explore;
+use crate::html::Recording;
 use crate::hunt::Hunt;
 use crate::mutants::{self, Mutants};
 use crate::process::Program;
 use crate::simulation::{Options, Report, Setup, Story, simulate};
+use crate::story::{Sink, terminal};
 use crate::summary::Summary;
 use crate::workloads::{self, tiny::TINY};
 use lexopt::prelude::*;
@@ -25,8 +27,9 @@ zproc-sim: zproc in a deterministic simulation
   run --seeds N [--from S] [--jobs J] [--hashes FILE] [--print-hashes] [--twice] [--no-faults]
       runs the cases kept in proptest-regressions/sim/, then N seeds, from S on (default 1), and
       checks the guarantees; the first run that fails is shrunk and written to a case file there
-  replay SEED|FILE [--hash-trace] [--no-faults] [--plant NAME]
-      prints what happens in one run, given by its seed or by a case file
+  replay SEED|FILE [--hash-trace] [--no-faults] [--plant NAME] [--html PAGE]
+      tells what happens in one run, given by its seed or by a case file: line by line, or drawn on
+      one page to look at in a browser
   shrink SEED
       makes a failing run small and writes it to a case file
   explore [WORLD] [--changes N] [--jobs J] [--plant NAME]
@@ -42,6 +45,7 @@ enum Task {
         what: Wanted,
         hashes: bool,
         plant: Option<String>,
+        html: Option<String>,
     },
     Shrink(u64),
     Explore {
@@ -82,7 +86,8 @@ pub fn main() -> ExitCode {
             what,
             hashes,
             plant,
-        }) => planted(plant.as_deref()).and_then(|()| replay(&what, hashes)),
+            html,
+        }) => planted(plant.as_deref()).and_then(|()| replay(&what, hashes, html.as_deref())),
         Ok(Task::Shrink(seed)) => Ok(shrink_seed(seed)),
         Ok(Task::Explore {
             world,
@@ -121,7 +126,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
         faults: true,
     };
     let (mut words, mut hash_trace, mut plant) = (Vec::new(), false, None);
-    let (mut only, mut share, mut changes) = (None, (0, 1), 2);
+    let (mut only, mut share, mut html, mut changes) = (None, (0, 1), None, 2);
     while let Some(argument) = parser.next()? {
         match argument {
             Long("seeds") => run.seeds = parser.value()?.parse()?,
@@ -132,6 +137,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
             Long("twice") => run.twice = true,
             Long("no-faults") => run.faults = false,
             Long("hash-trace") => hash_trace = true,
+            Long("html") => html = Some(parser.value()?.string()?),
             Long("only") => only = Some(parser.value()?.string()?),
             Long("share") => share = parser.value()?.parse_with(self::share)?,
             Long("changes") => changes = parser.value()?.parse()?,
@@ -155,6 +161,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
             },
             hashes: hash_trace,
             plant,
+            html,
         }),
         ["shrink", seed] => Ok(Task::Shrink(
             seed.parse().map_err(|_| "shrink needs a seed, a number")?,
@@ -452,14 +459,21 @@ fn again(arguments: &[String]) -> Result<String, String> {
     String::from_utf8(output.stdout).map_err(|error| error.to_string())
 }
 
-fn replay(what: &Wanted, hashes: bool) -> Result<bool, String> {
-    let sink = |line: &str| {
+/// Prints each line of a story.
+fn printer() -> Sink {
+    terminal::printer(|line| {
         // A reader that has seen enough closes the pipe.
         if writeln!(std::io::stdout(), "{line}").is_err() {
             std::process::exit(0);
         }
-    };
-    let story: Option<Story> = Some((Box::new(sink), hashes));
+    })
+}
+
+/// Tells a run on the terminal, or with `html` on a page that is written there.
+fn replay(what: &Wanted, hashes: bool, html: Option<&str>) -> Result<bool, String> {
+    let recording = Recording::default();
+    let sink = html.map_or_else(printer, |_| recording.sink());
+    let story: Option<Story> = Some((sink, hashes));
     let (name, ran) = match what {
         Wanted::Seed { seed, faults } => (format!("seed {seed}"), one(*seed, *faults, story)),
         Wanted::File(path) => {
@@ -469,6 +483,11 @@ fn replay(what: &Wanted, hashes: bool) -> Result<bool, String> {
             (name, ran)
         }
     };
+    if let Some(file) = html {
+        let page = recording.page(&name, ran.as_ref().map_err(String::as_str));
+        std::fs::write(file, page).map_err(|error| format!("{file}: {error}"))?;
+        println!("drawn in {file}");
+    }
     Ok(match ran {
         Ok(report) => {
             println!(
@@ -642,6 +661,7 @@ mod tests {
             what,
             hashes: false,
             plant: None,
+            html: None,
         };
         let seed = Wanted::Seed {
             seed: 5,
@@ -650,6 +670,11 @@ mod tests {
         assert_eq!(parsed(&["replay", "5"]), Ok(replay(seed)));
         let file = Wanted::File(PathBuf::from("x.case"));
         assert_eq!(parsed(&["replay", "x.case"]), Ok(replay(file)));
+        let page = parsed(&["replay", "x.case", "--html", "x.html"]);
+        assert!(
+            matches!(&page, Ok(Task::Replay { html: Some(page), .. }) if page == "x.html"),
+            "{page:?}"
+        );
         assert_eq!(parsed(&["shrink", "7"]), Ok(Task::Shrink(7)));
         let mutants = parsed(&["mutants", "--share", "1/4", "--jobs=3"]);
         let Ok(Task::Mutants(mutants)) = mutants else {

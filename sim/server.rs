@@ -5,12 +5,13 @@ use crate::events::Event;
 use crate::faults::Fault;
 use crate::history::{Changed, Committed};
 use crate::network::Pipe;
+use crate::story::Lane;
 use crate::world::World;
 use std::collections::BTreeMap;
 use zproc::seam::proto::codec;
 use zproc::seam::proto::frame;
-use zproc::seam::proto::ids::{ConnectionId, ProcessId, Seq};
-use zproc::seam::proto::message::{FromClient, FromServer, Reply, Update};
+use zproc::seam::proto::ids::{ConnectionId, ProcessId};
+use zproc::seam::proto::message::FromClient;
 use zproc::seam::proto::server::{Effect, Server};
 use zproc::seam::proto::time::Time;
 
@@ -39,8 +40,6 @@ pub(crate) struct Link {
     turn_queued: bool,
     /// The server has read the hello.
     greeted: bool,
-    /// For the story: what has been written and is not yet a whole frame, by direction.
-    told: [Vec<u8>; 2],
 }
 
 impl Link {
@@ -101,11 +100,11 @@ impl World {
             writable_queued: false,
             turn_queued: false,
             greeted: false,
-            told: [Vec::new(), Vec::new()],
         });
         self.host.by_connection.insert(connection, link);
-        self.trace
-            .say(self.now, &process, || format!("connects (link {link})"));
+        if let Some(story) = self.trace.story(self.now) {
+            story.note(process.into(), format!("connects (link {link})"));
+        }
         self.settle();
         link
     }
@@ -160,6 +159,9 @@ impl World {
         self.trace.fold_bytes(front);
         self.trace.fold_bytes(back);
         arriving.to_server.arrive(count);
+        if let Some(story) = self.trace.story(self.now) {
+            story.arrived(link, true, count);
+        }
         self.server_reads(link);
         self.deliver_to_server(link);
     }
@@ -180,6 +182,9 @@ impl World {
         self.trace.fold_bytes(front);
         self.trace.fold_bytes(back);
         arriving.to_client.arrive(count);
+        if let Some(story) = self.trace.story(self.now) {
+            story.arrived(link, false, count);
+        }
         self.wake_reader(link);
         self.deliver_to_client(link);
     }
@@ -204,8 +209,6 @@ impl World {
         if !whole || !self.strikes(Fault::Reset, process) {
             return false;
         }
-        self.trace
-            .say(self.now, &process, || format!("FAULT reset of link {link}"));
         let travelling = [
             self.host.links[link].to_server.travelling(),
             self.host.links[link].to_client.travelling(),
@@ -218,6 +221,11 @@ impl World {
         broken.broken = true;
         broken.to_server.cut(keep[0]);
         broken.to_client.cut(keep[1]);
+        if let Some(story) = self.trace.story(self.now) {
+            story.fault(process.into(), Fault::Reset, &format!("link {link} breaks"));
+            story.cut(link, true, keep[0]);
+            story.cut(link, false, keep[1]);
+        }
         self.deliver_to_server(link);
         self.deliver_to_client(link);
         self.room_for_server(link);
@@ -232,6 +240,9 @@ impl World {
         }
         closed.client_open = false;
         closed.to_server.close();
+        if let Some(story) = self.trace.story(self.now) {
+            story.cut(link, false, 0);
+        }
         self.deliver_to_server(link);
         self.room_for_server(link);
     }
@@ -375,8 +386,9 @@ impl World {
                     .collect(),
                 resets: commit.resets,
             };
-            self.trace
-                .say(self.now, &"server", || story_of_commit(&committed));
+            if let Some(story) = self.trace.story(self.now) {
+                story.committed(&committed);
+            }
             self.history.committed(committed);
         }
     }
@@ -391,8 +403,10 @@ impl World {
                 let closed = &mut self.host.links[link];
                 closed.server_open = false;
                 closed.to_client.close();
-                self.trace
-                    .say(self.now, &"server", || format!("closes link {link}"));
+                if let Some(story) = self.trace.story(self.now) {
+                    story.note(Lane::Server, format!("closes link {link}"));
+                    story.cut(link, true, 0);
+                }
                 self.deliver_to_client(link);
                 self.wake_reader(link);
             }
@@ -407,6 +421,13 @@ impl World {
         let now = self.server_now();
         if let Some(link) = self.host.by_connection.get(&connection).copied() {
             let drained = &mut self.host.links[link];
+            if let Some(story) = self.trace.story(self.now) {
+                story.note(
+                    Lane::Server,
+                    format!("drains link {link} of {}", drained.process),
+                );
+                story.arrived(link, true, drained.to_server.travelling());
+            }
             drained.to_server.read_all(&mut drained.inbox);
             loop {
                 let drained = &mut self.host.links[link];
@@ -420,8 +441,6 @@ impl World {
             drained.server_open = false;
             drained.to_client.close();
             self.host.by_connection.remove(&connection);
-            self.trace
-                .say(self.now, &"server", || format!("drained link {link}"));
         }
         self.host.server.drained(connection, now);
     }
@@ -475,14 +494,13 @@ impl World {
         let bytes = &self.host.server.outbox(sending.connection)[..count];
         if sending.client_open && !sending.broken {
             sending.to_client.write(bytes);
-            if self.trace.is_told() {
-                sending.told[1].extend_from_slice(bytes);
-            }
+        }
+        if let Some(story) = self.trace.story(self.now) {
+            story.written(link, sending.process, false, bytes);
         }
         if count > 0 {
             let now = Time(self.now.0 + self.host.clock_ahead_ns);
             self.host.server.sent(sending.connection, count, now);
-            self.tell_frames(link);
         }
         count
     }
@@ -498,19 +516,17 @@ impl World {
         let bytes = &self.host.server.outbox(flushing.connection)[..count];
         let flushing = &mut self.host.links[link];
         flushing.to_client.write(bytes);
-        if self.trace.is_told() {
-            flushing.told[1].extend_from_slice(bytes);
+        if let Some(story) = self.trace.story(self.now) {
+            story.written(link, flushing.process, false, bytes);
         }
-        self.tell_frames(link);
     }
 
     /// A client's bytes go into the stream.
     pub(crate) fn client_writes(&mut self, link: usize, bytes: &[u8]) {
         let writing = &mut self.host.links[link];
         writing.to_server.write(bytes);
-        if self.trace.is_told() {
-            writing.told[0].extend_from_slice(bytes);
-            self.tell_frames(link);
+        if let Some(story) = self.trace.story(self.now) {
+            story.written(link, writing.process, true, bytes);
         }
         self.deliver_to_server(link);
     }
@@ -534,82 +550,4 @@ impl World {
         }
         requests
     }
-
-    /// For the story: every whole frame that has been written, by name.
-    fn tell_frames(&mut self, link: usize) {
-        if !self.trace.is_told() {
-            return;
-        }
-        let process = self.host.links[link].process;
-        for direction in 0..2 {
-            let bytes = std::mem::take(&mut self.host.links[link].told[direction]);
-            let mut rest = bytes.as_slice();
-            while let Ok(Some((payload, length))) = frame::split(rest) {
-                let story = story_of_frame(direction, payload);
-                self.trace.say(self.now, &process, || story);
-                rest = &rest[length..];
-            }
-            self.host.links[link].told[direction] = rest.to_vec();
-        }
-    }
-}
-
-/// Values in a story are cut to this many characters.
-const STORY_CHARS_MAX: usize = 300;
-
-fn cut(mut text: String) -> String {
-    if let Some((end, _)) = text.char_indices().nth(STORY_CHARS_MAX) {
-        text.truncate(end);
-        text.push_str(" ...");
-    }
-    text
-}
-
-fn story_of_frame(direction: usize, payload: &[u8]) -> String {
-    if direction == 0 {
-        return match codec::decode::<FromClient<'_>>(payload) {
-            Ok(FromClient::Request {
-                seq: Seq(seq),
-                body,
-                ..
-            }) => cut(format!("-> {seq} {body:?}")),
-            Ok(message) => cut(format!("-> {message:?}")),
-            Err(error) => format!("-> malformed: {error}"),
-        };
-    }
-    match codec::decode::<FromServer<'_>>(payload) {
-        Ok(FromServer::Reply {
-            seq: Seq(seq),
-            body,
-        }) => match codec::decode::<Reply<'_>>(body) {
-            Ok(reply) => cut(format!("<- {seq} {reply:?}")),
-            Err(error) => format!("<- {seq} malformed: {error}"),
-        },
-        Ok(FromServer::Update { watch, body }) => match codec::decode::<Update<'_>>(body) {
-            Ok(update) => cut(format!("<- {watch:?} {update:?}")),
-            Err(error) => format!("<- {watch:?} malformed: {error}"),
-        },
-        Ok(message) => cut(format!("<- {message:?}")),
-        Err(error) => format!("<- malformed: {error}"),
-    }
-}
-
-fn story_of_commit(commit: &Committed) -> String {
-    let mut story = format!("COMMIT {} by {}", commit.revision, commit.process);
-    if let Some(function) = &commit.function {
-        story += &format!(" {function}");
-    }
-    if let Some(released) = &commit.released {
-        story += &format!(" released: {released}");
-    }
-    for change in &commit.changes {
-        story += &format!(
-            " {}/{}: {:02x?} -> {:02x?}",
-            change.namespace, change.key, change.before, change.after
-        );
-    }
-    for namespace in &commit.resets {
-        story += &format!(" reset of {namespace}");
-    }
-    cut(story)
 }

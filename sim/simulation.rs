@@ -6,7 +6,7 @@ use crate::faults::{Fault, Faults, Struck};
 use crate::points::{FaultPoints, StruckPoints};
 use crate::process::{self, BUILD, Outcome, Program};
 use crate::server::ServerHost;
-use crate::trace::Sink;
+use crate::story::Sink;
 use crate::watchdog;
 use crate::world::{self, Bounds, RunEnd, World};
 use std::cell::RefCell;
@@ -163,6 +163,9 @@ pub(crate) fn simulate(setup: Setup, program: Program) -> (Report, Vec<Choice>) 
         process::program(id, PROGRAM_KEY, program, &slot);
     });
     let (mut world, end) = world::run(world);
+    if let Some(story) = world.trace.story(world.now) {
+        story.finish(&world.faults.struck());
+    }
     report(setup.seed, &mut world, end, &outcome)
 }
 
@@ -287,7 +290,7 @@ mod tests {
         let (silent, _) = run(3, None, false);
         let lines = Rc::new(RefCell::new(0));
         let count = Rc::clone(&lines);
-        let sink = Box::new(move |_: &str| *count.borrow_mut() += 1);
+        let sink = Box::new(move |_| *count.borrow_mut() += 1);
         let setup = Setup {
             seed: 3,
             options: Options::default(),

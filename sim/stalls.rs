@@ -38,18 +38,20 @@ impl World {
         if self.strikes(Fault::TwoWayStall, process) {
             let part = of(Fault::TwoWayStall);
             let until = Time(self.now.0 + self.choices.between(part, STALL_NS.0, STALL_NS.1));
-            self.trace.say(self.now, &process, || {
-                format!("FAULT both ways of link {link} stall")
-            });
+            if let Some(story) = self.trace.story(self.now) {
+                let text = format!("both ways of link {link} stand still");
+                story.fault(process.into(), Fault::TwoWayStall, &text);
+            }
             self.hold(link, until);
         }
         if self.strikes(Fault::Swizzle, process) {
             self.swizzle(process);
         }
         if self.strikes(Fault::Stall, process) {
-            self.trace.say(self.now, &process, || {
-                format!("FAULT one way of link {link} stalls")
-            });
+            if let Some(story) = self.trace.story(self.now) {
+                let text = format!("one way of link {link} stands still");
+                story.fault(process.into(), Fault::Stall, &text);
+            }
             let part = of(Fault::Stall);
             return self.choices.between(part, STALL_NS.0, STALL_NS.1);
         }
@@ -87,9 +89,10 @@ impl World {
         let count = stalled.len() as u64;
         let gap_ns = (self.choices).between(part, SWIZZLE_GAP_NS.0, SWIZZLE_GAP_NS.1);
         let all_stand_ns = count * gap_ns + self.choices.below(part, STALL_NS.1);
-        self.trace.say(self.now, &"network", || {
-            format!("FAULT swizzle: links {stalled:?} stall, {healed:?} go on")
-        });
+        if let Some(story) = self.trace.story(self.now) {
+            let text = format!("links {stalled:?} stand still, {healed:?} go on");
+            story.fault(ProcessId(process).into(), Fault::Swizzle, &text);
+        }
         for (place, link) in (0..).zip(stalled) {
             let back = healed.iter().position(|other| *other == link);
             let back = back.expect("the same links go on") as u64;

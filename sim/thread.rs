@@ -101,6 +101,10 @@ pub fn sleep_ns(duration_ns: u64) {
         let early = world::with(|world| {
             let early = world.now < deadline;
             if early {
+                let thread = running(world);
+                if let Some(story) = world.trace.story(world.now) {
+                    story.naps(world.threads[thread].process, thread);
+                }
                 world.fall_asleep(Sleep::Parked, Some(deadline));
             }
             early
@@ -129,10 +133,9 @@ pub(crate) fn note(note: Note) {
             guarantee,
             explanation,
         } = &note
+            && let Some(story) = world.trace.story(world.now)
         {
-            world.trace.say(world.now, &process, || {
-                format!("NOT {guarantee}: {explanation}")
-            });
+            story.broken(process, guarantee, explanation);
         }
         world.history.push(process, thread, What::Note(note));
     });

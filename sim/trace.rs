@@ -1,21 +1,18 @@
 //! What a run did: a rolling hash of every event, and on demand a story to read.
 
 use crate::choices::mix;
+use crate::story::{Sink, Teller};
 use zproc::seam::proto::time::Time;
 
 /// When simulated time begins: a round number, so that a trace reads well.
 pub(crate) const START: Time = Time(1_000_000_000);
 
-/// Takes a story line by line.
-pub(crate) type Sink = Box<dyn FnMut(&str)>;
-
 /// The hash, the count, and the story if one is wanted.
 pub(crate) struct Trace {
     hash: u64,
     events: u64,
-    sink: Option<Sink>,
-    /// With the story, the hash after every event is told too.
-    hashes: bool,
+    /// There only if somebody reads: else nothing is made for the story.
+    teller: Option<Box<Teller>>,
 }
 
 impl Trace {
@@ -24,15 +21,14 @@ impl Trace {
         Trace {
             hash: 0,
             events: 0,
-            sink: None,
-            hashes: false,
+            teller: None,
         }
     }
 
-    /// From now on each line of the story goes to `sink`.
+    /// From now on each item of the story goes to `sink`; with `hashes`, the hash after each event
+    /// too.
     pub(crate) fn tell(&mut self, sink: Sink, hashes: bool) {
-        self.sink = Some(sink);
-        self.hashes = hashes;
+        self.teller = Some(Box::new(Teller::new(sink, hashes)));
     }
 
     /// One event: a delivery or a wake-up. `kind` tells which, `a` and `b` what it is about.
@@ -41,9 +37,8 @@ impl Trace {
         self.fold(u64::from(kind) ^ time.0.rotate_left(8));
         self.fold(a);
         self.fold(b);
-        if self.hashes && self.sink.is_some() {
-            let line = format!("event {} hash {:016x}", self.events, self.hash);
-            self.line(&line);
+        if let Some(teller) = &mut self.teller {
+            teller.hash(self.events, self.hash);
         }
     }
 
@@ -76,35 +71,11 @@ impl Trace {
         self.events
     }
 
-    /// True when somebody reads the story.
-    pub(crate) fn is_told(&self) -> bool {
-        self.sink.is_some()
-    }
-
-    /// A line of the story; the text is made only if somebody reads it.
-    pub(crate) fn say(
-        &mut self,
-        time: Time,
-        who: &dyn std::fmt::Display,
-        what: impl FnOnce() -> String,
-    ) {
-        if self.sink.is_some() {
-            let elapsed_ns = time.0.saturating_sub(START.0);
-            let line = format!(
-                "{:>6}.{:06} ms  {:<10} {}",
-                elapsed_ns / 1_000_000,
-                elapsed_ns % 1_000_000,
-                who.to_string(),
-                what()
-            );
-            self.line(&line);
-        }
-    }
-
-    fn line(&mut self, line: &str) {
-        if let Some(sink) = &mut self.sink {
-            sink(line);
-        }
+    /// Who is to be told what happens at `now`, if somebody reads the story.
+    pub(crate) fn story(&mut self, now: Time) -> Option<&mut Teller> {
+        let teller = self.teller.as_deref_mut()?;
+        teller.set_now(now);
+        Some(teller)
     }
 }
 

@@ -326,6 +326,9 @@ impl World {
         let process = sleeper.process;
         self.running = Some(thread);
         self.note_event(event);
+        if let Some(story) = self.trace.story(self.now) {
+            story.awake(process, thread);
+        }
         self.progress.tick(process.0);
         match self.bounds_step() {
             Step::Next => Step::Resume(thread, task),
@@ -343,6 +346,7 @@ impl World {
             }
         }
         let (kind, a, b) = event.parts();
+        self.tell_event(event);
         self.trace.event(kind, self.now, a, b);
     }
 
@@ -369,8 +373,9 @@ impl World {
             process.slowness = 1;
         }
         self.widen_pipes();
-        self.trace
-            .say(self.now, &"world", || "no more faults".into());
+        if let Some(story) = self.trace.story(self.now) {
+            story.note(crate::story::Lane::World, "no more faults from here on");
+        }
     }
 
     /// Handles an event that runs no simulated thread.
@@ -438,6 +443,9 @@ impl World {
             1
         };
         let clock_ahead_ns = self.skew(process);
+        if let Some(story) = self.trace.story(self.now) {
+            story.born(process, slowness);
+        }
         self.processes_started += 1;
         self.processes.insert(
             process,
@@ -519,6 +527,9 @@ impl World {
             self.crash_running(process, SIGKILL);
         }
         self.maybe_pause(process);
+        if let Some(story) = self.trace.story(self.now) {
+            story.asleep(process, thread, sleep);
+        }
         let sleeper = &mut self.threads[thread];
         sleeper.sleep = sleep;
         sleeper.turn += 1;
@@ -570,8 +581,9 @@ impl World {
             .link
             .map_or_else(Vec::new, |link| self.unread_requests(link));
         self.history.push(process, 0, What::Died { status, unread });
-        self.trace
-            .say(self.now, &process, || format!("ends, wait status {status}"));
+        if let Some(story) = self.trace.story(self.now) {
+            story.ended(process, status);
+        }
         if let Some(link) = dead.link {
             self.client_closed(link);
         }

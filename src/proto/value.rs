@@ -262,6 +262,95 @@ pub fn describe(bytes: &[u8]) -> String {
     }
 }
 
+/// The value as a person would write it: `17`, `"text"`, `[1, 2]`, `{"id": 3}`. What is longer than
+/// `chars_max` characters is cut and ends in dots.
+#[must_use]
+pub fn show(bytes: &[u8], chars_max: usize) -> String {
+    let mut shown = Shown {
+        text: String::new(),
+        chars_max,
+    };
+    let mut reader = Reader { rest: bytes };
+    let whole = shown.one(&mut reader, 1);
+    let long = shown.text.char_indices().nth(chars_max);
+    if let Some((end, _)) = long {
+        shown.text.truncate(end);
+        shown.text.push_str("...");
+    } else if whole.is_err() || !reader.rest.is_empty() {
+        shown.text.push_str("(bytes that are not MessagePack)");
+    }
+    shown.text
+}
+
+/// A text that a value is written into until it is long enough.
+struct Shown {
+    text: String,
+    chars_max: usize,
+}
+
+impl Shown {
+    /// Bytes are no fewer than characters, and cheap to count.
+    fn is_full(&self) -> bool {
+        self.text.len() > self.chars_max.saturating_mul(4)
+    }
+
+    fn one(&mut self, reader: &mut Reader<'_>, depth: usize) -> Result<(), ValueError> {
+        match reader.head()? {
+            Head::Nil => self.text.push_str("nil"),
+            Head::Bool(value) => self.text.push_str(if value { "true" } else { "false" }),
+            Head::Int(value) => self.text.push_str(&value.to_string()),
+            Head::Float(value) => self.text.push_str(&format!("{value:?}")),
+            Head::String(length) => {
+                let text = String::from_utf8_lossy(reader.take(length)?);
+                let start: String = text.chars().take(self.chars_max).collect();
+                self.text.push_str(&format!("{start:?}"));
+            }
+            Head::Binary(length) => {
+                reader.take(length)?;
+                self.text.push_str(&format!("({length} bytes)"));
+            }
+            Head::Extension(kind, length) => {
+                reader.take(length)?;
+                self.text
+                    .push_str(&format!("(extension {kind} of {length} bytes)"));
+            }
+            Head::Array(count) => self.many(reader, depth, count, false)?,
+            Head::Map(count) => self.many(reader, depth, count, true)?,
+        }
+        Ok(())
+    }
+
+    fn many(
+        &mut self,
+        reader: &mut Reader<'_>,
+        depth: usize,
+        count: usize,
+        map: bool,
+    ) -> Result<(), ValueError> {
+        if depth == DEPTH_MAX {
+            return Err(ValueError::TooDeep);
+        }
+        let (open, close) = if map { ('{', '}') } else { ('[', ']') };
+        self.text.push(open);
+        for index in 0..count {
+            // What comes now is cut off anyway, however many elements are claimed.
+            if self.is_full() {
+                return Ok(());
+            }
+            if index > 0 {
+                self.text.push_str(", ");
+            }
+            self.one(reader, depth + 1)?;
+            if map {
+                self.text.push_str(": ");
+                self.one(reader, depth + 1)?;
+            }
+        }
+        self.text.push(close);
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -344,5 +433,29 @@ mod tests {
         assert_eq!(describe(&value("hi")), "the string \"hi\"");
         assert_eq!(describe(&value(vec![1, 2])), "an array of 2 elements");
         assert_eq!(describe(&[]), "bytes that are not MessagePack");
+    }
+
+    #[test]
+    fn shown_as_a_person_would_write_it() {
+        assert_eq!(show(&value(-17), 80), "-17");
+        assert_eq!(show(&value(1.0), 80), "1.0");
+        assert_eq!(show(&value("a\"b\n"), 80), r#""a\"b\n""#);
+        assert_eq!(show(&value((1, [true], "x")), 80), r#"[1, [true], "x"]"#);
+        let map = [("id", Some(3)), ("parent", None)];
+        let map: std::collections::BTreeMap<_, _> = map.into();
+        assert_eq!(show(&value(map), 80), r#"{"id": 3, "parent": nil}"#);
+        assert_eq!(show(&[0xc4, 2, 0, 0], 80), "(2 bytes)");
+        assert_eq!(show(&[], 80), "(bytes that are not MessagePack)");
+        assert_eq!(show(&[1, 2], 80), "1(bytes that are not MessagePack)");
+    }
+
+    #[test]
+    fn what_is_shown_is_bounded() {
+        assert_eq!(show(&value("ääääää"), 4), "\"äää...");
+        assert_eq!(show(&value(vec![7; 100_000]), 6), "[7, 7,...");
+        // Claims of billions, and a hundred thousand brackets, cost nothing.
+        let claims = [&[0xdd, 0xff, 0xff, 0xff, 0xff][..], &[1; 9][..]].concat();
+        assert_eq!(show(&claims, 5), "[1, 1...");
+        assert_eq!(show(&vec![0x91; 100_000], 3), "[[[...");
     }
 }
