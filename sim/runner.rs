@@ -461,7 +461,8 @@ fn again(arguments: &[String]) -> Result<String, String> {
 
 /// Prints each line of a story.
 fn printer() -> Sink {
-    terminal::printer(|line| {
+    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    terminal::printer(colour, |line| {
         // A reader that has seen enough closes the pipe.
         if writeln!(std::io::stdout(), "{line}").is_err() {
             std::process::exit(0);

@@ -170,13 +170,13 @@ impl Teller {
 
     /// Something that has no form of its own.
     pub(crate) fn note(&mut self, lane: Lane, text: impl Into<String>) {
-        let text = text.into();
+        let text = words::cut(text.into());
         self.add(lane, What::Note { text });
     }
 
     /// A workload's invariant does not hold.
     pub(crate) fn broken(&mut self, process: ProcessId, guarantee: &str, explanation: &str) {
-        let text = format!("{guarantee}: {explanation}");
+        let text = words::cut(format!("{guarantee}: {explanation}"));
         self.add(process.into(), What::Broken { text });
     }
 

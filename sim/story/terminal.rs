@@ -18,14 +18,18 @@ pub(crate) const LEGEND: [&str; 6] = [
 const SLOW_NS: u64 = 100_000;
 
 /// Gives the legend, then one line for each item that deserves one, to `print`.
-pub(crate) fn printer(mut print: impl FnMut(&str) + 'static) -> Sink {
+/// With `colour`, what breaks is red, and what changes the state bold.
+pub(crate) fn printer(colour: bool, mut print: impl FnMut(&str) + 'static) -> Sink {
     let mut begun = false;
     Box::new(move |item| {
         if !std::mem::replace(&mut begun, true) {
             LEGEND.iter().for_each(|line| print(line));
         }
         if let Some(line) = line(&item) {
-            print(&line);
+            match style(&item.what) {
+                Some(style) if colour => print(&format!("\x1b[{style}m{line}\x1b[0m")),
+                _ => print(&line),
+            }
         }
     })
 }
@@ -39,6 +43,20 @@ pub(crate) fn ms(ns: u64) -> String {
 fn took(since: Time, now: Time) -> String {
     let ns = now.0.saturating_sub(since.0);
     format!("{}.{:03} ms", ns / 1_000_000, ns / 1_000 % 1_000)
+}
+
+/// The terminal's code for lines of this kind.
+fn style(what: &What) -> Option<&'static str> {
+    match what {
+        What::Fault { small: false, .. } | What::Broken { .. } => Some("1;31"),
+        What::Lost(_) => Some("31"),
+        What::Commit { .. } => Some("1"),
+        What::Born { .. } | What::Ended { .. } => Some("1;36"),
+        What::Fault { .. } | What::Note { .. } | What::Blocks { .. } | What::GoesOn { .. } => {
+            Some("2")
+        }
+        _ => None,
+    }
 }
 
 fn line(item: &Item) -> Option<String> {

@@ -43,7 +43,7 @@ fn tiny(ctx: &Context) -> Result<()> {
 fn lines(program: fn(&Context) -> Result<()>) -> Vec<String> {
     let lines = Rc::new(RefCell::new(Vec::new()));
     let kept = Rc::clone(&lines);
-    let sink = terminal::printer(move |line| kept.borrow_mut().push(line.to_owned()));
+    let sink = terminal::printer(false, move |line| kept.borrow_mut().push(line.to_owned()));
     let report = told(1, false, sink, Box::new(program));
     assert_eq!(report.outcome, Ok(()));
     let lines = lines.borrow();

@@ -36,7 +36,15 @@ impl Said {
     }
 }
 
+/// One line of bounded length, whatever the text holds: a key may be full of control characters.
 pub(crate) fn cut(mut text: String) -> String {
+    if text.contains(char::is_control) {
+        let escaped = |c: char| match c {
+            c if c.is_control() => c.escape_default().to_string(),
+            c => c.to_string(),
+        };
+        text = text.chars().take(TEXT_CHARS + 1).map(escaped).collect();
+    }
     if let Some((end, _)) = text.char_indices().nth(TEXT_CHARS) {
         text.truncate(end);
         text.push_str("...");
@@ -503,6 +511,13 @@ mod tests {
             text.ends_with("17, 2 more keys, all of mix (by #2, released: killed by signal 9)"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn every_text_is_one_short_line() {
+        assert_eq!(cut("a\nb\u{1b}[31m ä".to_owned()), r"a\nb\u{1b}[31m ä");
+        let long = cut("\0".repeat(10_000));
+        assert_eq!(long.len(), TEXT_CHARS + "...".len());
     }
 
     #[test]
