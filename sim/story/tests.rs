@@ -69,7 +69,7 @@ fn a_tiny_program_reads_so() {
         "zz       waits for a message",
         "<-       welcome, session 1",
         r#"->    1  set mix/x0 = ["seventeen", [17]]"#,
-        "<-    1  done at revision 1, was none",
+        "<-    1  done at revision 1",
         "->    2  atomic add(3) on default",
         "<-    2  3 at revision 2",
         "->    3  spawn tiny::{{closure}}(4)",

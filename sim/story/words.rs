@@ -331,7 +331,9 @@ fn reply(reply: &Reply<'_>) -> String {
             format!("{} updates until revision {}", updates.len(), until.0)
         }
         Reply::Written { revision, before } => {
-            format!("done {}, was {}", at(revision), optional(*before))
+            // What a `set` replaces is not sent back, only what a `remove` took away.
+            let was = before.map_or_else(String::new, |bytes| format!(", was {}", value(bytes)));
+            format!("done {}{was}", at(revision))
         }
         Reply::Returned {
             revision,
