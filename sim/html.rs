@@ -348,6 +348,7 @@ mod tests {
                 faults,
                 ..Options::default()
             },
+            only: None,
             feed: Vec::new(),
             otherwise: Otherwise::Drawn,
             record: false,

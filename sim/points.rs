@@ -5,6 +5,7 @@
 //! its own, and what struck is counted aside.
 
 use crate::choices::{Choices, Detached, Part};
+use crate::story::Lane;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use zproc::seam::proto::ids::ProcessId;
@@ -120,19 +121,19 @@ impl FaultPoints {
         self.told.is_read.store(true, Ordering::Relaxed);
     }
 
-    /// What has struck since this was last asked: lines for the story, and whose they are.
-    pub(crate) fn story(&self) -> Vec<(String, String)> {
+    /// What has struck since this was last asked, for the story, and where.
+    pub(crate) fn story(&self) -> Vec<(Lane, Point)> {
         let mut story = self
             .told
             .story
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let line = |(process, point): (u64, Point)| {
-            let who = match process {
-                SERVER => "server".to_owned(),
-                process => ProcessId(process).to_string(),
+            let lane = match process {
+                SERVER => Lane::Server,
+                process => Lane::Process(ProcessId(process)),
             };
-            (who, format!("FAULT POINT {point:?}"))
+            (lane, point)
         };
         story.drain(..).map(line).collect()
     }

@@ -340,9 +340,9 @@ impl World {
     }
 
     fn note_event(&mut self, event: Event) {
-        if self.trace.is_told() {
-            for (who, line) in self.points.story() {
-                self.trace.say(self.now, &who, || line);
+        if let Some(story) = self.trace.story(self.now) {
+            for (lane, point) in self.points.story() {
+                story.fault_point(lane, point);
             }
         }
         let (kind, a, b) = event.parts();

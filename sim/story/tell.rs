@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use zproc::seam::proto::ids::ProcessId;
 use zproc::seam::proto::message::{FromKeeper, Request};
+use zproc::seam::proto::points::Point;
 use zproc::seam::proto::time::Time;
 use zproc::seam::runtime::Observation;
 
@@ -156,6 +157,17 @@ impl Teller {
             text: text.to_owned(),
             times: 1,
             small: is_small(fault),
+        };
+        self.add(lane, what);
+    }
+
+    /// A fault point in the code strikes.
+    pub(crate) fn fault_point(&mut self, lane: Lane, point: Point) {
+        let what = What::Fault {
+            name: "fault point",
+            text: format!("{point:?}"),
+            times: 1,
+            small: true,
         };
         self.add(lane, what);
     }

@@ -17,6 +17,7 @@ fn told(seed: u64, faults: bool, sink: Sink, program: Program) -> Report {
             faults,
             ..Options::default()
         },
+        only: None,
         feed: Vec::new(),
         otherwise: Otherwise::Drawn,
         record: false,
