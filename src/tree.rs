@@ -103,6 +103,8 @@ pub(crate) fn server_main(start: ServerStart) -> ! {
         backtraces: true,
         print: false,
     });
+    // Should the keeper be lost already, it is the guard that this names, which is as good.
+    let keeper = sys::pidfd_open(sys::parent());
     // Held open for as long as this process lives: it says that the directory is in use.
     let _lock = start.lock;
     let sockets = Sockets {
@@ -120,6 +122,9 @@ pub(crate) fn server_main(start: ServerStart) -> ! {
     }));
     match end {
         Ok(LoopEnd::KeeperLost) => {
+            if let Ok(keeper) = keeper {
+                sweep::leave_to_guard(&keeper, &start.tree);
+            }
             // Nobody else is left to do it.
             sweep::kill_marked(&start.tree);
             directory::remove_at_end(&start.directory);

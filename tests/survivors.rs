@@ -291,3 +291,44 @@ fn after_the_loss_of_the_keeper() {
 fn after_the_loss_of_the_server() {
     loses("zproc-server");
 }
+
+/// The guard and the server both hear that the keeper is lost. If both set about ending the tree,
+/// each could stop the other first, and neither would ever go on: so it is the guard's as long as
+/// there is one, however slow.
+#[test]
+fn the_server_leaves_the_end_of_the_tree_to_the_guard() {
+    let ctx = Context::new().expect("a tree");
+    let socket = zproc::seam::socket_path(&ctx).expect("this is the program");
+    let directory = socket.parent().and_then(|place| place.file_name());
+    let tree = directory.and_then(|name| name.to_str()?.strip_prefix("zproc-"));
+    let mut alive = BTreeMap::new();
+    for pid in marked(tree.expect("the directory is named after the tree")) {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).expect("it lives");
+        let pid = Pid::from_raw(pid as i32).expect("not zero");
+        let descriptor = pidfd_open(pid, PidfdFlags::empty()).expect("it lives");
+        alive.insert(name.trim().to_owned(), (pid, descriptor));
+    }
+    let send = |name: &str, signal| kill_process(alive[name].0, signal).expect("it lives");
+    let ends_within = |name: &str, limit: Duration| {
+        let limit = Timespec::try_from(limit).expect("a short time");
+        let mut wanted = [PollFd::new(&alive[name].1, PollFlags::IN)];
+        poll(&mut wanted, Some(&limit)).expect("poll") > 0
+    };
+    send("zproc-guard", Signal::STOP);
+    send("zproc-keeper", Signal::KILL);
+    assert!(ends_within("zproc-keeper", DEADLINE));
+    let left_alone = !ends_within("zproc-guard", Duration::from_millis(300));
+    // First of all nothing is to be left, even if this test fails.
+    let survivors: Vec<&str> = ["zproc-guard", "zproc-server"]
+        .into_iter()
+        .filter(|name| {
+            let _ = kill_process(alive[*name].0, Signal::CONT);
+            let ended = ends_within(name, DEADLINE);
+            let _ = kill_process(alive[*name].0, Signal::KILL);
+            !ended
+        })
+        .collect();
+    assert!(survivors.is_empty(), "these live on: {survivors:?}");
+    assert!(left_alone, "the server has ended the guard");
+    assert!(!socket.exists(), "the socket is left");
+}

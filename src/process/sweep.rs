@@ -9,7 +9,8 @@ use super::sys::{self, Pid};
 use crate::proto::ids::ProcessId;
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Read as _};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// Looks at `/proc` before freezing counts as done whatever is found: enough for any tree that does
 /// not fork faster than it is frozen, which one frozen process after the other makes impossible.
@@ -135,6 +136,36 @@ pub(crate) fn kill_all(mut find: impl FnMut() -> Vec<Seen>) -> usize {
         .count()
 }
 
+/// How long the guard is given to end the tree before the server does.
+const GUARD_PATIENCE: Duration = Duration::from_secs(10);
+
+/// For the server that has lost its keeper: as long as there is a guard, it is the one to end the
+/// tree, this process with it, which then does not come back. If both did it, each could freeze the
+/// other first, and neither would ever go on.
+pub(crate) fn leave_to_guard(keeper: &OwnedFd, tree: &str) {
+    // Its sockets close a moment before its orphans get their next parent.
+    await_end(keeper, GUARD_PATIENCE);
+    let parent = sys::parent();
+    let guard = sys::pidfd_open(parent);
+    if let Ok(guard) = guard
+        && sys::parent() == parent
+        && bears_mark(parent, tree, None)
+    {
+        await_end(&guard, GUARD_PATIENCE);
+    }
+}
+
+/// Waits until a process has ended, or the time is up.
+fn await_end(process: &OwnedFd, limit: Duration) {
+    let begin = Instant::now();
+    while let Some(left) = limit.checked_sub(begin.elapsed()) {
+        match sys::poll([Some((process.as_fd(), false))], Some(left)) {
+            Ok([polled]) if !polled.readable => {}
+            _ => return,
+        }
+    }
+}
+
 /// Kills every process that bears the tree's mark, but this one. For the server that has lost the
 /// keeper, and with it the knowledge of who descends from whom.
 pub(crate) fn kill_marked(tree: &str) {
@@ -183,7 +214,6 @@ pub(crate) fn own_children() -> Vec<Pid> {
 mod tests {
     use super::*;
     use std::process::{Command, Stdio};
-    use std::time::Duration;
 
     #[test]
     fn a_stat_line_with_an_evil_name_is_read() {

@@ -35,6 +35,12 @@ pub(crate) fn pid() -> Pid {
     unsafe { libc::getpid() }
 }
 
+/// The parent of this process, as it is now.
+pub(crate) fn parent() -> Pid {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::getppid() }
+}
+
 /// The user that this process acts for.
 pub(crate) fn user() -> libc::uid_t {
     // SAFETY: takes nothing and cannot fail.
