@@ -7,11 +7,14 @@ use crate::driver::clock::Clock;
 use crate::driver::port::UnixPort;
 use crate::driver::server_loop::{self, LoopEnd, Sockets};
 use crate::error::{Error, Kind, Operation, Result};
+#[cfg(feature = "simulation")]
+use crate::process::record;
 use crate::process::{code, directory, panics, peer, start, sweep, sys};
 use crate::proto::client::Config;
 use crate::proto::ids::{ProcessId, Token};
 use crate::proto::limits;
 use crate::proto::server::{self, Server};
+use crate::runtime::Port;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -49,6 +52,7 @@ impl Context {
         };
         let tree = start::start()
             .map_err(|error| Error::new(Kind::NoTree(error.to_string()), &operation))?;
+        begin(ProcessId::PROGRAM);
         let connection = connect(&tree.socket, ProcessId::PROGRAM, tree.key)?;
         Ok(Context::from_connection(
             connection,
@@ -81,8 +85,28 @@ fn connect(socket: &Path, process: ProcessId, key: Token) -> Result<Connection> 
     };
     UnixPort::new(socket, sys::generation)
         .map_err(CallError::Connect)
-        .and_then(|port| Connection::open(Arc::new(port), config))
+        .and_then(|port| Connection::open(witnessed(port), config))
         .map_err(|error| Error::new(error.into(), &operation))
+}
+
+/// This process begins its role as a process of the tree that calls.
+#[cfg(not(feature = "simulation"))]
+fn begin(_: ProcessId) {}
+
+#[cfg(feature = "simulation")]
+fn begin(process: ProcessId) {
+    record::begin(record::Who::Process(process));
+}
+
+/// The port, and with the feature `simulation` perhaps a recorder in front of it.
+#[cfg(not(feature = "simulation"))]
+fn witnessed(port: UnixPort) -> Arc<dyn Port> {
+    Arc::new(port)
+}
+
+#[cfg(feature = "simulation")]
+fn witnessed(port: UnixPort) -> Arc<dyn Port> {
+    record::port(port)
 }
 
 /// What the server is started with.
@@ -111,11 +135,15 @@ pub(crate) fn server_main(start: ServerStart) -> ! {
         listener: UnixListener::from(start.listener),
         keeper: UnixStream::from(start.link),
         admits: peer::is_own_user,
+        #[cfg(feature = "simulation")]
+        witness: record::commits,
     };
+    #[cfg(feature = "simulation")]
+    record::begin(record::Who::Server);
     let key = start.key;
     let end = catch_unwind(AssertUnwindSafe(|| {
         let seed = [(); 2].map(|()| sys::random_u64().expect("the kernel has randomness"));
-        let config = server::Config::new(code::build_id(), key, seed);
+        let config = server_config(key, seed);
         let clock = Clock::new();
         let server = Server::new(config, Box::new(ShippedFunctions), clock.now());
         server_loop::run(server, clock, sockets)
@@ -144,6 +172,18 @@ pub(crate) fn server_main(start: ServerStart) -> ! {
             sys::exit_now(EXIT_BUG)
         }
     }
+}
+
+#[cfg(not(feature = "simulation"))]
+fn server_config(key: Token, seed: [u64; 2]) -> server::Config {
+    server::Config::new(code::build_id(), key, seed)
+}
+
+#[cfg(feature = "simulation")]
+fn server_config(key: Token, seed: [u64; 2]) -> server::Config {
+    let mut config = server::Config::new(code::build_id(), key, seed);
+    config.record_commits = record::is_on();
+    config
 }
 
 /// What a child is started with.
@@ -190,6 +230,7 @@ pub(crate) fn child_main(start: ChildStart) -> ! {
 
 /// Asks what to run, runs it, and tells what came of it.
 fn run_child(start: &ChildStart) -> Result<()> {
+    begin(start.process);
     let connection = connect(&start.socket, start.process, start.key)?;
     let context = Context::from_connection(connection, start.process, None);
     let result = shipped::run_task(&context);

@@ -41,6 +41,9 @@ pub(crate) struct Sockets {
     pub(crate) keeper: UnixStream,
     /// Is the peer of this socket let in?
     pub(crate) admits: fn(BorrowedFd<'_>) -> bool,
+    /// Called after each step of the server, before anybody can hear what came of it.
+    #[cfg(feature = "simulation")]
+    pub(crate) witness: fn(&mut Server),
 }
 
 /// Why the loop ended.
@@ -280,7 +283,7 @@ impl ServerLoop {
 
     /// Does what the server wants done, and notes who has output.
     fn carry_out(&mut self, now: Time) {
-        while let Some(effect) = self.server.poll_effect() {
+        while let Some(effect) = self.next_effect() {
             match effect {
                 Effect::Close { connection } => self.close(connection, now),
                 Effect::Drain { connection } => self.drain(connection, now),
@@ -295,6 +298,12 @@ impl ServerLoop {
         while let Some(id) = self.server.poll_ready() {
             self.to_flush.push(id);
         }
+    }
+
+    fn next_effect(&mut self) -> Option<Effect> {
+        #[cfg(feature = "simulation")]
+        (self.sockets.witness)(&mut self.server);
+        self.server.poll_effect()
     }
 
     /// Sends what goes without waiting, and closes.

@@ -53,6 +53,8 @@ pub(crate) fn main(start: Start) -> ! {
         lock,
     } = start;
     guard(&directory, &[lifeline.as_raw_fd(), lock.as_raw_fd()]);
+    #[cfg(feature = "simulation")]
+    super::record::begin(super::record::Who::Keeper);
     let lifeline = UnixStream::from(lifeline);
     let keeper = Keeper::start(&tree, &directory, key, &lock).map(|mut keeper| {
         let socket = directory::socket(&directory);
@@ -209,6 +211,8 @@ impl Keeper {
             let Some(process) = self.running.remove(&reaped.pid) else {
                 continue;
             };
+            #[cfg(feature = "simulation")]
+            super::record::died(process, reaped.status);
             self.kill_left_by(reaped.pid, process);
             self.outbox.push(&FromKeeper::Ended {
                 process,

@@ -10,6 +10,8 @@ pub(crate) mod keeper;
 pub(crate) mod launch;
 pub mod panics;
 pub(crate) mod peer;
+#[cfg(feature = "simulation")]
+pub mod record;
 pub(crate) mod role;
 pub(crate) mod start;
 pub(crate) mod sweep;

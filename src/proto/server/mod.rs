@@ -25,6 +25,7 @@ use super::store::{Store, Transaction, View};
 use super::time::Time;
 use super::watch::Index;
 use processes::Process;
+use speedy::{Readable, Writable};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -156,7 +157,7 @@ pub struct Received {
 pub type CommitChange = (String, String, Option<Vec<u8>>, Option<Vec<u8>>);
 
 /// A change set, as a checker sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Readable, Writable)]
 pub struct Commit {
     /// Its revision.
     pub revision: Revision,
