@@ -1,10 +1,13 @@
 //! What was observed: every call and its return, every update, and the server's own commits, each
 //! with a stamp from one counter, so that "returned before it was called" is a comparison.
 
+use crate::checkers::{self, Guarantee};
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use zproc::seam::proto::codec;
 use zproc::seam::proto::ids::{ProcessId, Revision};
 use zproc::seam::proto::message::{Reply, Request, Update};
+use zproc::seam::proto::server::Commit;
 use zproc::seam::runtime::Observation;
 
 /// One thing that was observed.
@@ -33,15 +36,15 @@ pub(crate) enum What {
     NotSent { call: u64 },
     /// A watch gave an update.
     Updated { watch: u64, update: Range<usize> },
-    /// The process's memory is gone. `status` as `wait4` gives it; `unread`: the requests that lay,
-    /// whole, in its connection.
+    /// The process's memory is gone. `status` as `wait4` gives it; `unread`: requests of its that
+    /// are known to have lain, whole, in its connection.
     Died { status: i32, unread: Vec<Vec<u8>> },
     /// A workload says what it has seen.
     Note(Note),
 }
 
 /// What a workload says.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Note {
     /// It took a snapshot: these were the entries.
     Snapshot {
@@ -60,7 +63,8 @@ pub(crate) enum Note {
     /// An invariant of the workload does not hold.
     Broken {
         /// The guarantee that says it should.
-        guarantee: &'static str,
+        #[serde(deserialize_with = "checkers::known_guarantee")]
+        guarantee: Guarantee,
         /// What is wrong.
         explanation: String,
     },
@@ -96,6 +100,28 @@ pub(crate) struct Changed {
     pub(crate) before: Option<Vec<u8>>,
     /// Its value after.
     pub(crate) after: Option<Vec<u8>>,
+}
+
+impl From<Commit> for Committed {
+    /// With its stamp still to come.
+    fn from(commit: Commit) -> Committed {
+        Committed {
+            stamp: 0,
+            revision: commit.revision,
+            process: commit.process,
+            function: commit.function,
+            released: commit.released,
+            changes: (commit.changes.into_iter())
+                .map(|(namespace, key, before, after)| Changed {
+                    namespace,
+                    key,
+                    before,
+                    after,
+                })
+                .collect(),
+            resets: commit.resets,
+        }
+    }
 }
 
 /// All that was observed in one run.
@@ -159,7 +185,8 @@ impl History {
         self.commits.push(commit);
     }
 
-    fn keep(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
+    /// Keeps a message in the arena.
+    pub(crate) fn keep(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
         let start = self.arena.len();
         write(&mut self.arena);
         start..self.arena.len()

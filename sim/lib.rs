@@ -35,6 +35,9 @@ mod points;
 mod port;
 mod process;
 #[doc(hidden)]
+pub mod real;
+mod recorded;
+#[doc(hidden)]
 pub mod runner;
 mod server;
 mod shrink;

@@ -3,7 +3,7 @@
 use crate::choices::{Part, TO_CLIENT, TO_SERVER, TURNS};
 use crate::events::Event;
 use crate::faults::Fault;
-use crate::history::{Changed, Committed};
+use crate::history::Committed;
 use crate::network::Pipe;
 use crate::story::Lane;
 use crate::world::World;
@@ -370,22 +370,7 @@ impl World {
     fn take_commits(&mut self) {
         while let Some(commit) = self.host.server.poll_commit() {
             self.trace.fold(commit.revision.0);
-            let committed = Committed {
-                stamp: 0,
-                revision: commit.revision,
-                process: commit.process,
-                function: commit.function,
-                released: commit.released,
-                changes: (commit.changes.into_iter())
-                    .map(|(namespace, key, before, after)| Changed {
-                        namespace,
-                        key,
-                        before,
-                        after,
-                    })
-                    .collect(),
-                resets: commit.resets,
-            };
+            let committed = Committed::from(commit);
             if let Some(story) = self.trace.story(self.now) {
                 story.committed(&committed);
             }
@@ -535,19 +520,23 @@ impl World {
     /// server can't know yet whose connection it is.
     pub(crate) fn unread_requests(&self, link: usize) -> Vec<Vec<u8>> {
         let link = &self.host.links[link];
-        let mut requests = Vec::new();
         if !link.server_open || link.broken || !link.greeted {
-            return requests;
+            return Vec::new();
         }
         let (front, back) = link.to_server.contents();
-        let bytes = [&link.inbox, front, back].concat();
-        let mut rest = bytes.as_slice();
-        while let Ok(Some((payload, length))) = frame::split(rest) {
-            if let Ok(FromClient::Request { body, .. }) = codec::decode::<FromClient<'_>>(payload) {
-                requests.push(codec::to_bytes(&body));
-            }
-            rest = &rest[length..];
-        }
-        requests
+        whole_requests(&[&link.inbox, front, back].concat())
     }
+}
+
+/// The requests that stand, whole, in what a client has written.
+pub(crate) fn whole_requests(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut requests = Vec::new();
+    let mut rest = bytes;
+    while let Ok(Some((payload, length))) = frame::split(rest) {
+        if let Ok(FromClient::Request { body, .. }) = codec::decode::<FromClient<'_>>(payload) {
+            requests.push(codec::to_bytes(&body));
+        }
+        rest = &rest[length..];
+    }
+    requests
 }

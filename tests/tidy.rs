@@ -42,7 +42,10 @@ pub(crate) const LONG_FUNCTIONS: &[LongFunction] = &[LongFunction {
 }];
 
 /// Files that may sleep besides examples and benches, where no event can tell: each with the reason.
-pub(crate) const SLEEPERS: &[(&str, &str)] = &[];
+pub(crate) const SLEEPERS: &[(&str, &str)] = &[(
+    "sim/thread.rs",
+    "the pace of workloads that run on real processes: nobody waits for the end of it",
+)];
 
 /// One of [`LONG_FUNCTIONS`].
 pub(crate) struct LongFunction {

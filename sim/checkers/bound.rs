@@ -80,17 +80,20 @@ fn deaths_of(history: &History) -> BTreeMap<ProcessId, u64> {
 fn ends_of<'a>(timeline: &Timeline<'a>) -> BTreeMap<ProcessId, &'a Committed> {
     let mut ends = BTreeMap::new();
     for commit in &timeline.commits {
-        for change in commit.changes.iter().filter(|c| c.namespace == RECORDS) {
-            let id = change.key.strip_prefix("process/");
-            let id = id.and_then(|id| id.parse().ok()).map(ProcessId);
-            if let (Some(id), Some(record)) = (id, &change.after)
-                && is_ended(record)
-            {
-                ends.entry(id).or_insert(*commit);
-            }
+        for process in ended_in(commit) {
+            ends.entry(process).or_insert(*commit);
         }
     }
     ends
+}
+
+/// The processes of which a commit says that they have ended.
+pub(crate) fn ended_in(commit: &Committed) -> impl Iterator<Item = ProcessId> {
+    let records = commit.changes.iter().filter(|c| c.namespace == RECORDS);
+    records.filter_map(|change| {
+        let id = change.key.strip_prefix("process/")?.parse().ok()?;
+        is_ended(change.after.as_ref()?).then_some(ProcessId(id))
+    })
 }
 
 /// Does the record say that its process has ended?

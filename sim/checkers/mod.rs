@@ -19,6 +19,7 @@ pub(crate) use calls::{Call, Calls, End};
 
 use crate::history::{History, Note, What};
 use crate::world::RunEnd;
+use serde::de::{Deserialize as _, Deserializer, Error as _};
 use std::collections::BTreeMap;
 use zproc::seam::proto::ids::ProcessId;
 
@@ -51,6 +52,18 @@ pub const GUARANTEES: [&str; 7] = [
     OWN_WRITES,
     BOUND,
 ];
+
+/// A guarantee's name.
+pub(crate) type Guarantee = &'static str;
+
+/// Reads the name of one of the guarantees.
+pub(crate) fn known_guarantee<'de, D: Deserializer<'de>>(from: D) -> Result<Guarantee, D::Error> {
+    let name = String::deserialize(from)?;
+    let mut known = GUARANTEES.into_iter().chain([NO_SURPRISE]);
+    known
+        .find(|known| *known == name)
+        .ok_or_else(|| D::Error::custom(format!("{name:?} is no guarantee")))
+}
 
 /// A guarantee that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
