@@ -196,6 +196,8 @@ impl Keeper {
             if !self.flush() {
                 return;
             }
+            #[cfg(feature = "simulation")]
+            super::record::told(self.server);
         }
     }
 
@@ -342,7 +344,7 @@ impl Keeper {
     fn kill_left_by(&self, root: Pid, process: ProcessId) {
         // Mostly there is nothing, which costs one small read.
         let is_known = |pid: &Pid| *pid == self.server || self.running.contains_key(pid);
-        if sweep::own_children().iter().all(is_known) {
+        if sweep::children(sys::pid()).iter().all(is_known) {
             return;
         }
         sweep::kill_all(|| self.left_by(&sweep::census(), root, process));

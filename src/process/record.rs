@@ -14,7 +14,8 @@
 //! The recorder is also where a process dies at a point that was chosen beforehand ([`DEATHS`]): by
 //! a SIGKILL that it sends to itself at a record of a given number.
 
-use super::sys;
+use super::sweep;
+use super::sys::{self, Pid};
 use crate::proto::codec;
 use crate::proto::frame;
 use crate::proto::ids::ProcessId;
@@ -27,7 +28,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The environment variable that names the directory of the recording. One tree writes to it; trees
@@ -100,7 +101,7 @@ pub enum What<'a> {
     /// Something of the user's.
     Note(&'a [u8]),
     /// This process kills itself now, as was chosen.
-    Dies,
+    Dies(Moment),
 }
 
 /// Who keeps a record.
@@ -140,7 +141,7 @@ impl Who {
 }
 
 /// Where, around a record, a process dies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Readable, Writable)]
 pub enum Moment {
     /// Instead of writing the record.
     Before,
@@ -148,10 +149,13 @@ pub enum Moment {
     After,
     /// At its next write to the server behind it, when it has written one half.
     Halfway,
+    /// When it has written that whole, with the server stopped: it goes on when the keeper has told
+    /// of the death, and finds both at once. For a child only.
+    Unheard,
 }
 
 /// Who dies where: `process-5:17-` before its 17th record, `process-5:17+` after it,
-/// `process-5:17/` halfway through what it sends next.
+/// `process-5:17/` halfway through what it sends next, `process-5:17!` behind that, unheard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Death {
     /// Who.
@@ -168,6 +172,7 @@ impl std::fmt::Display for Death {
             Moment::Before => '-',
             Moment::After => '+',
             Moment::Halfway => '/',
+            Moment::Unheard => '!',
         };
         write!(f, "{}:{}{moment}", self.who, self.record)
     }
@@ -186,6 +191,7 @@ impl Death {
                 "-" => Moment::Before,
                 "+" => Moment::After,
                 "/" => Moment::Halfway,
+                "!" => Moment::Unheard,
                 _ => return None,
             },
         })
@@ -196,6 +202,8 @@ struct Recorder {
     who: Who,
     file: File,
     death: Option<Death>,
+    /// The keeper's: there was a death since this was last asked.
+    has_died: AtomicBool,
     page: Mutex<Page>,
 }
 
@@ -225,6 +233,7 @@ pub(crate) fn begin(who: Who) {
             // Without its record a run is worth nothing; the tree ends, and says why.
             file: file.expect("the directory of the recording can be written to"),
             death: deaths.find(|death| death.who == who),
+            has_died: AtomicBool::new(false),
             page: Mutex::new(Page::default()),
         })
     });
@@ -255,8 +264,43 @@ pub fn note(bytes: &[u8]) {
 pub(crate) fn died(process: ProcessId, status: i32) {
     if let Some(recorder) = recorder() {
         recorder.write(What::Died { process, status });
+        recorder.has_died.store(true, Ordering::Relaxed);
     }
 }
+
+/// The keeper has told the server all it had to tell: one that was stopped for a death goes on.
+pub(crate) fn told(server: Pid) {
+    if recorder().is_some_and(|recorder| recorder.has_died.swap(false, Ordering::Relaxed)) {
+        // It may have ended, and then there is nobody to wake.
+        let _ = sys::pidfd_open(server)
+            .and_then(|server| sys::pidfd_signal(server.as_fd(), libc::SIGCONT));
+    }
+}
+
+/// Stops the server of the tree that this process is a child of; true when it stands.
+fn stop_server() -> bool {
+    let mut siblings = sweep::children(sys::parent()).into_iter();
+    let Some(server) = siblings.find(|pid| {
+        std::fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name == b"zproc-server\n")
+    }) else {
+        return false;
+    };
+    let stopped =
+        sys::pidfd_open(server).and_then(|server| sys::pidfd_signal(server.as_fd(), libc::SIGSTOP));
+    // It may be in the middle of something on another core.
+    let stands = || {
+        std::fs::read_to_string(format!("/proc/{server}/stat"))
+            .is_ok_and(|stat| stat.contains(") T "))
+    };
+    stopped.is_ok()
+        && (0..LOOKS_MAX).any(|_| {
+            std::thread::yield_now();
+            stands()
+        })
+}
+
+/// Looks at a server that was told to stop.
+const LOOKS_MAX: u32 = 10_000;
 
 /// Takes what the server has committed, before anybody can hear of it.
 pub(crate) fn commits(server: &mut Server) {
@@ -304,11 +348,11 @@ impl Recorder {
         };
         let (before, after) = (here(Moment::Before), here(Moment::After));
         if before {
-            self.die(&mut page);
+            self.die(&mut page, Moment::Before);
         }
         self.append(&mut page, what);
         if after {
-            self.die(&mut page);
+            self.die(&mut page, Moment::After);
         }
     }
 
@@ -325,16 +369,16 @@ impl Recorder {
             .expect("the recording can be written to");
     }
 
-    /// Is it time to die in the middle of a write?
-    fn dies_halfway(&self) -> bool {
-        self.death.is_some_and(|death| {
-            death.moment == Moment::Halfway && self.page().records >= death.record
-        })
+    /// Is it time to die in a write, or right behind it?
+    fn dies_in_write(&self) -> Option<Moment> {
+        let death = self.death?;
+        let in_write = matches!(death.moment, Moment::Halfway | Moment::Unheard);
+        (in_write && self.page().records >= death.record).then_some(death.moment)
     }
 
     /// Ends this process as by a stranger's SIGKILL, with the page held: nothing is recorded behind.
-    fn die(&self, page: &mut Page) -> ! {
-        self.append(page, What::Dies);
+    fn die(&self, page: &mut Page, moment: Moment) -> ! {
+        self.append(page, What::Dies(moment));
         let killed = sys::pidfd_open(sys::pid())
             .and_then(|own| sys::pidfd_signal(own.as_fd(), libc::SIGKILL));
         // It does not come back; if it could not be sent, the run must not go on either.
@@ -362,17 +406,24 @@ impl<P: Port> Port for RecordingPort<P> {
     }
 
     fn try_write(&self, link: LinkId, bytes: &[u8]) -> io::Result<usize> {
-        if self.recorder.dies_halfway() {
-            // How far it came, nobody learns.
-            let _ = self.port.try_write(link, &bytes[..bytes.len() / 2]);
-            self.recorder.die(&mut self.recorder.page());
+        let dies = self.recorder.dies_in_write();
+        let bytes = match dies {
+            Some(Moment::Halfway) => &bytes[..bytes.len() / 2],
+            _ => bytes,
+        };
+        let unheard = dies == Some(Moment::Unheard) && stop_server();
+        let result = self.port.try_write(link, bytes);
+        if let Ok(count) = result {
+            self.recorder.write(What::Wrote {
+                link: link.0,
+                bytes: &bytes[..count],
+            });
         }
-        let count = self.port.try_write(link, bytes)?;
-        self.recorder.write(What::Wrote {
-            link: link.0,
-            bytes: &bytes[..count],
-        });
-        Ok(count)
+        if let Some(moment) = dies {
+            let moment = if unheard { moment } else { Moment::Halfway };
+            self.recorder.die(&mut self.recorder.page(), moment);
+        }
+        result
     }
 
     fn wait(&self, link: LinkId, write: bool, deadline: Option<Time>) -> Ready {
@@ -426,7 +477,7 @@ mod tests {
 
     #[test]
     fn deaths_are_read_as_they_are_written() {
-        for text in ["process-5:17-", "server:1+", "keeper:300/", "process-1:2+"] {
+        for text in ["process-5:17-", "server:1+", "keeper:300/", "process-1:2!"] {
             let death = Death::parse(text).expect(text);
             assert_eq!(death.to_string(), text);
         }

@@ -192,18 +192,17 @@ pub(crate) fn kill_marked(tree: &str) {
     }
 }
 
-/// The children of this process that are there now, without a look at all of `/proc`: cheap, and
-/// good only where a miss does no harm. Every child, if the kernel doesn't tell it so.
-pub(crate) fn own_children() -> Vec<Pid> {
-    let own = sys::pid();
-    match std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")) {
+/// The children of a process that are there now, without a look at all of `/proc`: cheap, and good
+/// only where a miss does no harm. Every child, if the kernel doesn't tell it so.
+pub(crate) fn children(parent: Pid) -> Vec<Pid> {
+    match std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")) {
         Ok(text) => text
             .split_ascii_whitespace()
             .filter_map(|pid| pid.parse().ok())
             .collect(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => census()
             .iter()
-            .filter(|seen| seen.parent == own)
+            .filter(|seen| seen.parent == parent)
             .map(|seen| seen.pid)
             .collect(),
         Err(_) => Vec::new(),
