@@ -120,9 +120,10 @@ pub fn deaths(seed: u64) -> String {
     let span = [12, 60, 250, 600][draw(4) as usize];
     let mut deaths = Vec::new();
     let mut die = |who, span, draw: &mut dyn FnMut(u64) -> u64| {
-        let moment = match (who, draw(3)) {
+        let moment = match (who, draw(4)) {
             (Who::Process(_), 0) => Moment::Halfway,
-            (_, 1) => Moment::Before,
+            (Who::Process(_), 1) => Moment::Unheard,
+            (_, 2) => Moment::Before,
             _ => Moment::After,
         };
         let record = 1 + draw(span);

@@ -16,7 +16,7 @@ use zproc::seam::proto::codec::{self, Malformed};
 use zproc::seam::proto::frame;
 use zproc::seam::proto::ids::ProcessId;
 use zproc::seam::proto::message::{Reply, Request, Update};
-use zproc::seam::record::{self, Record, Who};
+use zproc::seam::record::{self, Moment, Record, Who};
 
 /// A recording in numbers.
 #[derive(Debug, Default, Clone)]
@@ -34,6 +34,8 @@ pub struct Tally {
     pub killed: BTreeMap<&'static str, u64>,
     /// Of these, those that had calls in flight.
     pub killed_in_flight: u64,
+    /// Of these, those whose last write the server found together with their death.
+    pub killed_unheard: u64,
     /// Processes that ended by SIGKILL, the killed and those below them.
     pub ended_by_kill: u64,
     /// Requests that dead processes are known to have written whole, and had no reply to.
@@ -53,6 +55,7 @@ impl Tally {
             *self.killed.entry(who).or_default() += count;
         }
         self.killed_in_flight += other.killed_in_flight;
+        self.killed_unheard += other.killed_unheard;
         self.ended_by_kill += other.ended_by_kill;
         self.last_writes += other.last_writes;
         self.torn += other.torn;
@@ -231,8 +234,8 @@ fn forget_untold_deaths(history: &mut History) {
 impl<'a> Assembly<'a> {
     fn add(&mut self, who: Who, record: Record<'a>) -> Result<(), String> {
         let process = match (who, record.what) {
-            (_, record::What::Dies) => {
-                self.dies(who);
+            (_, record::What::Dies(moment)) => {
+                self.dies(who, moment);
                 return Ok(());
             }
             (Who::Server, record::What::Committed(commit)) => {
@@ -310,7 +313,7 @@ impl<'a> Assembly<'a> {
                 let note = rmp_serde::from_slice(note).map_err(|error| error.to_string())?;
                 What::Note(note)
             }
-            record::What::Committed(_) | record::What::Died { .. } | record::What::Dies => {
+            record::What::Committed(_) | record::What::Died { .. } | record::What::Dies(_) => {
                 return Err("not for a process to tell".to_owned());
             }
         };
@@ -319,7 +322,7 @@ impl<'a> Assembly<'a> {
     }
 
     /// Somebody kills itself.
-    fn dies(&mut self, who: Who) {
+    fn dies(&mut self, who: Who, moment: Moment) {
         let name = match who {
             Who::Process(ProcessId::PROGRAM) => "program",
             Who::Process(_) => "child",
@@ -327,6 +330,7 @@ impl<'a> Assembly<'a> {
             Who::Keeper => "keeper",
         };
         *self.tally.killed.entry(name).or_default() += 1;
+        self.tally.killed_unheard += u64::from(moment == Moment::Unheard);
         if let Who::Process(process) = who {
             let life = self.lives.entry(process).or_default();
             self.tally.killed_in_flight += u64::from(!life.open.is_empty());
@@ -457,3 +461,6 @@ fn leave_out_update(history: &mut History) -> Option<()> {
     history.entries.remove(position);
     Some(())
 }
+
+#[cfg(test)]
+mod tests;

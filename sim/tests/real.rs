@@ -229,6 +229,10 @@ fn real_processes_are_as_good_as_simulated_ones() {
         total.last_writes > 0,
         "nobody was killed between writing and the answer"
     );
+    assert!(
+        total.killed_unheard > 0,
+        "the server was told of each death after it had read all"
+    );
     for guarantee in GUARANTEES {
         let judged = ensemble.judged.get(guarantee).copied().unwrap_or(0);
         assert!(judged > 0, "nothing was judged for {guarantee}");
