@@ -340,13 +340,13 @@ impl World {
     }
 
     fn note_event(&mut self, event: Event) {
+        let (kind, a, b) = event.parts();
+        self.tell_event(event);
         if let Some(story) = self.trace.story(self.now) {
             for (lane, point) in self.points.story() {
                 story.fault_point(lane, point);
             }
         }
-        let (kind, a, b) = event.parts();
-        self.tell_event(event);
         self.trace.event(kind, self.now, a, b);
     }
 
