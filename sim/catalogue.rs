@@ -3,7 +3,9 @@
 //! `proto/ids.rs` and `proto/time.rs` hold names and two sums: what could be wrong in them would be
 //! wrong everywhere at once.
 
-use crate::checkers::{ATOMIC, BOUND, EVERY_UPDATE, NO_LOST_WAKEUP, ONCE};
+use crate::checkers::{
+    ATOMIC, BOUND, EVERY_UPDATE, LINEARIZABLE, NO_LOST_WAKEUP, ONCE, OWN_WRITES,
+};
 use zproc::seam::proto::planted::Bug;
 
 /// One planted bug.
@@ -38,6 +40,168 @@ const fn planted(
 /// All of them, by file.
 pub(crate) const CATALOGUE: &[Planted] = &[
     planted(
+        Bug::OrderOfMapCounts,
+        "proto/value.rs",
+        NO_LOST_WAKEUP,
+        "maps are compared in the order of their entries",
+    ),
+    planted(
+        Bug::SignOfZeroCounts,
+        "proto/value.rs",
+        NO_LOST_WAKEUP,
+        "a negative zero is not equal to a positive one",
+    ),
+    planted(
+        Bug::KeyWatchedAsPrefix,
+        "proto/interest.rs",
+        EVERY_UPDATE,
+        "a watch of one key gets those that begin with its name too",
+    ),
+    planted(
+        Bug::LateReadsForgotten,
+        "proto/interest.rs",
+        NO_LOST_WAKEUP,
+        "what a condition reads past the limit is forgotten, not taken for the whole namespace",
+    ),
+    planted(
+        Bug::PrefixEndTooLow,
+        "proto/store.rs",
+        ATOMIC,
+        "keys with a prefix end where a character above U+00FF follows it",
+    ),
+    planted(
+        Bug::PageRepeatsLast,
+        "proto/store.rs",
+        LINEARIZABLE,
+        "a scan that goes on after a key gives that key again",
+    ),
+    planted(
+        Bug::OwnedAgainForgotten,
+        "proto/store.rs",
+        BOUND,
+        "a key that its owner writes again is not among the owner's keys any more",
+    ),
+    planted(
+        Bug::UndoMissed,
+        "proto/store/transaction.rs",
+        ATOMIC,
+        "the first write of a change set stays after a rollback",
+    ),
+    planted(
+        Bug::OwnerNotReplaced,
+        "proto/store/transaction.rs",
+        BOUND,
+        "a key keeps its owner when another process overwrites it",
+    ),
+    planted(
+        Bug::RollbackTakesRevision,
+        "proto/store/transaction.rs",
+        LINEARIZABLE,
+        "a change set of several keys that is rolled back takes a revision all the same",
+    ),
+    planted(
+        Bug::UndoKeepsLast,
+        "proto/store/transaction.rs",
+        ATOMIC,
+        "the undo log keeps what a key was before its last change, not before its first",
+    ),
+    planted(
+        Bug::RefusalForgotten,
+        "proto/store/transaction.rs",
+        ATOMIC,
+        "a change set is committed though one of its writes was refused",
+    ),
+    planted(
+        Bug::OwnerNotRestored,
+        "proto/store/transaction.rs",
+        BOUND,
+        "a rollback gives keys back their values, not their owners",
+    ),
+    planted(
+        Bug::AbsenceNotNoted,
+        "proto/store/view.rs",
+        NO_LOST_WAKEUP,
+        "a condition that looks for an absent key is not noted to have read it",
+    ),
+    planted(
+        Bug::PhantomsNotNoted,
+        "proto/store/view.rs",
+        NO_LOST_WAKEUP,
+        "of a prefix that a condition reads only the keys that are there are noted",
+    ),
+    planted(
+        Bug::OldestIsDropped,
+        "proto/history.rs",
+        EVERY_UPDATE,
+        "the oldest revision held is told to be the newest that was dropped",
+    ),
+    planted(
+        Bug::EncodedForFirstFilter,
+        "proto/history.rs",
+        EVERY_UPDATE,
+        "an update is encoded for the filter that asks first, and kept for all",
+    ),
+    planted(
+        Bug::DropNotedForOne,
+        "proto/history.rs",
+        EVERY_UPDATE,
+        "a dropped change set of several namespaces is noted for the first of them only",
+    ),
+    planted(
+        Bug::PrefixLengthForgotten,
+        "proto/watch.rs",
+        EVERY_UPDATE,
+        "when one of two who watch a prefix leaves, keys are not looked up under its length any more",
+    ),
+    planted(
+        Bug::IndexSpaceDropped,
+        "proto/watch.rs",
+        EVERY_UPDATE,
+        "the last interest in a single key takes those in prefixes with it",
+    ),
+    planted(
+        Bug::WholeKeyIsNoPrefix,
+        "proto/watch.rs",
+        EVERY_UPDATE,
+        "a key that is itself the prefix that is watched is not found",
+    ),
+    planted(
+        Bug::RetryAppliedTwice,
+        "proto/session.rs",
+        ONCE,
+        "a retried request that was applied is applied again",
+    ),
+    planted(
+        Bug::ResumeAtServerCursor,
+        "proto/session.rs",
+        EVERY_UPDATE,
+        "after a resume a watch goes on where the server was, not the client",
+    ),
+    planted(
+        Bug::ResumedWatchNotReady,
+        "proto/session.rs",
+        EVERY_UPDATE,
+        "a watch that was put back by a resume is not served until something else stirs it",
+    ),
+    planted(
+        Bug::ReplyOfAnotherSession,
+        "proto/server/mod.rs",
+        ONCE,
+        "a retry is answered by the reply that another session got under this number",
+    ),
+    planted(
+        Bug::WatchNotAnnouncedAgain,
+        "proto/server/mod.rs",
+        EVERY_UPDATE,
+        "a watch whose first answer was lost is answered again, but stays without updates",
+    ),
+    planted(
+        Bug::GraceNotStopped,
+        "proto/server/connections.rs",
+        BOUND,
+        "a session that came back in time is still ended when its grace time is over",
+    ),
+    planted(
         Bug::WaitNotRetested,
         "proto/server/commits.rs",
         NO_LOST_WAKEUP,
@@ -50,34 +214,10 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         "a wait looks at the next revision first",
     ),
     planted(
-        Bug::RetryAppliedTwice,
-        "proto/session.rs",
-        ONCE,
-        "a retried request that was applied is applied again",
-    ),
-    planted(
-        Bug::UndoMissed,
-        "proto/store/transaction.rs",
-        ATOMIC,
-        "the first write of a change set stays after a rollback",
-    ),
-    planted(
-        Bug::ReleaseBeforeLastWrite,
-        "proto/server/processes.rs",
-        BOUND,
-        "what a process owns is released before its last writes are read",
-    ),
-    planted(
         Bug::CursorSkipsWrap,
         "proto/server/commits.rs",
         EVERY_UPDATE,
         "a cursor that was overtaken goes on at the oldest entry, and says nothing",
-    ),
-    planted(
-        Bug::ResumeAtServerCursor,
-        "proto/session.rs",
-        EVERY_UPDATE,
-        "after a resume a watch goes on where the server was, not the client",
     ),
     planted(
         Bug::CreditLost,
@@ -86,28 +226,154 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         "credit that comes while a watch lags does not wake it",
     ),
     planted(
-        Bug::OwnerNotReplaced,
-        "proto/store/transaction.rs",
-        BOUND,
-        "a key keeps its owner when another process overwrites it",
+        Bug::CursorJumpsAhead,
+        "proto/server/commits.rs",
+        EVERY_UPDATE,
+        "a watch that lags is put at the newest revision of interest",
     ),
     planted(
-        Bug::ResendUnderNewSeq,
-        "proto/client/link.rs",
-        ONCE,
-        "back on a new connection, unanswered requests go out under new numbers",
+        Bug::FutureStartMissed,
+        "proto/server/commits.rs",
+        EVERY_UPDATE,
+        "a watch that begins in the future does not get the revision that it begins at",
     ),
     planted(
-        Bug::RoleHandedToNobody,
-        "client/roles.rs",
+        Bug::FirstReadsCount,
+        "proto/server/commits.rs",
         NO_LOST_WAKEUP,
-        "a thread leaves the reader's role and hands it to nobody",
+        "a wait stays in the index under what it read first",
+    ),
+    planted(
+        Bug::ReadsAddedThenRemoved,
+        "proto/server/commits.rs",
+        NO_LOST_WAKEUP,
+        "the new reads of a wait are added before its old ones are removed: what is in both is lost",
+    ),
+    planted(
+        Bug::CompactedForOthers,
+        "proto/server/commits.rs",
+        EVERY_UPDATE,
+        "a watch that lags is ended when the log drops a key that it does not watch",
+    ),
+    planted(
+        Bug::RevisionBeforeInsert,
+        "proto/server/requests.rs",
+        ONCE,
+        "an insert is answered with the revision before its own",
+    ),
+    planted(
+        Bug::LastUpdateMissed,
+        "proto/server/requests.rs",
+        LINEARIZABLE,
+        "a range of updates ends before its last revision",
+    ),
+    planted(
+        Bug::GapInUpdates,
+        "proto/server/requests.rs",
+        LINEARIZABLE,
+        "a range of updates is given though some of it has been dropped",
+    ),
+    planted(
+        Bug::WatchFromDropped,
+        "proto/server/requests.rs",
+        EVERY_UPDATE,
+        "a watch may begin at the last revision that was dropped",
+    ),
+    planted(
+        Bug::PingTellsUsersRevision,
+        "proto/server/requests.rs",
+        OWN_WRITES,
+        "a ping tells the newest revision of the users' log, which knows no records",
+    ),
+    planted(
+        Bug::ReleaseBeforeLastWrite,
+        "proto/server/processes.rs",
+        BOUND,
+        "what a process owns is released before its last writes are read",
     ),
     planted(
         Bug::EndBeforeRelease,
         "proto/server/processes.rs",
         BOUND,
         "the end of a killed process is told before its release is committed",
+    ),
+    planted(
+        Bug::ReleasedInTwo,
+        "proto/server/processes.rs",
+        BOUND,
+        "what a dead process owned goes in one revision, its record tells it in the next",
+    ),
+    planted(
+        Bug::SpawnedBeforeRecord,
+        "proto/server/processes.rs",
+        ONCE,
+        "a spawn is answered with the revision before its record's",
+    ),
+    planted(
+        Bug::TimedOutSaidUndone,
+        "proto/client.rs",
+        ONCE,
+        "a write that was given up after it was sent is said to have had no effect",
+    ),
+    planted(
+        Bug::InsertIsARead,
+        "proto/client/calls.rs",
+        ONCE,
+        "an insert counts as a read, which has no effect when it is lost",
+    ),
+    planted(
+        Bug::ResentInNewSession,
+        "proto/client/link.rs",
+        ONCE,
+        "when the session is lost, what was sent in it is sent again in the next",
+    ),
+    planted(
+        Bug::SentMarkForgotten,
+        "proto/client/link.rs",
+        ONCE,
+        "a write that was sent in a lost session is said to have had no effect",
+    ),
+    planted(
+        Bug::RestOfInputDropped,
+        "proto/client/link.rs",
+        EVERY_UPDATE,
+        "what comes behind the rest of a cut frame is dropped",
+    ),
+    planted(
+        Bug::QueueLostOnResume,
+        "proto/client/watches.rs",
+        EVERY_UPDATE,
+        "updates that were received and not taken yet are dropped by a resume",
+    ),
+    planted(
+        Bug::WriteLeftToReader,
+        "client/mod.rs",
+        NO_LOST_WAKEUP,
+        "a request is left to the reader to send, who is asleep",
+    ),
+    planted(
+        Bug::RoleHandedToNobody,
+        "client/roles.rs",
+        NO_LOST_WAKEUP,
+        "a thread that leaves the reader's role at its deadline hands it to nobody",
+    ),
+    planted(
+        Bug::OneWokenPerRead,
+        "client/roles.rs",
+        NO_LOST_WAKEUP,
+        "of the threads whose replies have come in one read, one is woken",
+    ),
+    planted(
+        Bug::WokenForGood,
+        "client/roles.rs",
+        NO_LOST_WAKEUP,
+        "a thread that was woken counts as on its way even when it sleeps again",
+    ),
+    planted(
+        Bug::UnknownSaysLost,
+        "client/error.rs",
+        ONCE,
+        "an unknown outcome is told as a lost session, which has had no effect",
     ),
 ];
 

@@ -36,6 +36,8 @@ pub(crate) enum What {
     NotSent { call: u64 },
     /// A watch gave an update.
     Updated { watch: u64, update: Range<usize> },
+    /// The user of a watch has ended it.
+    Unwatched { watch: u64 },
     /// The process's memory is gone. `status` as `wait4` gives it; `unread`: requests of its that
     /// are known to have lain, whole, in its connection.
     Died { status: i32, unread: Vec<Vec<u8>> },
@@ -60,6 +62,8 @@ pub(crate) enum Note {
         /// The oldest revision held, as the watch was told.
         oldest: Revision,
     },
+    /// This thread looks no more at the watch that it has begun last.
+    Idle,
     /// An invariant of the workload does not hold.
     Broken {
         /// The guarantee that says it should.
@@ -83,6 +87,8 @@ pub(crate) struct Committed {
     pub(crate) function: Option<String>,
     /// Set on a release: how the process ended.
     pub(crate) released: Option<String>,
+    /// A release while the server held a connection of the process.
+    pub(crate) attached: bool,
     /// What changed.
     pub(crate) changes: Vec<Changed>,
     /// Namespaces whose changes were too many to list.
@@ -107,6 +113,7 @@ impl From<Commit> for Committed {
     fn from(commit: Commit) -> Committed {
         Committed {
             stamp: 0,
+            attached: false,
             revision: commit.revision,
             process: commit.process,
             function: commit.function,
@@ -169,6 +176,7 @@ impl History {
                 call: *call,
                 reply: self.keep(|arena| codec::encode(*reply, arena)),
             },
+            Observation::Unwatched { watch } => What::Unwatched { watch: *watch },
             Observation::Unknown { call } => What::Unknown { call: *call },
             Observation::NotSent { call } => What::NotSent { call: *call },
             Observation::Updated { watch, update } => What::Updated {

@@ -240,7 +240,7 @@ impl Port for SimPort {
                         process.in_flight += 1;
                         world.calls += 1;
                     }
-                    Observation::Updated { .. } => {}
+                    Observation::Updated { .. } | Observation::Unwatched { .. } => {}
                     Observation::Returned { .. }
                     | Observation::Unknown { .. }
                     | Observation::NotSent { .. } => {

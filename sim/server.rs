@@ -370,7 +370,13 @@ impl World {
     fn take_commits(&mut self) {
         while let Some(commit) = self.host.server.poll_commit() {
             self.trace.fold(commit.revision.0);
-            let committed = Committed::from(commit);
+            let held =
+                |link: &Link| link.process == commit.process && link.server_open && link.greeted;
+            let attached = commit.released.is_some() && self.host.links.iter().any(held);
+            let committed = Committed {
+                attached,
+                ..Committed::from(commit)
+            };
             if let Some(story) = self.trace.story(self.now) {
                 story.committed(&committed);
             }

@@ -177,9 +177,10 @@ fn build(mut choices: Choices, setup: &Setup) -> Box<World> {
     if !options.usual_limits {
         let entries_max = [config.limits.history_entries_max, 64, 16, 4];
         config.limits.history_entries_max = entries_max[choices.below(Part::Swarm, 4) as usize];
-        if choices.below(Part::Swarm, 8) == 7 {
-            let grace_us = choices.between(Part::Swarm, 500, 50_000);
-            config.session_grace = Duration::from_micros(grace_us);
+        if choices.below(Part::Swarm, 4) == 3 {
+            let grace_us = [50_000, 10_000, 2_000, 500];
+            let drawn = choices.below(Part::Swarm, 4) as usize;
+            config.session_grace = Duration::from_micros(grace_us[drawn]);
         }
     }
     let (mut faults, points) = match setup.only {

@@ -138,4 +138,9 @@ pub enum Observation<'a> {
         /// The update.
         update: &'a crate::proto::message::Update<'a>,
     },
+    /// The user of a watch has ended it.
+    Unwatched {
+        /// The watch's number.
+        watch: u64,
+    },
 }

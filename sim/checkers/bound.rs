@@ -127,6 +127,21 @@ fn judge_release<'a>(commit: &'a Committed, owners: &mut Owners<'a>, verdict: &m
             commit.revision, commit.process
         )
     });
+    let of_session = ["it said goodbye", "its session was lost"].contains(&how);
+    let told = commit.changes.iter().any(|c| c.namespace == RECORDS);
+    verdict.judge(BOUND, of_session || told, || {
+        format!(
+            "{} released what process {} owned, which died, and its record does not say so yet",
+            commit.revision, commit.process
+        )
+    });
+    let lost = commit.attached && how == "its session was lost";
+    verdict.judge(BOUND, !lost, || {
+        format!(
+            "{} released what process {} owned, for want of a connection, though it had one",
+            commit.revision, commit.process
+        )
+    });
     for key in owned.union(&released) {
         owners.remove(key);
     }

@@ -88,7 +88,10 @@ impl<'a> Calls<'a> {
                 ),
                 What::Unknown { call } => (call, End::Unknown),
                 What::NotSent { call } => (call, End::NotSent),
-                What::Updated { .. } | What::Died { .. } | What::Note(_) => continue,
+                What::Updated { .. }
+                | What::Unwatched { .. }
+                | What::Died { .. }
+                | What::Note(_) => continue,
             };
             if let Some(index) = index.get(&(entry.process, *call)) {
                 all[*index].end = end;

@@ -8,6 +8,7 @@ pub(crate) mod bound;
 mod calls;
 pub(crate) mod model;
 pub(crate) mod once;
+mod plain;
 pub(crate) mod revision;
 #[cfg(test)]
 mod scripted;

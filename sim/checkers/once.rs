@@ -3,6 +3,7 @@
 use super::timeline::{Timeline, before};
 use super::{ATOMIC, Call, Calls, End, ONCE, Verdict, model};
 use crate::history::{Changed, Committed};
+use crate::workloads::models;
 use std::collections::BTreeMap;
 use zproc::seam::proto::ids::{ProcessId, Revision};
 use zproc::seam::proto::message::{Reply, Request};
@@ -149,10 +150,21 @@ fn is_idle(call: &Call<'_>, timeline: &Timeline<'_>, at: Revision) -> bool {
         Request::GetOrInsert { namespace, key, .. } => timeline.get(namespace, key, at).is_some(),
         Request::Clear { namespace } => timeline.len(namespace, at) == 0,
         Request::Atomic { .. } => {
-            model::run(call, timeline, at).is_none_or(|ran| ran.changes.is_empty())
+            let idle = |ran: models::Ran| ran.result.is_ok() && ran.changes.is_empty();
+            model::run(call, timeline, at).is_none_or(idle)
         }
         _ => false,
     }
+}
+
+/// Does the call's reply say that there was nothing to remove?
+fn says_idle(call: &Call<'_>) -> bool {
+    let removes = matches!(call.request, Request::Remove { .. });
+    let nothing = Reply::Written {
+        revision: effective(call).unwrap_or_default(),
+        before: None,
+    };
+    removes && matches!(&call.end, End::Returned { reply, .. } if *reply == nothing)
 }
 
 /// The revision at which a mutating call says that it took effect, if it returned and did not fail.
@@ -201,7 +213,9 @@ fn claim(
     verdict: &mut Verdict,
 ) {
     let commit = timeline.commit(revision);
-    let fit = commit.map_or(Fit::None, |commit| fit(call, commit, timeline));
+    // An earlier call that was given up may have made what this one found done.
+    let own = commit.filter(|commit| commit.stamp > call.called && !says_idle(call));
+    let fit = own.map_or(Fit::None, |commit| fit(call, commit, timeline));
     let claimed = attribution.call_of(revision).is_some();
     if fit == Fit::Exact && !claimed {
         verdict.judge(ONCE, true, String::new);
@@ -261,6 +275,21 @@ fn claim_for_open_calls(
     for (index, commit) in left.iter().enumerate() {
         let mut tried = Vec::new();
         let found = augment(index, &candidates, &mut taken_by, &mut tried);
+        if let Some(call) = calls
+            .all
+            .iter()
+            .find(|call| !found && has_failed(call, commit))
+        {
+            verdict.judge(ATOMIC, false, || {
+                format!(
+                    "{} failed, and yet it made the change at {}: {:02x?}",
+                    call.story(),
+                    commit.revision,
+                    commit.changes
+                )
+            });
+            continue;
+        }
         verdict.judge(ONCE, found, || {
             format!(
                 "the change at {} (process {}, function {:?}, {:02x?}) belongs to no call: it was \
@@ -272,6 +301,19 @@ fn claim_for_open_calls(
     for (call, commit) in taken_by {
         attribution.claim(call, left[commit].revision);
     }
+}
+
+/// Did the call run the commit's function, around its time, and fail?
+fn has_failed(call: &Call<'_>, commit: &Committed) -> bool {
+    let Request::Atomic { function, .. } = &call.request else {
+        return false;
+    };
+    let during = call.process == commit.process && call.called < commit.stamp;
+    let End::Returned { stamp, reply } = &call.end else {
+        return false;
+    };
+    let same = commit.function.as_deref() == Some(function.name);
+    during && same && *stamp > commit.stamp && matches!(reply, Reply::Failed { .. })
 }
 
 /// Finds a call for a commit, moving others to calls that suit them too (Kuhn's algorithm).

@@ -6,6 +6,7 @@
 //! at its revision.
 
 use super::once::Attribution;
+use super::plain;
 use super::timeline::{Timeline, before};
 use super::{Call, Calls, End, LINEARIZABLE, OWN_WRITES, Verdict};
 use crate::history::{History, Note, What, revision_of};
@@ -14,7 +15,6 @@ use std::collections::BTreeMap;
 use zproc::seam::proto::codec;
 use zproc::seam::proto::ids::{ProcessId, Revision};
 use zproc::seam::proto::message::{Change, Condition, Reply, Request, Update};
-use zproc::seam::proto::value;
 
 /// Judges every reply that tells a revision.
 pub(crate) fn check(
@@ -137,7 +137,8 @@ fn check_span(
     verdict: &mut Verdict,
 ) {
     let (from, until) = timeline.span(revision);
-    let known = revision <= timeline.newest();
+    // A revision is a change set: there is none that no commit has.
+    let known = revision == Revision::ZERO || timeline.commit(revision).is_some();
     verdict.judge(LINEARIZABLE, known && from < returned && until > call.called, || {
         format!(
             "{} returned at {returned} with {revision}, which was the state's revision from {from} \
@@ -289,7 +290,7 @@ pub(crate) fn condition_at(
     match condition {
         Condition::Equal { key, value } => {
             let there = timeline.get(namespace, key, at);
-            let holds = there.is_some_and(|there| value::equal(there, value));
+            let holds = there.is_some_and(|there| plain::equal(there, value));
             Some(holds.then(Vec::new))
         }
         Condition::Function { function, .. } => {

@@ -83,6 +83,7 @@ impl Script {
             process,
             function: function.map(str::to_owned),
             released: released.map(str::to_owned),
+            attached: false,
             changes: changes.collect(),
             resets: Vec::new(),
         });

@@ -12,7 +12,6 @@ use zproc::seam::proto::message::{Change, Filter, Reply, Request, Update};
 #[derive(Debug)]
 struct Watched<'a> {
     process: ProcessId,
-    thread: usize,
     namespace: &'a str,
     filter: Filter<'a>,
     /// The next revision that it may give.
@@ -71,11 +70,6 @@ pub(crate) fn check(
         match &entry.what {
             What::Called { call, .. } => {
                 index_of.insert((entry.process, *call), called);
-                if let Request::Unwatch { watch } = calls.all[called].request
-                    && let Some(watched) = watches.get_mut(&(entry.process, watch.0))
-                {
-                    watched.ended = true;
-                }
                 called += 1;
             }
             What::Returned { call, .. } => {
@@ -101,19 +95,29 @@ pub(crate) fn check(
                     }),
                 }
             }
-            What::Note(Note::Compacted { oldest }) => {
+            What::Unwatched { watch } => {
+                if let Some(watched) = watches.get_mut(&(entry.process, *watch)) {
+                    watched.ended = true;
+                }
+            }
+            What::Note(note) => {
                 let watched = last_of_thread
                     .get(&entry.thread)
                     .and_then(|id| watches.get_mut(id));
-                if let Some(watched) = watched {
-                    judge_compacted(watched, *oldest, timeline, verdict);
+                match (note, watched) {
+                    (Note::Compacted { oldest }, Some(watched)) => {
+                        judge_overtaken(watched, timeline, *oldest, verdict);
+                        judge_compacted(watched, *oldest, timeline, verdict);
+                    }
+                    (Note::Idle, Some(watched)) => watched.ended = true,
+                    _ => {}
                 }
             }
             _ => {}
         }
     }
     if ending.end != RunEnd::Finished {
-        check_owed(&watches, &last_of_thread, timeline, ending, verdict);
+        check_owed(&watches, timeline, ending, verdict);
     }
 }
 
@@ -139,7 +143,6 @@ fn begun<'a>(
     };
     let watched = |next| Watched {
         process: call.process,
-        thread: call.thread,
         namespace,
         filter,
         next,
@@ -220,6 +223,25 @@ fn is_update_of(watched: &Watched<'_>, update: &Update<'_>, commit: &Committed) 
         && (reset || given().eq(changes()) || given().eq(changes().filter(covered)))
 }
 
+/// A watch that has begun is told `Compacted` for what it wants itself, not for other keys.
+fn judge_overtaken(
+    watched: &Watched<'_>,
+    timeline: &Timeline<'_>,
+    oldest: Revision,
+    verdict: &mut Verdict,
+) {
+    let expected = watched.expected(timeline);
+    let lost = expected.is_some_and(|commit| commit.revision < oldest);
+    verdict.judge(EVERY_UPDATE, lost, || {
+        format!(
+            "{} stood at {} and was told that nothing before {oldest} is held, but nothing that it \
+             wants lies in between",
+            watched.story(),
+            watched.next
+        )
+    });
+}
+
 /// `Compacted` is the truth if what the watch needs next may really be gone.
 fn judge_compacted(
     watched: &mut Watched<'_>,
@@ -250,15 +272,12 @@ fn judge_compacted(
 /// In a run that hangs: a watch that is still open and owes an update is why.
 fn check_owed(
     watches: &BTreeMap<(ProcessId, u64), Watched<'_>>,
-    last_of_thread: &BTreeMap<usize, (ProcessId, u64)>,
     timeline: &Timeline<'_>,
     ending: &Ending,
     verdict: &mut Verdict,
 ) {
-    for (id, watched) in watches {
-        // The end of a watch is not observed; one that its thread has replaced by another is over.
-        let replaced = last_of_thread.get(&watched.thread) != Some(id);
-        if watched.ended || replaced || !ending.alive.contains(&watched.process) {
+    for watched in watches.values() {
+        if watched.ended || !ending.alive.contains(&watched.process) {
             continue;
         }
         let owed = watched.expected(timeline);

@@ -70,6 +70,40 @@ pub(crate) fn fill(txn: &mut Txn<'_>, (count, value): (u64, i64)) -> Result<u64>
     txn.len()
 }
 
+/// Writes two keys, which may be the same one.
+pub(crate) fn pair(txn: &mut Txn<'_>, (first, second, value): (String, String, i64)) -> Result<()> {
+    txn.set(&first, &value)?;
+    txn.set(&second, &value)
+}
+
+/// Raises a number to another, if it is below that.
+pub(crate) fn raise(txn: &mut Txn<'_>, (key, to): (String, i64)) -> Result<()> {
+    if txn.get::<i64>(&key)?.unwrap_or(0) < to {
+        txn.set(&key, &to)?;
+    }
+    Ok(())
+}
+
+/// Writes one key, and overlooks that another write is refused.
+pub(crate) fn botch(txn: &mut Txn<'_>, (key, value): (String, i64)) -> Result<()> {
+    txn.set(&key, &value)?;
+    let too_long = "k".repeat(2_000);
+    txn.set(&too_long, &value).or(Ok(()))
+}
+
+/// Writes, and fails.
+pub(crate) fn fumble(txn: &mut Txn<'_>, (key, value): (String, i64)) -> Result<()> {
+    txn.set(&key, &value)?;
+    Err(Error::msg("dropped it"))
+}
+
+/// Writes a key, and its shadow in another namespace.
+pub(crate) fn shadow(txn: &mut Txn<'_>, (key, value): (String, i64)) -> Result<()> {
+    txn.set(&key, &value)?;
+    let mut other = txn.namespace(super::OWNED);
+    other.set(&format!("{key}~"), &value)
+}
+
 /// The sum of all accounts.
 pub(crate) fn total(txn: &mut Txn<'_>, (): ()) -> Result<i64> {
     let mut sum = 0;
@@ -96,6 +130,38 @@ pub(crate) fn reached<const N: i64>(view: &View<'_>) -> Result<Option<i64>> {
 pub(crate) fn crowded<const N: u64>(view: &View<'_>) -> Result<Option<u64>> {
     let count = view.keys("w/")?.len() as u64;
     Ok((count >= N || is_done(view)?).then_some(count))
+}
+
+/// There are `N` keys with a prefix; it does not look for the done key.
+pub(crate) fn listed<const N: u64>(view: &View<'_>) -> Result<bool> {
+    Ok(view.keys("w/")?.len() as u64 >= N)
+}
+
+/// There are `N` keys; likewise.
+pub(crate) fn counted<const N: u64>(view: &View<'_>) -> Result<bool> {
+    Ok(view.len()? >= N)
+}
+
+/// The key that another key names has come to `N`: what is read changes from test to test.
+pub(crate) fn followed<const N: i64>(view: &View<'_>) -> Result<bool> {
+    let which = view.get::<i64>("which")?.unwrap_or(0);
+    let value = view.get::<i64>(&format!("f{which}"))?.unwrap_or(0);
+    Ok(value >= N)
+}
+
+/// The same, where what is named changes for the last time when it all comes true.
+pub(crate) fn steered<const N: i64>(view: &View<'_>) -> Result<bool> {
+    let helm = view.get::<i64>("helm")?.unwrap_or(0);
+    let value = view.get::<i64>(&format!("g{helm}"))?.unwrap_or(0);
+    Ok(value >= N)
+}
+
+/// Reads more keys than are remembered one by one, and then the one that counts.
+pub(crate) fn combed<const N: i64>(view: &View<'_>) -> Result<bool> {
+    for number in 0..1_100 {
+        view.contains_key(&format!("y{number}"))?;
+    }
+    Ok(view.get::<i64>("z")?.unwrap_or(0) >= N)
 }
 
 /// The whole namespace has `N` keys, or none but the counter.

@@ -5,9 +5,11 @@
 //! too, which the program writes last.
 
 mod consumers;
+mod crowds;
 mod families;
 pub(crate) mod functions;
 pub(crate) mod models;
+mod strict;
 pub(crate) mod tiny;
 mod writers;
 
@@ -41,6 +43,12 @@ pub(crate) enum Role {
     Threads,
     /// Two threads on one connection, of which one gives up its waits.
     Fickle,
+    /// Several threads that wait for each other.
+    Crowd,
+    /// Waits that no done key ends.
+    Purist,
+    /// Several threads that watch, each until all is done.
+    Followers,
     /// Many keys, and snapshots of more than a page.
     Bulk,
     /// Updates of more bytes than a watch's credit.
@@ -48,7 +56,7 @@ pub(crate) enum Role {
 }
 
 /// Roles, each as often as it is to be drawn.
-const ROLES: [Role; 17] = [
+const ROLES: [Role; 22] = [
     Role::Banker,
     Role::Mixer,
     Role::Mixer,
@@ -66,6 +74,11 @@ const ROLES: [Role; 17] = [
     Role::Threads,
     Role::Fickle,
     Role::Bulk,
+    Role::Crowd,
+    Role::Crowd,
+    Role::Purist,
+    Role::Followers,
+    Role::Followers,
 ];
 
 impl Role {
@@ -73,7 +86,12 @@ impl Role {
     fn is_consumer(self) -> bool {
         matches!(
             self,
-            Role::Waiter | Role::Watcher | Role::Threads | Role::Fickle
+            Role::Waiter
+                | Role::Watcher
+                | Role::Threads
+                | Role::Fickle
+                | Role::Purist
+                | Role::Followers
         )
     }
 }
@@ -122,6 +140,9 @@ fn act(ctx: &Context, role: Role, steps: u64) -> Result<u64> {
         Role::Stray => writers::mixer(ctx, SCRATCH, steps),
         Role::Owner => writers::owner(ctx, steps),
         Role::Producer => writers::producer(ctx, steps),
+        Role::Crowd => crowds::crowd(ctx, steps),
+        Role::Purist => strict::purist(ctx, steps),
+        Role::Followers => strict::followers(ctx),
         Role::Bulk => writers::bulk(ctx, steps),
         Role::Heavy => consumers::heavy(ctx),
         Role::Waiter => consumers::waiter(ctx, steps),
@@ -177,6 +198,7 @@ fn lead(ctx: &Context) -> Result<()> {
             state.set(&format!("{prefix}{}", functions::DONE), &1_i64)?;
         }
     }
+    strict::finish(ctx)?;
     for (member, process) in consumers {
         joined(ctx, member, process)?;
     }

@@ -116,6 +116,31 @@ pub(crate) fn run(
             let sum: i64 = accounts.map(|(_, value)| number(Some(value))).sum();
             gives(&[], &sum)
         }
+        _ => return written(name, args, &number_of),
+    })
+}
+
+/// The functions that write keys they are given.
+fn written(name: &str, args: &[u8], number_of: &dyn Fn(&str) -> i64) -> Option<Ran> {
+    Some(match name {
+        "pair" => {
+            let (first, second, value): (String, String, i64) = rmp_serde::from_slice(args).ok()?;
+            gives(&[(&first, Some(value)), (&second, Some(value))], &())
+        }
+        "raise" => {
+            let (key, to): (String, i64) = rmp_serde::from_slice(args).ok()?;
+            let raised: &[(&str, Option<i64>)] = &[(&key, Some(to))];
+            gives(if number_of(&key) < to { raised } else { &[] }, &())
+        }
+        "botch" => fails("a key is too long"),
+        "fumble" => fails("dropped it"),
+        "shadow" => {
+            let (key, value): (String, i64) = rmp_serde::from_slice(args).ok()?;
+            gives(
+                &[(&key, Some(value)), (&format!("{key}~"), Some(value))],
+                &(),
+            )
+        }
         _ => return None,
     })
 }
@@ -128,6 +153,8 @@ pub(crate) fn condition(
 ) -> Option<Option<Bytes>> {
     let (name, parameter) = split(name)?;
     let wanted = parameter?;
+    let number_of = |key: &str| number(get(key));
+    let holds = |holds: bool| Some(holds.then(|| bytes(&())));
     let done = get(super::functions::DONE).is_some();
     match name {
         "reached" => {
@@ -144,8 +171,17 @@ pub(crate) fn condition(
         "sized" => {
             let count = entries().len() as i64;
             // A condition that is a `bool` gives nothing but that it holds.
-            Some((count >= wanted || done).then(|| bytes(&())))
+            holds(count >= wanted || done)
         }
+        "listed" => {
+            let entries = entries();
+            let listed = entries.iter().filter(|(key, _)| key.starts_with("w/"));
+            holds(listed.count() as i64 >= wanted)
+        }
+        "counted" => holds(entries().len() as i64 >= wanted),
+        "followed" => holds(number_of(&format!("f{}", number_of("which"))) >= wanted),
+        "steered" => holds(number_of(&format!("g{}", number_of("helm"))) >= wanted),
+        "combed" => holds(number_of("z") >= wanted),
         _ => None,
     }
 }

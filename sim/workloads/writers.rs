@@ -1,6 +1,6 @@
 //! Roles that write, each for a number of steps.
 
-use super::{ACCOUNTS, BANK, OWNED, WAITS, functions, tolerate};
+use super::{ACCOUNTS, BANK, MIX, OWNED, WAITS, functions, tolerate};
 use crate::history::Note;
 use crate::thread::{self, choose, note, sleep_ns};
 use std::time::Duration;
@@ -52,9 +52,14 @@ fn two_accounts() -> (String, String) {
 
 /// A key of a few, with and without a prefix.
 fn key() -> String {
-    match choose(8) {
+    match choose(12) {
         key @ 0..3 => format!("x{key}"),
         key @ 3..6 => format!("p/{key}"),
+        // One that begins with another's name, one that is a prefix, one behind all ASCII.
+        8 => "x10".to_owned(),
+        9 => "p/".to_owned(),
+        10 => "p/ŝ".to_owned(),
+        11 => "up/1".to_owned(),
         key => format!("q/{key}"),
     }
 }
@@ -70,7 +75,7 @@ pub(crate) fn mixer(ctx: &Context, namespace: &str, steps: u64) -> Result<u64> {
 /// One plain operation.
 fn mix(ctx: &Context, state: &State, step: u64) -> Result<()> {
     let value = unique(step);
-    match choose(24) {
+    match choose(28) {
         0..6 => {
             state.set(&key(), &value)?;
         }
@@ -103,6 +108,16 @@ fn mix(ctx: &Context, state: &State, step: u64) -> Result<()> {
             state.atomic(functions::purge, prefix)?;
         }
         22 => impatient(state, value)?,
+        23 | 24 => {
+            state.atomic(functions::pair, (key(), key(), value))?;
+        }
+        25 => {
+            tolerate(state.atomic(functions::botch, (key(), value)))?;
+        }
+        // The model knows one namespace: this one comes before the other in a change set.
+        26 if state.namespace_name() == MIX => {
+            state.atomic(functions::shadow, (key(), value))?;
+        }
         _ => ctx.ping()?,
     }
     Ok(())
@@ -111,8 +126,14 @@ fn mix(ctx: &Context, state: &State, step: u64) -> Result<()> {
 /// A write with a time limit that it may well miss: then nobody knows whether it was done.
 fn impatient(state: &State, value: i64) -> Result<()> {
     let hasty = state.within(Duration::from_micros(20 + choose(2_000)));
-    match hasty.set(&key(), &value) {
-        Ok(_) => Ok(()),
+    let result = match choose(4) {
+        0 => hasty.remove(&key()).map(drop),
+        1 => hasty.get_or_insert(&key(), &value).map(drop),
+        2 => (hasty.atomic(functions::add, ("n".to_owned(), 1_i64))).map(drop),
+        _ => hasty.set(&key(), &value).map(drop),
+    };
+    match result {
+        Ok(()) => Ok(()),
         Err(error) if error.is_timeout() || error.is_outcome_unknown() => Ok(()),
         Err(error) => Err(error),
     }
@@ -143,11 +164,12 @@ fn snapshot(state: &State) -> Result<()> {
 }
 
 pub(crate) fn owner(ctx: &Context, steps: u64) -> Result<u64> {
-    let state = ctx.namespace(OWNED);
     for step in 0..steps {
+        // What is owned is spread over two namespaces.
+        let state = ctx.namespace([OWNED, OWNED, OWNED, MIX][choose(4) as usize]);
         let value = unique(step);
         let key = format!("o/{}", choose(6));
-        match choose(8) {
+        match choose(9) {
             0..4 => {
                 state.set_owned(&key, &value)?;
             }
@@ -160,6 +182,9 @@ pub(crate) fn owner(ctx: &Context, steps: u64) -> Result<u64> {
             6 => {
                 state.get::<i64>(&key)?;
             }
+            7 => {
+                tolerate(state.atomic(functions::fumble, (key, value)))?;
+            }
             _ => sleep_ns(choose(200_000)),
         }
     }
@@ -169,7 +194,7 @@ pub(crate) fn owner(ctx: &Context, steps: u64) -> Result<u64> {
 pub(crate) fn producer(ctx: &Context, steps: u64) -> Result<u64> {
     let state = ctx.namespace(WAITS);
     for step in 0..steps {
-        match choose(6) {
+        match choose(9) {
             0..2 => {
                 state.atomic(functions::add, ("k0".to_owned(), 1_i64))?;
             }
@@ -182,6 +207,13 @@ pub(crate) fn producer(ctx: &Context, steps: u64) -> Result<u64> {
             4 => {
                 state.set("e", &(choose(4) as i64))?;
             }
+            5 | 8 => {
+                let names = ["which", "helm"][choose(2) as usize];
+                state.set(names, &(choose(3) as i64))?;
+            }
+            6 => {
+                state.set(&format!("f{}", choose(3)), &(choose(4) as i64))?;
+            }
             _ => sleep_ns(choose(300_000)),
         }
     }
@@ -190,8 +222,8 @@ pub(crate) fn producer(ctx: &Context, steps: u64) -> Result<u64> {
 
 pub(crate) fn bulk(ctx: &Context, steps: u64) -> Result<u64> {
     let state = ctx.namespace("bulk");
-    for step in 0..steps.min(6) {
-        if choose(2) == 0 {
+    for step in 0..steps.min(12) {
+        if choose(4) == 0 {
             state.atomic(functions::fill, (520 + choose(80), unique(step)))?;
         } else {
             state.set(&format!("bulk/{:04}", choose(600)), &unique(step))?;

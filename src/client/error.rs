@@ -2,6 +2,7 @@
 
 use crate::proto::client::{End, Loss, RefusalKind};
 use crate::proto::ids::Revision;
+use crate::proto::planted::{self, Bug};
 
 /// Why a call failed.
 #[derive(Debug)]
@@ -63,6 +64,7 @@ impl From<&End> for CallError {
 impl From<Loss> for CallError {
     fn from(loss: Loss) -> CallError {
         match loss {
+            Loss::OutcomeUnknown if planted::is(Bug::UnknownSaysLost) => CallError::SessionLost,
             Loss::OutcomeUnknown => CallError::OutcomeUnknown,
             Loss::SessionLost => CallError::SessionLost,
         }

@@ -402,6 +402,7 @@ impl Port for Mock {
                     Observation::Returned { call, .. } => format!("returned {call}"),
                     Observation::Unknown { call } => format!("unknown {call}"),
                     Observation::NotSent { call } => format!("not sent {call}"),
+                    Observation::Unwatched { watch } => format!("unwatched {watch}"),
                     Observation::Updated { watch, update } => {
                         format!("updated {watch} {}", update.revision)
                     }

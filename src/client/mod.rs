@@ -37,6 +37,7 @@ use crate::proto::dump::CallDump;
 use crate::proto::ids::{Revision, WatchId};
 use crate::proto::limits::CREDIT_BYTES_MIN;
 use crate::proto::message::{Failure, Filter, Reply, Request, Update};
+use crate::proto::planted::{self, Bug};
 use crate::proto::time::Time;
 use crate::runtime::{Observation, Port};
 use crate::sync::{Mutex, lock};
@@ -219,6 +220,7 @@ impl Connection {
         if self.0.port.is_forked() {
             return;
         }
+        (self.0.port).observe(Observation::Unwatched { watch: watch.0 });
         let mut inner = lock(&self.0.inner);
         inner.machine.unwatch(watch);
         inner.stirred = true;
@@ -268,7 +270,9 @@ impl Shared {
                 effect: Effect::None,
             });
         };
-        inner = self.flush(inner);
+        if !(planted::is(Bug::WriteLeftToReader) && inner.has_reader()) {
+            inner = self.flush(inner);
+        }
         let (mut inner, _) = self.wait(inner, Want::Reply(seq), deadline);
         let result = match inner.machine.take(seq) {
             Some(Ok(body)) => Ok(body),

@@ -75,8 +75,6 @@ pub(super) struct Inner {
     recall: bool,
     /// The reader was told of the end.
     recalled_for_end: bool,
-    /// For the planted bug alone: the last thread to leave left at its deadline.
-    left_at_timeout: bool,
     /// The reader has it while it reads.
     buffer: Vec<u8>,
 }
@@ -123,9 +121,13 @@ impl Inner {
             unread: false,
             recall: false,
             recalled_for_end: false,
-            left_at_timeout: false,
             buffer: Vec::new(),
         }
+    }
+
+    /// Somebody has the reader's role.
+    pub(super) fn has_reader(&self) -> bool {
+        self.reading
     }
 
     /// Why the machine has ended. Only asked when it has.
@@ -160,10 +162,11 @@ impl Inner {
             self.stirred = true;
         }
         news.wake = std::mem::take(&mut self.recall) && self.reading;
-        if std::mem::take(&mut self.stirred) {
+        let stirred = std::mem::take(&mut self.stirred);
+        if stirred {
             self.wake_ready(&mut news);
         }
-        if !self.reading {
+        if !self.reading && (stirred || !planted::is(Bug::RoleHandedToNobody)) {
             self.hand_on(&mut news);
         }
         news
@@ -185,6 +188,9 @@ impl Inner {
             if ready && !waiter.woken {
                 waiter.woken = true;
                 news.unpark.push(waiter.parker.clone());
+                if planted::is(Bug::OneWokenPerRead) {
+                    break;
+                }
             }
         }
     }
@@ -202,9 +208,6 @@ impl Inner {
             first = first.or(Some(position));
         }
         if let Some(position) = first {
-            if planted::is(Bug::RoleHandedToNobody) && self.left_at_timeout {
-                return;
-            }
             self.waiters[position].woken = true;
             news.unpark.push(self.waiters[position].parker.clone());
         }
@@ -405,9 +408,6 @@ impl Shared {
             inner.resting.swap_remove(rest);
         }
         let ready = inner.is_ready(want);
-        if planted::is(Bug::RoleHandedToNobody) {
-            inner.left_at_timeout = !ready;
-        }
         // Room that this thread was woken for and does not take is the next one's.
         if want == Want::Room {
             inner.stirred = true;
@@ -459,7 +459,7 @@ impl Shared {
         match turn.ticket {
             Some(ticket) => {
                 for waiter in &mut inner.waiters {
-                    if waiter.ticket == ticket {
+                    if waiter.ticket == ticket && !planted::is(Bug::WokenForGood) {
                         waiter.woken = false;
                     }
                 }

@@ -33,6 +33,7 @@ use super::frame::{self, Outbox};
 use super::ids::{BuildId, ProcessId, Seq, Token, WatchId};
 use super::limits::FRAME_BYTES_MAX;
 use super::message::{FromClient, Reply, Request};
+use super::planted::{self, Bug};
 use super::points::{Point, Points};
 use super::{codec, frame::PREFIX_BYTES};
 use calls::{Call, Calls, Kind};
@@ -146,8 +147,6 @@ pub struct Client {
     watches: BTreeMap<WatchId, Watch>,
     /// Watches to be ended as soon as there is room for the request.
     unwatch_later: VecDeque<WatchId>,
-    /// Numbers on the wire that are not the callers' own: empty but for a planted bug.
-    renamed: Vec<(Seq, Seq)>,
 }
 
 impl Client {
@@ -172,7 +171,6 @@ impl Client {
             probe: None,
             watches: BTreeMap::new(),
             unwatch_later: VecDeque::new(),
-            renamed: Vec::new(),
         }
     }
 
@@ -291,6 +289,9 @@ impl Client {
             }
             Kind::Mutating => {
                 call.abandoned = true;
+                if planted::is(Bug::TimedOutSaidUndone) {
+                    return Effect::None;
+                }
                 Effect::Unknown
             }
         }
@@ -423,8 +424,7 @@ impl Client {
         if seq.0 == 0 || seq.0 >= self.next_seq {
             return Err(format!("a reply to request {}, never made", seq.0));
         }
-        let own = self.own_number(seq);
-        let Some(call) = self.calls.get_mut(own) else {
+        let Some(call) = self.calls.get_mut(seq) else {
             // A repeated reply: its ack is under way. Or it crossed the cancel of its wait.
             if self.was_cancelled(seq) {
                 self.acknowledge(seq, body.len());
@@ -438,13 +438,13 @@ impl Client {
             let reply = codec::decode(body).map_err(|error| format!("a reply: {error}"))?;
             self.watch_answered(watch, &reply);
         }
-        if let Some(call) = self.calls.remove(own)
+        if let Some(call) = self.calls.remove(seq)
             && !call.abandoned
         {
             let mut reply = call.frame;
             reply.clear();
             reply.extend_from_slice(body);
-            self.settled.push((own, Ok(reply)));
+            self.settled.push((seq, Ok(reply)));
         }
         self.confirm(seq);
         self.acknowledge(seq, body.len());
@@ -467,13 +467,6 @@ impl Client {
                 .loose
                 .iter()
                 .any(|(_, loose)| matches!(loose, Loose::Cancel(cancelled, _) if *cancelled == seq))
-    }
-
-    fn own_number(&self, seq: Seq) -> Seq {
-        self.renamed
-            .iter()
-            .find(|(wire, _)| *wire == seq)
-            .map_or(seq, |(_, own)| *own)
     }
 
     fn watch_answered(&mut self, watch: WatchId, reply: &Reply<'_>) {

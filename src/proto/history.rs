@@ -6,6 +6,7 @@ use super::codec;
 use super::ids::{ProcessId, Revision};
 use super::interest::Interest;
 use super::message::{Change, Origin, Update};
+use super::planted::{self, Bug};
 use super::store::{ChangeSet, KeyChange, Namespace};
 use super::time::Time;
 use std::cell::OnceCell;
@@ -72,6 +73,10 @@ impl Logged {
         let count = space.changes.iter().filter(covered).count();
         if count == 0 && !space.reset {
             return None;
+        }
+        if planted::is(Bug::EncodedForFirstFilter) {
+            let encode = || self.encode(space, &mut space.changes.iter().filter(covered));
+            return Some(space.encoded.get_or_init(encode).clone());
         }
         if count == space.changes.len() {
             let encode = || self.encode(space, &mut space.changes.iter());
@@ -191,6 +196,9 @@ impl History {
         self.bytes -= oldest.bytes;
         for namespace in oldest.spaces.keys() {
             self.dropped.insert(namespace.clone(), oldest.revision);
+            if planted::is(Bug::DropNotedForOne) {
+                break;
+            }
         }
         if self.dropped.len() > DROPPED_NAMESPACES_MAX {
             // Coarser, never wrong: a watch is told `Compacted` where something may be missing.
@@ -210,7 +218,10 @@ impl History {
     /// The oldest revision from which the namespace's updates are held without a gap.
     #[must_use]
     pub fn oldest(&self, namespace: &str) -> Revision {
-        self.dropped(namespace).next()
+        match planted::is(Bug::OldestIsDropped) {
+            true => self.dropped(namespace),
+            false => self.dropped(namespace).next(),
+        }
     }
 
     /// The newest revision held.

@@ -2,6 +2,7 @@
 
 use super::limits::READS_MAX;
 use super::message::Filter;
+use super::planted::{self, Bug};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -24,6 +25,9 @@ impl Interest {
     #[must_use]
     pub fn of(filter: Filter<'_>) -> Interest {
         match filter {
+            Filter::Key(key) if planted::is(Bug::KeyWatchedAsPrefix) => {
+                Interest::Prefix(Arc::from(key))
+            }
             Filter::Key(key) => Interest::Key(Arc::from(key)),
             Filter::Prefix(prefix) => Interest::Prefix(Arc::from(prefix)),
             Filter::All => Interest::Prefix(Arc::from("")),
@@ -63,6 +67,9 @@ impl ReadSet {
         };
         let whole = Interest::Prefix(Arc::from(""));
         if set.contains(&interest) || set.contains(&whole) {
+            return;
+        }
+        if self.count >= READS_MAX && planted::is(Bug::LateReadsForgotten) {
             return;
         }
         if self.count >= READS_MAX || interest.covers_all() {

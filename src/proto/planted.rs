@@ -7,30 +7,159 @@
 #[repr(u8)]
 #[non_exhaustive]
 pub enum Bug {
-    /// A commit re-tests no wait that reads the changed key by prefix or as a whole.
-    WaitNotRetested = 1,
-    /// A wait first looks at the next revision, not at the present state.
-    WaitSkipsPresent,
+    // proto/value.rs
+    /// Maps are compared in the order of their entries.
+    OrderOfMapCounts = 1,
+    /// A negative zero is not equal to a positive one.
+    SignOfZeroCounts,
+
+    // proto/interest.rs
+    /// A watch of one key gets those that begin with its name too.
+    KeyWatchedAsPrefix,
+    /// What a condition reads past the limit is forgotten, not taken for the whole namespace.
+    LateReadsForgotten,
+
+    // proto/store.rs
+    /// Keys with a prefix end where a character above U+00FF follows it.
+    PrefixEndTooLow,
+    /// A scan that goes on after a key gives that key again.
+    PageRepeatsLast,
+    /// A key that its owner writes again is not among the owner's keys any more.
+    OwnedAgainForgotten,
+
+    // proto/store/transaction.rs
+    /// The first write of a change set stays after a rollback.
+    UndoMissed,
+    /// A key keeps its owner when another process overwrites it.
+    OwnerNotReplaced,
+    /// A change set of several keys that is rolled back takes a revision all the same.
+    RollbackTakesRevision,
+    /// The undo log keeps what a key was before its last change, not before its first.
+    UndoKeepsLast,
+    /// A change set is committed though one of its writes was refused.
+    RefusalForgotten,
+    /// A rollback gives keys back their values, not their owners.
+    OwnerNotRestored,
+
+    // proto/store/view.rs
+    /// A condition that looks for an absent key is not noted to have read it.
+    AbsenceNotNoted,
+    /// Of a prefix that a condition reads only the keys that are there are noted.
+    PhantomsNotNoted,
+
+    // proto/history.rs
+    /// The oldest revision held is told to be the newest that was dropped.
+    OldestIsDropped,
+    /// An update is encoded for the filter that asks first, and kept for all.
+    EncodedForFirstFilter,
+    /// A dropped change set of several namespaces is noted for the first of them only.
+    DropNotedForOne,
+
+    // proto/watch.rs
+    /// When one of two who watch a prefix leaves, keys are not looked up under its length any
+    /// more.
+    PrefixLengthForgotten,
+    /// The last interest in a single key takes those in prefixes with it.
+    IndexSpaceDropped,
+    /// A key that is itself the prefix that is watched is not found.
+    WholeKeyIsNoPrefix,
+
+    // proto/session.rs
     /// A retried request that was applied is applied again.
     RetryAppliedTwice,
-    /// An undo entry is missed: the first write of a change set stays after a rollback.
-    UndoMissed,
+    /// After a resume a watch goes on where the server was, not the client.
+    ResumeAtServerCursor,
+    /// A watch that was put back by a resume is not served until something else stirs it.
+    ResumedWatchNotReady,
+
+    // proto/server/mod.rs
+    /// A retry is answered by the reply that another session got under this number.
+    ReplyOfAnotherSession,
+    /// A watch whose first answer was lost is answered again, but stays without updates.
+    WatchNotAnnouncedAgain,
+
+    // proto/server/connections.rs
+    /// A session that came back in time is still ended when its grace time is over.
+    GraceNotStopped,
+
+    // proto/server/commits.rs
+    /// A commit does not test the waits again that read by prefix.
+    WaitNotRetested,
+    /// A wait looks at the next revision first.
+    WaitSkipsPresent,
+    /// A cursor that was overtaken goes on at the oldest entry, and says nothing.
+    CursorSkipsWrap,
+    /// Credit that comes while a watch lags does not wake it.
+    CreditLost,
+    /// A watch that lags is put at the newest revision of interest.
+    CursorJumpsAhead,
+    /// A watch that begins in the future does not get the revision that it begins at.
+    FutureStartMissed,
+    /// A wait stays in the index under what it read first.
+    FirstReadsCount,
+    /// The new reads of a wait are added before its old ones are removed: what is in both is
+    /// lost.
+    ReadsAddedThenRemoved,
+    /// A watch that lags is ended when the log drops a key that it does not watch.
+    CompactedForOthers,
+
+    // proto/server/requests.rs
+    /// An insert is answered with the revision before its own.
+    RevisionBeforeInsert,
+    /// A range of updates ends before its last revision.
+    LastUpdateMissed,
+    /// A range of updates is given though some of it has been dropped.
+    GapInUpdates,
+    /// A watch may begin at the last revision that was dropped.
+    WatchFromDropped,
+    /// A ping tells the newest revision of the users' log, which knows no records.
+    PingTellsUsersRevision,
+
+    // proto/server/processes.rs
     /// What a process owns is released before its last writes are read.
     ReleaseBeforeLastWrite,
-    /// A cursor that lags goes on at the log's oldest entry instead of telling `Compacted`.
-    CursorSkipsWrap,
-    /// After a resume a watch starts at the server's cursor, not at what the client had seen.
-    ResumeAtServerCursor,
-    /// Credit that is granted while a watch lags does not wake it.
-    CreditLost,
-    /// A key's owner is not changed when another process overwrites it.
-    OwnerNotReplaced,
-    /// The client, back on a new connection, sends unanswered requests under new numbers.
-    ResendUnderNewSeq,
-    /// A thread that leaves the reader's role hands it to nobody.
-    RoleHandedToNobody,
-    /// The end of a killed process is told before its record and release are committed.
+    /// The end of a killed process is told before its release is committed.
     EndBeforeRelease,
+    /// What a dead process owned goes in one revision, its record tells it in the next.
+    ReleasedInTwo,
+    /// A spawn is answered with the revision before its record's.
+    SpawnedBeforeRecord,
+
+    // proto/client.rs
+    /// A write that was given up after it was sent is said to have had no effect.
+    TimedOutSaidUndone,
+
+    // proto/client/calls.rs
+    /// An insert counts as a read, which has no effect when it is lost.
+    InsertIsARead,
+
+    // proto/client/link.rs
+    /// When the session is lost, what was sent in it is sent again in the next.
+    ResentInNewSession,
+    /// A write that was sent in a lost session is said to have had no effect.
+    SentMarkForgotten,
+    /// What comes behind the rest of a cut frame is dropped.
+    RestOfInputDropped,
+
+    // proto/client/watches.rs
+    /// Updates that were received and not taken yet are dropped by a resume.
+    QueueLostOnResume,
+
+    // client/mod.rs
+    /// A request is left to the reader to send, who is asleep.
+    WriteLeftToReader,
+
+    // client/roles.rs
+    /// A thread that leaves the reader's role at its deadline hands it to nobody.
+    RoleHandedToNobody,
+    /// Of the threads whose replies have come in one read, one is woken.
+    OneWokenPerRead,
+    /// A thread that was woken counts as on its way even when it sleeps again.
+    WokenForGood,
+
+    // client/error.rs
+    /// An unknown outcome is told as a lost session, which has had no effect.
+    UnknownSaysLost,
 }
 
 /// Is this bug switched on?

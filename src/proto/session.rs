@@ -215,7 +215,7 @@ impl Session {
         if planted::is(Bug::RetryAppliedTwice) && !self.waits.contains_key(&seq) {
             return Arrival::New;
         }
-        if let Some(reply) = self.replies.get(&seq) {
+        if let Some(reply) = self.reply(seq) {
             Arrival::Answered(reply.clone())
         } else if self.waits.contains_key(&seq) {
             Arrival::Pending
@@ -235,6 +235,12 @@ impl Session {
         }
     }
 
+    /// The reply that is kept under this number.
+    #[must_use]
+    pub fn reply(&self, seq: Seq) -> Option<&Vec<u8>> {
+        self.replies.get(&seq)
+    }
+
     /// Puts the watches where the client is, after a connection was lost. Gives those that the
     /// client believes in and that are not here.
     pub fn rewind(&mut self, positions: &[WatchPosition]) -> Vec<WatchId> {
@@ -250,7 +256,7 @@ impl Session {
                     cursor.rewind(cursor.start, 0, 0);
                 }
             }
-            if cursor.next.is_some() {
+            if cursor.next.is_some() && !planted::is(Bug::ResumedWatchNotReady) {
                 self.ready.insert(*id);
             }
         }

@@ -11,6 +11,7 @@ pub use view::View;
 
 use super::ids::{ProcessId, Revision};
 use super::limits::{KEY_BYTES_MAX, Limits, NAMESPACE_BYTES_MAX};
+use super::planted::{self, Bug};
 use super::value::{self, ValueError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -187,14 +188,21 @@ impl Store {
         after: Option<&'a str>,
     ) -> impl Iterator<Item = (&'a Key, &'a Value)> {
         let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
+            Some(after) if after >= prefix => match planted::is(Bug::PageRepeatsLast) {
+                true => Bound::Included(after),
+                false => Bound::Excluded(after),
+            },
             _ => Bound::Included(prefix),
         };
         self.dicts
             .get(namespace)
             .into_iter()
             .flat_map(move |dict| dict.entries.range::<str, _>((start, Bound::Unbounded)))
-            .take_while(move |(key, _)| key.starts_with(prefix))
+            .take_while(move |(key, _)| {
+                let beyond = |rest: &str| rest.starts_with(|first| first > '\u{ff}');
+                key.strip_prefix(prefix)
+                    .is_some_and(|rest| !(beyond(rest) && planted::is(Bug::PrefixEndTooLow)))
+            })
             .map(|(key, entry)| (key, &entry.value))
     }
 
@@ -235,7 +243,10 @@ impl Store {
         if let Some((owner, size)) = owner_of_new {
             let spaces = self.owners.entry(owner).or_default();
             let owned = spaces.entry(namespace.clone()).or_default();
-            owned.keys.insert(key.clone());
+            let again = old.as_ref().is_some_and(|old| old.owner == Some(owner));
+            if !(again && planted::is(Bug::OwnedAgainForgotten)) {
+                owned.keys.insert(key.clone());
+            }
             owned.bytes += size;
         }
         old

@@ -3,6 +3,7 @@
 //! Format: <https://github.com/msgpack/msgpack/blob/master/spec.md>.
 
 use super::limits::{DEPTH_MAX, VALUE_BYTES_MAX};
+use super::planted::{self, Bug};
 
 /// Why bytes are not a value that may be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,7 +194,8 @@ fn canonical_one(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), Value
         }
         Head::Float(value) => {
             // Zero has two forms that are equal; everything else is equal to itself only.
-            let value = if value == 0.0 { 0.0 } else { value };
+            let zero = value == 0.0 && !planted::is(Bug::SignOfZeroCounts);
+            let value = if zero { 0.0 } else { value };
             out.push(b'f');
             out.extend_from_slice(&value.to_be_bytes());
         }
@@ -218,7 +220,9 @@ fn canonical_one(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), Value
                 canonical_one(reader, &mut entry)?;
                 entries.push(entry);
             }
-            entries.sort_unstable();
+            if !planted::is(Bug::OrderOfMapCounts) {
+                entries.sort_unstable();
+            }
             out.push(b'm');
             out.extend_from_slice(&(count as u64).to_be_bytes());
             for entry in entries {

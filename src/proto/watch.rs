@@ -1,6 +1,7 @@
 //! Who is to be told of a change: found from the changed key alone, without looking at the others.
 
 use super::interest::{Interest, Key, Namespace};
+use super::planted::{self, Bug};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -71,14 +72,17 @@ impl<T: Copy + Ord> Index<T> {
             Interest::Prefix(prefix) => {
                 if let Some(set) = space.prefixes.get_mut(prefix) {
                     set.remove(&who);
-                    if set.is_empty() {
+                    if planted::is(Bug::PrefixLengthForgotten) && !set.is_empty() {
+                        decrement(&mut space.lengths, prefix.len());
+                    } else if set.is_empty() {
                         space.prefixes.remove(prefix);
                         decrement(&mut space.lengths, prefix.len());
                     }
                 }
             }
         }
-        if space.keys.is_empty() && space.prefixes.is_empty() {
+        let unused = space.prefixes.is_empty() || planted::is(Bug::IndexSpaceDropped);
+        if space.keys.is_empty() && unused {
             self.spaces.remove(namespace);
         }
     }
@@ -93,7 +97,9 @@ impl<T: Copy + Ord> Index<T> {
         }
         for (&length, _) in space.lengths.range(..=key.len()) {
             // A length that would cut a character can be no prefix of this key.
-            let prefix = key.get(..length);
+            let whole = length == key.len() && length > 0;
+            let missed = whole && planted::is(Bug::WholeKeyIsNoPrefix);
+            let prefix = key.get(..length).filter(|_| !missed);
             if let Some(set) = prefix.and_then(|prefix| space.prefixes.get(prefix)) {
                 found.extend(set);
             }

@@ -2,6 +2,7 @@
 
 use crate::proto::ids::{Seq, WatchId};
 use crate::proto::message::Request;
+use crate::proto::planted::{self, Bug};
 
 /// Why a request was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,7 @@ pub(super) enum Kind {
 impl Kind {
     pub(super) fn of(request: &Request<'_>) -> Kind {
         match request {
+            Request::GetOrInsert { .. } if planted::is(Bug::InsertIsARead) => Kind::Read,
             Request::Ping
             | Request::Get { .. }
             | Request::Len { .. }

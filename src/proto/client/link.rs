@@ -1,6 +1,6 @@
 //! The connection: hello and welcome, frames, losing it and coming back.
 
-use super::{Call, Client, End, Kind, Loose, Loss, RefusalKind};
+use super::{Client, End, Kind, Loose, Loss, RefusalKind};
 use crate::proto::codec;
 use crate::proto::frame::{self, PREFIX_BYTES};
 use crate::proto::ids::{Seq, SessionId, Token};
@@ -227,7 +227,10 @@ impl Client {
             } else {
                 let (some, rest) = input.split_at(missing.min(input.len()));
                 self.link.partial.extend_from_slice(some);
-                input = rest;
+                input = match planted::is(Bug::RestOfInputDropped) {
+                    true => &[],
+                    false => rest,
+                };
             }
         }
         while self.listens() {
@@ -286,9 +289,6 @@ impl Client {
             self.send_cancel(seq, Vec::new());
         }
         self.tell_credits();
-        if planted::is(Bug::ResendUnderNewSeq) && resumed {
-            self.renumber();
-        }
         Ok(())
     }
 
@@ -313,10 +313,17 @@ impl Client {
     /// The session is lost: every request learns what may have become of it.
     fn lose_session(&mut self) {
         self.session = None;
+        if planted::is(Bug::ResentInNewSession) {
+            self.send_from = Seq(0);
+            self.lose_watches();
+            return;
+        }
         for call in self.calls.drain() {
             if !call.abandoned {
                 let loss = match call.kind {
-                    Kind::Mutating if call.sent => Loss::OutcomeUnknown,
+                    Kind::Mutating if call.sent && !planted::is(Bug::SentMarkForgotten) => {
+                        Loss::OutcomeUnknown
+                    }
                     _ => Loss::SessionLost,
                 };
                 self.settled.push((call.seq, Err(loss)));
@@ -327,26 +334,7 @@ impl Client {
         self.loose.clear();
         self.recancel.clear();
         self.probe = None;
-        self.renamed.clear();
         self.lose_watches();
-    }
-
-    /// The planted bug: what is sent again gets a new number, so the server can't know it again.
-    fn renumber(&mut self) {
-        let calls: Vec<Call> = self.calls.drain().collect();
-        for mut call in calls {
-            if call.sent
-                && let Ok(FromClient::Request { acks, body, .. }) =
-                    codec::decode(&call.frame.split_off(PREFIX_BYTES))
-            {
-                let seq = Seq(self.next_seq);
-                self.next_seq += 1;
-                self.renamed.push((seq, call.seq));
-                call.frame.clear();
-                frame::append(&FromClient::Request { seq, acks, body }, &mut call.frame);
-            }
-            self.calls.push(call);
-        }
     }
 }
 

@@ -5,6 +5,7 @@ use crate::proto::frame;
 use crate::proto::ids::{Revision, WatchId};
 use crate::proto::limits::{CREDIT_BYTES_MIN, FRAME_BYTES_MAX};
 use crate::proto::message::{FromClient, Request, WatchPosition};
+use crate::proto::planted::{self, Bug};
 use crate::proto::points::Point;
 use std::collections::VecDeque;
 
@@ -180,6 +181,9 @@ impl Client {
         for (watch, state) in &mut self.watches {
             if let (Some(next), None) = (state.next, state.end) {
                 state.told = state.granted;
+                if planted::is(Bug::QueueLostOnResume) {
+                    state.updates.clear();
+                }
                 positions.push(WatchPosition {
                     watch: *watch,
                     next,

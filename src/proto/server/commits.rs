@@ -90,7 +90,7 @@ impl Server {
             for change in &space.changes {
                 self.watch_index.find(namespace, &change.key, &mut watches);
             }
-            if space.reset {
+            if space.reset || planted::is(Bug::CompactedForOthers) {
                 self.watch_index.find_all(namespace, &mut watches);
             }
         }
@@ -117,9 +117,10 @@ impl Server {
             return;
         };
         if let Some(cursor) = session.watches.get_mut(&watch)
-            && cursor.next.is_none()
+            && (cursor.next.is_none() || planted::is(Bug::CursorJumpsAhead))
             // A watch may begin in the future.
-            && revision >= cursor.start
+            && (revision > cursor.start
+                || revision == cursor.start && !planted::is(Bug::FutureStartMissed))
         {
             cursor.next = Some(revision);
             session.ready.insert(watch);
@@ -337,13 +338,20 @@ impl Server {
         let Some(wait) = session.waits.get_mut(&seq) else {
             return;
         };
-        if wait.reads == reads {
+        let noted = wait.reads.iter().next().is_some();
+        if wait.reads == reads || noted && planted::is(Bug::FirstReadsCount) {
             return;
+        }
+        let added_first = planted::is(Bug::ReadsAddedThenRemoved);
+        if added_first {
+            for (namespace, interest) in reads.iter() {
+                self.wait_index.insert(namespace, interest, (id, seq));
+            }
         }
         for (namespace, interest) in wait.reads.iter() {
             self.wait_index.remove(namespace, interest, (id, seq));
         }
-        for (namespace, interest) in reads.iter() {
+        for (namespace, interest) in reads.iter().filter(|_| !added_first) {
             self.wait_index.insert(namespace, interest, (id, seq));
         }
         wait.reads = reads;

@@ -19,6 +19,7 @@ use super::history::History;
 use super::ids::{BuildId, ConnectionId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
 use super::limits::{self, Limits};
 use super::message::{FromClient, FromServer, FunctionRef, Refusal, Request};
+use super::planted::{self, Bug};
 use super::points::{Point, Points};
 use super::session::{self, Arrival, Session};
 use super::store::{Store, Transaction, View};
@@ -501,10 +502,18 @@ impl Server {
                 }
             }
             Arrival::Answered(frame) => {
-                self.push_encoded(connection, &frame);
+                let mut others = self.sessions.values().filter_map(|other| other.reply(seq));
+                match others.next() {
+                    Some(other) if planted::is(Bug::ReplyOfAnotherSession) => {
+                        let other = other.clone();
+                        self.push_encoded(connection, &other);
+                    }
+                    _ => self.push_encoded(connection, &frame),
+                }
                 if let Request::Watch {
                     watch, namespace, ..
                 } = request
+                    && !planted::is(Bug::WatchNotAnnouncedAgain)
                     && !self.announce(id, *watch)
                 {
                     // It was told that the watch had begun and then its end, and both were lost.

@@ -201,6 +201,7 @@ impl Server {
         if let Some(parent) = self.processes.get_mut(&parent) {
             parent.children.insert(id);
         }
+        let before = self.store.revision();
         self.write_record(id, &record, &cause(parent, now));
         self.effects.push_back(Effect::Spawn {
             process: id,
@@ -208,7 +209,10 @@ impl Server {
             name: function.name.to_owned(),
         });
         codec::to_bytes(&Reply::Spawned {
-            revision: self.store.revision(),
+            revision: match planted::is(Bug::SpawnedBeforeRecord) {
+                true => before,
+                false => self.store.revision(),
+            },
             process: id,
         })
     }
@@ -403,6 +407,9 @@ impl Server {
             self.answer_joiners(id);
         }
         let forgotten = self.make_room(id);
+        if planted::is(Bug::ReleasedInTwo) {
+            self.release(id, &text, now);
+        }
         let owned = self.store.owned_by(id);
         let mut cause = cause(id, now);
         cause.released = Some(Arc::from(text));

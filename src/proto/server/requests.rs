@@ -6,6 +6,7 @@ use super::super::ids::{ProcessId, Revision, Seq, SessionId, WatchId};
 use super::super::interest::{Interest, ReadSet};
 use super::super::limits::CREDIT_BYTES_MIN;
 use super::super::message::{Condition, Failure, Filter, FunctionRef, Reply, Request};
+use super::super::planted::{self, Bug};
 use super::super::points::Point;
 use super::super::session::{Cursor, Wait, WaitKind, is_read};
 use super::super::store::{
@@ -43,6 +44,10 @@ impl Server {
         }
         let revision = self.store.revision();
         Some(match *request {
+            Request::Ping if planted::is(Bug::PingTellsUsersRevision) => {
+                let revision = self.history.newest().unwrap_or_default();
+                codec::to_bytes(&Reply::Done { revision })
+            }
             Request::Ping => codec::to_bytes(&Reply::Done { revision }),
             Request::Get { namespace, key } => {
                 let value = self.store.get(namespace, key).map(|value| &**value);
@@ -188,9 +193,13 @@ impl Server {
             return codec::to_bytes(&Reply::Value { revision, value });
         }
         let write = |transaction: &mut Transaction<'_>| transaction.set(namespace, key, value);
+        let before = self.store.revision();
         match self.change(&cause(process, now), Rights::User, write) {
             Ok(_) => codec::to_bytes(&Reply::Value {
-                revision: self.store.revision(),
+                revision: match planted::is(Bug::RevisionBeforeInsert) {
+                    true => before,
+                    false => self.store.revision(),
+                },
                 value: Some(value),
             }),
             Err(error) => self.failed(wire::store_failure(&error)),
@@ -281,7 +290,7 @@ impl Server {
     fn updates(&self, namespace: &str, after: Revision, until: Revision) -> Vec<u8> {
         let limits = &self.config.limits;
         let log = self.log(namespace);
-        if log.dropped(namespace) > after {
+        if log.dropped(namespace) > after && !planted::is(Bug::GapInUpdates) {
             let oldest = log.oldest(namespace);
             return codec::to_bytes(&Reply::Compacted { oldest });
         }
@@ -291,7 +300,9 @@ impl Server {
         let mut reached = after;
         let mut complete = true;
         for (looked_at, entry) in log.since(after.next()).enumerate() {
-            if entry.revision > until {
+            if entry.revision > until
+                || entry.revision == until && planted::is(Bug::LastUpdateMissed)
+            {
                 break;
             }
             let ends_early = !bodies.is_empty() && self.points.strike(Point::UpdatesOfOne);
@@ -332,7 +343,8 @@ impl Server {
         // Revision 0 is the empty state: no update has it, and so none of it is ever dropped.
         let next = from.map_or(head, |from| from.max(Revision::ZERO.next()));
         let log = self.log(namespace);
-        if next <= log.dropped(namespace) {
+        let dropped = log.dropped(namespace);
+        if next < dropped || next == dropped && !planted::is(Bug::WatchFromDropped) {
             let oldest = log.oldest(namespace);
             return codec::to_bytes(&Reply::Compacted { oldest });
         }

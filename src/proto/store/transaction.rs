@@ -148,7 +148,9 @@ impl Transaction<'_> {
     }
 
     fn note<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
-        if let Err(error) = &result {
+        if let Err(error) = &result
+            && !planted::is(Bug::RefusalForgotten)
+        {
             self.failed.get_or_insert_with(|| error.clone());
         }
         result
@@ -312,7 +314,7 @@ impl Transaction<'_> {
             return Err(error);
         }
         let old = self.store.replace(namespace, key, new);
-        if first {
+        if first || planted::is(Bug::UndoKeepsLast) {
             self.before.insert(id, old);
         }
         Ok(())
@@ -383,8 +385,16 @@ impl Drop for Transaction<'_> {
             }
         }
         let before = std::mem::take(&mut self.before);
+        if planted::is(Bug::RollbackTakesRevision) && before.len() > 1 {
+            self.store.revision = self.store.revision.next();
+        }
         let missed = usize::from(planted::is(Bug::UndoMissed) && before.len() > 1);
-        for ((namespace, key), entry) in before.into_iter().skip(missed) {
+        for ((namespace, key), mut entry) in before.into_iter().skip(missed) {
+            if let Some(entry) = &mut entry
+                && planted::is(Bug::OwnerNotRestored)
+            {
+                entry.owner = None;
+            }
             self.store.replace(&namespace, &key, entry);
         }
     }

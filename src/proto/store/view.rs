@@ -3,6 +3,7 @@
 use super::Store;
 use crate::proto::ids::Revision;
 use crate::proto::interest::{Interest, ReadSet};
+use crate::proto::planted::{self, Bug};
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -27,8 +28,11 @@ impl<'a> View<'a> {
     /// One value.
     #[must_use]
     pub fn get(&self, namespace: &str, key: &str) -> Option<&[u8]> {
-        self.note(namespace, Interest::Key(Arc::from(key)));
-        self.store.get(namespace, key).map(|value| &**value)
+        let value = self.store.get(namespace, key);
+        if value.is_some() || !planted::is(Bug::AbsenceNotNoted) {
+            self.note(namespace, Interest::Key(Arc::from(key)));
+        }
+        value.map(|value| &**value)
     }
 
     /// Is the key there?
@@ -50,7 +54,13 @@ impl<'a> View<'a> {
         namespace: &str,
         prefix: &'b str,
     ) -> impl Iterator<Item = (&'b str, &'b [u8])> {
-        self.note(namespace, Interest::Prefix(Arc::from(prefix)));
+        if planted::is(Bug::PhantomsNotNoted) {
+            for (key, _) in self.store.entries(namespace, prefix, None) {
+                self.note(namespace, Interest::Key(key.clone()));
+            }
+        } else {
+            self.note(namespace, Interest::Prefix(Arc::from(prefix)));
+        }
         self.store
             .entries(namespace, prefix, None)
             .map(|(key, value)| (&**key, &**value))
