@@ -420,7 +420,7 @@ impl Teller {
                     self.note(process.into(), format!("gives up, without effect: {text}"));
                 }
             }
-            Observation::Updated { .. } => {}
+            Observation::Updated { .. } | Observation::Unwatched { .. } => {}
         }
     }
 
