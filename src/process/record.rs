@@ -82,6 +82,11 @@ pub enum What<'a> {
         /// The update.
         update: &'a [u8],
     },
+    /// The user of a watch has ended it.
+    Unwatched {
+        /// The watch's number.
+        watch: u64,
+    },
     /// The kernel has taken these bytes for the server.
     Wrote {
         /// On this connection out of all the process has had.
@@ -467,6 +472,7 @@ impl<P: Port> Port for RecordingPort<P> {
                 watch,
                 update: &codec::to_bytes(update),
             }),
+            Observation::Unwatched { watch } => recorder.write(What::Unwatched { watch }),
         }
     }
 }
