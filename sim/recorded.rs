@@ -301,6 +301,7 @@ impl<'a> Assembly<'a> {
                     update: keep::<Update<'_>>(history, update, codec::decode)?,
                 }
             }
+            record::What::Unwatched { watch } => What::Unwatched { watch },
             record::What::Wrote { link, bytes } => {
                 if life.link != link {
                     life.link = link;

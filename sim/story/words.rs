@@ -491,6 +491,7 @@ mod tests {
     fn a_commit_in_one_line() {
         let mut story = Committed {
             stamp: 0,
+            attached: false,
             revision: Revision(5),
             process: ProcessId(2),
             function: Some("bank::add".to_owned()),
