@@ -14,7 +14,7 @@ const BUDGET: Budget = Budget {
     time: Duration::from_secs(20),
 };
 /// Seeds of one ground that are run.
-const GROUND_SEEDS: u64 = 1_500;
+const GROUND_SEEDS: u64 = 3_000;
 /// Runs of one ground that are shrunk, if the first does not get small enough.
 const ATTEMPTS: usize = 3;
 

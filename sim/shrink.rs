@@ -59,6 +59,8 @@ struct Size {
     events: u64,
 }
 
+/// Among so many choices pairs are tried: more would take too long.
+const PAIRED_MAX: usize = 60;
 /// A run of so few processes is small enough: from there on, choices count more.
 const PROCESSES_FEW: u64 = 3;
 
@@ -104,6 +106,7 @@ pub(crate) fn shrink(
         shrinking.drop_processes();
         shrinking.drop_chunks();
         shrinking.lower();
+        shrinking.drop_pairs();
         if shrinking.size() == before || shrinking.is_over() {
             break;
         }
@@ -217,6 +220,25 @@ impl Shrinking<'_> {
                 }
             }
             length /= 2;
+        }
+    }
+
+    /// Two choices at once, wherever they are: of two that undo each other neither goes alone.
+    fn drop_pairs(&mut self) {
+        if self.best.len() > PAIRED_MAX {
+            return;
+        }
+        let mut second = self.best.len();
+        while second > 1 && !self.is_over() {
+            second = second.min(self.best.len()).saturating_sub(1);
+            for first in (0..second).rev() {
+                let mut kept = self.best.clone();
+                kept.remove(second);
+                kept.remove(first);
+                if self.takes(&kept) {
+                    break;
+                }
+            }
         }
     }
 
