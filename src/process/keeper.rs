@@ -16,8 +16,7 @@ use super::sys::{self, Pid, SignalMask};
 use crate::proto::codec::{self, Malformed};
 use crate::proto::frame::{self, Outbox};
 use crate::proto::ids::{ProcessId, Token};
-use crate::proto::message::{FromKeeper, ToKeeper};
-use std::collections::BTreeMap;
+use crate::proto::keeper::{Effect, Keeper as Machine, Reaped};
 use std::ffi::CString;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
@@ -98,6 +97,8 @@ fn say(lifeline: &UnixStream, message: &ToProgram<'_>) {
 }
 
 struct Keeper {
+    /// What it knows and decides.
+    machine: Machine,
     tree: String,
     socket: PathBuf,
     /// The arguments of the program, its name not counted: user code sees them in a child too.
@@ -106,13 +107,9 @@ struct Keeper {
     environment: Vec<CString>,
     /// [`TREE_VARIABLE`] of the keeper itself, that of each process begins so.
     mark: String,
-    server: Pid,
     link: UnixStream,
     inbox: Vec<u8>,
     outbox: Outbox,
-    running: BTreeMap<Pid, ProcessId>,
-    /// The latest process that was asked for; the server gives rising numbers and asks in order.
-    latest: u64,
     deaths: OwnedFd,
 }
 
@@ -126,6 +123,7 @@ impl Keeper {
         link.set_nonblocking(true)?;
         let mark = std::env::var(TREE_VARIABLE).unwrap_or_else(|_| tree.to_string());
         let mut keeper = Keeper {
+            machine: Machine::new(0),
             tree: tree.to_string(),
             socket,
             arguments: std::env::args_os()
@@ -134,12 +132,9 @@ impl Keeper {
                 .collect(),
             environment: environment(),
             mark,
-            server: 0,
             link,
             inbox: Vec::new(),
             outbox: Outbox::default(),
-            running: BTreeMap::new(),
-            latest: ProcessId::PROGRAM.0,
             deaths,
         };
         let role = Role::Server {
@@ -152,9 +147,10 @@ impl Keeper {
         };
         let inherit = [far_link.as_raw_fd(), listener.as_raw_fd(), lock.as_raw_fd()];
         let mark = keeper.mark.clone();
-        keeper.server = keeper
+        let server = keeper
             .launch(Kind::Lasting, "zproc-server", &mark, &role, &inherit)
             .map_err(|error| io::Error::other(format!("the server: {error}")))?;
+        keeper.machine = Machine::new(server.unsigned_abs());
         // Our copies of the server's ends close here, so that its end shows.
         Ok(keeper)
     }
@@ -177,97 +173,112 @@ impl Keeper {
                 return;
             };
             if program_polled.readable || (lifeline_polled.readable && has_ended(lifeline)) {
-                return;
+                self.machine.program_lost();
             }
-            if deaths_polled.readable && !self.bury() {
-                return;
+            if deaths_polled.readable && self.carry_out() {
+                self.bury();
             }
-            if link_polled.readable {
-                match self.listen() {
-                    Ok(true) => {}
-                    Ok(false) => return,
-                    Err(Malformed(what)) => {
-                        // This is a bug of ours; the tree ends, and says why.
-                        eprintln!("zproc-keeper: the server sent nonsense: {what}");
-                        return;
-                    }
-                }
+            if link_polled.readable
+                && self.carry_out()
+                && let Err(Malformed(what)) = self.listen()
+            {
+                // This is a bug of ours; the tree ends, and says why.
+                eprintln!("zproc-keeper: the server sent nonsense: {what}");
+                self.machine.server_lost();
             }
-            if !self.flush() {
+            if self.carry_out() {
+                self.flush();
+            }
+            if !self.carry_out() {
                 return;
             }
             #[cfg(feature = "simulation")]
-            super::record::told(self.server);
+            super::record::told(self.machine.server().cast_signed());
         }
     }
 
-    /// Reaps who has ended, and tells the server; false when the server itself has.
-    fn bury(&mut self) -> bool {
+    /// Does what the machine wants; false when the tree is to end.
+    fn carry_out(&mut self) -> bool {
+        while let Some(effect) = self.machine.poll_effect() {
+            match effect {
+                Effect::Fork { process, key, name } => self.spawn(process, key, &name),
+                Effect::Kill { pid, process } => self.kill(pid.cast_signed(), process),
+                Effect::KillLeft { pid, process } => {
+                    self.kill_left_by(pid.cast_signed(), process);
+                }
+                Effect::Tell(message) => self.outbox.push(&message),
+                Effect::End => {}
+            }
+        }
+        !self.machine.has_ended()
+    }
+
+    /// Reaps who has ended.
+    fn bury(&mut self) {
         drain(&self.deaths);
         // Fails when there is nobody left to reap, which the server's end rules out.
         while let Ok(Some(reaped)) = sys::reap() {
-            if reaped.pid == self.server {
-                return false;
-            }
-            // Others are orphans: reaping them was all there is to do.
-            let Some(process) = self.running.remove(&reaped.pid) else {
-                continue;
-            };
             #[cfg(feature = "simulation")]
-            super::record::died(process, reaped.status);
-            self.kill_left_by(reaped.pid, process);
-            self.outbox.push(&FromKeeper::Ended {
-                process,
+            if let Some(process) = self.machine.process(reaped.pid.unsigned_abs()) {
+                super::record::died(process, reaped.status);
+            }
+            self.machine.reaped(Reaped {
+                pid: reaped.pid.unsigned_abs(),
                 status: reaped.status,
                 cpu_user_ns: reaped.cpu_user_ns,
                 cpu_system_ns: reaped.cpu_system_ns,
                 memory_bytes_max: reaped.memory_bytes_max,
             });
+            // Before the next, which may be who has the number by then.
+            if !self.carry_out() {
+                return;
+            }
         }
-        true
     }
 
-    /// Reads what the server wants, and does it; false when the server is gone.
-    fn listen(&mut self) -> Result<bool, Malformed> {
+    /// Reads what the server wants, and does it.
+    fn listen(&mut self) -> Result<(), Malformed> {
         let mut buffer = [0; 16 * 1024];
         let count = match (&self.link).read(&mut buffer) {
-            Ok(0) => return Ok(false),
-            Ok(count) => count,
-            Err(error) if is_passing(&error) => return Ok(true),
-            Err(_) => return Ok(false),
+            Ok(count) if count > 0 => count,
+            Err(error) if is_passing(&error) => return Ok(()),
+            Ok(_) | Err(_) => {
+                self.machine.server_lost();
+                return Ok(());
+            }
         };
         let mut inbox = std::mem::take(&mut self.inbox);
         inbox.extend_from_slice(&buffer[..count]);
         let mut consumed = 0;
         while let Some((payload, length)) = frame::split(&inbox[consumed..])? {
-            match codec::decode(payload)? {
-                ToKeeper::Spawn { process, key, name } => self.spawn(process, key, name),
-                ToKeeper::Kill { process } => self.kill(process),
+            self.machine.asked(&codec::decode(payload)?);
+            if !self.carry_out() {
+                break;
             }
             consumed += length;
         }
         inbox.drain(..consumed);
         self.inbox = inbox;
-        Ok(true)
+        Ok(())
     }
 
-    /// Sends what there is room for; false when the server is gone.
-    fn flush(&mut self) -> bool {
+    /// Sends what there is room for.
+    fn flush(&mut self) {
         while !self.outbox.is_empty() {
             match (&self.link).write(self.outbox.pending()) {
                 Ok(count) => self.outbox.advance(count),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return is_passing(&error),
+                Err(error) => {
+                    if !is_passing(&error) {
+                        self.machine.server_lost();
+                    }
+                    return;
+                }
             }
         }
-        true
     }
 
     fn spawn(&mut self, process: ProcessId, key: Token, name: &str) {
-        if process.0 <= self.latest {
-            return;
-        }
-        self.latest = process.0;
         let socket = self.socket.clone();
         let name = role::short(name);
         let role = Role::Child {
@@ -278,18 +289,8 @@ impl Keeper {
         };
         let mark = format!("{}/{}", self.mark, process.0);
         match self.launch(Kind::Bound, name, &mark, &role, &[]) {
-            Ok(pid) => {
-                self.running.insert(pid, process);
-                self.outbox.push(&FromKeeper::Started {
-                    process,
-                    pid: pid.unsigned_abs(),
-                });
-            }
-            Err(LaunchError { call, errno }) => self.outbox.push(&FromKeeper::NotStarted {
-                process,
-                call,
-                errno,
-            }),
+            Ok(pid) => self.machine.forked(process, pid.unsigned_abs()),
+            Err(LaunchError { call, errno }) => self.machine.not_forked(process, call, errno),
         }
     }
 
@@ -324,13 +325,7 @@ impl Keeper {
     }
 
     /// Kills a process and all it has started.
-    fn kill(&mut self, process: ProcessId) {
-        let found = self
-            .running
-            .iter()
-            .find(|(_, running)| **running == process);
-        // If it is not there it has ended, and what it left was killed then.
-        let Some((&root, _)) = found else { return };
+    fn kill(&self, root: Pid, process: ProcessId) {
         sweep::kill_all(|| {
             let all = sweep::census();
             let mut targets = sweep::below(&all, &[root]);
@@ -343,7 +338,7 @@ impl Keeper {
     /// Kills what a process has left behind that we can tell was its.
     fn kill_left_by(&self, root: Pid, process: ProcessId) {
         // Mostly there is nothing, which costs one small read.
-        let is_known = |pid: &Pid| *pid == self.server || self.running.contains_key(pid);
+        let is_known = |pid: &Pid| self.machine.knows(pid.unsigned_abs());
         if sweep::children(sys::pid()).iter().all(is_known) {
             return;
         }
@@ -358,8 +353,7 @@ impl Keeper {
             .iter()
             .filter(|seen| {
                 seen.parent == own
-                    && seen.pid != self.server
-                    && !self.running.contains_key(&seen.pid)
+                    && !self.machine.knows(seen.pid.unsigned_abs())
                     && (seen.group == root
                         || seen.session == root
                         || sweep::bears_mark(seen.pid, &self.tree, Some(process)))

@@ -26,6 +26,7 @@ pub mod frame;
 pub mod history;
 pub mod ids;
 pub mod interest;
+pub mod keeper;
 pub mod limits;
 pub mod message;
 pub mod planted;

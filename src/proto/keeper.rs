@@ -1,0 +1,312 @@
+//! What the keeper of a tree decides: which process it starts, whom it kills, what it tells the
+//! server, and when the tree ends.
+//!
+//! # The grammar
+//!
+//! The keeper is told what happens: what the [server asks](Keeper::asked), that a process that it
+//! was to start [runs](Keeper::forked) or [does not](Keeper::not_forked), that a child was
+//! [reaped](Keeper::reaped), that the [program](Keeper::program_lost) or the way to the
+//! [server](Keeper::server_lost) is lost. After each it wants [effects](Keeper::poll_effect), to be
+//! carried out at once and in order: a number names a process only until that process is reaped.
+
+use super::ids::{ProcessId, Token};
+use super::message::{FromKeeper, ToKeeper};
+use std::collections::{BTreeMap, VecDeque};
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Start this process; say [`Keeper::forked`] or [`Keeper::not_forked`] before anything else.
+    Fork {
+        /// The process.
+        process: ProcessId,
+        /// The secret that it shows the server.
+        key: Token,
+        /// Its function, for people.
+        name: String,
+    },
+    /// Kill the process with this number, all below it, and what it has left behind.
+    Kill {
+        /// Its number, which is its own until it is reaped.
+        pid: u32,
+        /// Which it is.
+        process: ProcessId,
+    },
+    /// The process with this number has been reaped: kill what it has left behind.
+    KillLeft {
+        /// The number it had. It may be another's soon.
+        pid: u32,
+        /// Which it was.
+        process: ProcessId,
+    },
+    /// Tell the server.
+    Tell(FromKeeper<'static>),
+    /// Kill and reap all that is below the keeper, the server too, then end. Nothing comes after.
+    End,
+}
+
+/// How a child ended, and what it had used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reaped {
+    /// Its number.
+    pub pid: u32,
+    /// As `wait4` gives it.
+    pub status: i32,
+    /// Processor time of its own code.
+    pub cpu_user_ns: u64,
+    /// Processor time that the kernel spent for it.
+    pub cpu_system_ns: u64,
+    /// The most memory it ever had.
+    pub memory_bytes_max: u64,
+}
+
+/// The keeper. See the [module](self).
+#[derive(Debug)]
+pub struct Keeper {
+    server: u32,
+    running: BTreeMap<u32, ProcessId>,
+    /// The latest process that was asked for; the server gives rising numbers and asks in order.
+    latest: ProcessId,
+    has_ended: bool,
+    effects: VecDeque<Effect>,
+}
+
+impl Keeper {
+    /// The keeper of a tree whose server runs under this number, and in which nothing else runs.
+    #[must_use]
+    pub fn new(server: u32) -> Keeper {
+        Keeper {
+            server,
+            running: BTreeMap::new(),
+            latest: ProcessId::PROGRAM,
+            has_ended: false,
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Has [`Effect::End`] been given out, or is it to come?
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    /// The server's number.
+    #[must_use]
+    pub fn server(&self) -> u32 {
+        self.server
+    }
+
+    /// The process that has this number.
+    #[must_use]
+    pub fn process(&self, pid: u32) -> Option<ProcessId> {
+        self.running.get(&pid).copied()
+    }
+
+    /// Does this number belong to the server, or to a process that was started and not reaped?
+    #[must_use]
+    pub fn knows(&self, pid: u32) -> bool {
+        pid == self.server || self.running.contains_key(&pid)
+    }
+
+    /// The server wants something. Asked again for the same process, nothing is started.
+    pub fn asked(&mut self, message: &ToKeeper<'_>) {
+        match *message {
+            ToKeeper::Spawn { process, key, name } if process > self.latest => {
+                self.latest = process;
+                let name = name.to_owned();
+                self.want(Effect::Fork { process, key, name });
+            }
+            ToKeeper::Spawn { .. } => {}
+            ToKeeper::Kill { process } => {
+                let found = self.running.iter().find(|(_, other)| **other == process);
+                // If it is not there it was reaped, and its number may be another's.
+                if let Some((&pid, _)) = found {
+                    self.want(Effect::Kill { pid, process });
+                }
+            }
+        }
+    }
+
+    /// The process runs, under this number.
+    pub fn forked(&mut self, process: ProcessId, pid: u32) {
+        self.running.insert(pid, process);
+        self.want(Effect::Tell(FromKeeper::Started { process, pid }));
+    }
+
+    /// The process could not be started: this call failed.
+    pub fn not_forked(&mut self, process: ProcessId, call: &'static str, errno: i32) {
+        self.want(Effect::Tell(FromKeeper::NotStarted {
+            process,
+            call,
+            errno,
+        }));
+    }
+
+    /// A child has ended and was reaped: a process, the server, or somebody's orphan, which asks for
+    /// nothing more.
+    pub fn reaped(&mut self, reaped: Reaped) {
+        if reaped.pid == self.server {
+            return self.server_lost();
+        }
+        let Some(process) = self.running.remove(&reaped.pid) else {
+            return;
+        };
+        let pid = reaped.pid;
+        self.want(Effect::KillLeft { pid, process });
+        self.want(Effect::Tell(FromKeeper::Ended {
+            process,
+            status: reaped.status,
+            cpu_user_ns: reaped.cpu_user_ns,
+            cpu_system_ns: reaped.cpu_system_ns,
+            memory_bytes_max: reaped.memory_bytes_max,
+        }));
+    }
+
+    /// The program has ended: the tree ends with it.
+    pub fn program_lost(&mut self) {
+        self.end();
+    }
+
+    /// The server has ended, or can't be spoken with: nobody can do anything any more.
+    pub fn server_lost(&mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if !self.has_ended {
+            // What is still to be started is not; what is still to be told nobody hears.
+            self.effects.clear();
+            self.effects.push_back(Effect::End);
+            self.has_ended = true;
+        }
+    }
+
+    fn want(&mut self, effect: Effect) {
+        if !self.has_ended {
+            self.effects.push_back(effect);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERVER: u32 = 10;
+
+    fn effects(keeper: &mut Keeper) -> Vec<Effect> {
+        std::iter::from_fn(|| keeper.poll_effect()).collect()
+    }
+
+    fn spawn(process: u64) -> ToKeeper<'static> {
+        ToKeeper::Spawn {
+            process: ProcessId(process),
+            key: Token([process, 0]),
+            name: "work",
+        }
+    }
+
+    fn kill(process: u64) -> ToKeeper<'static> {
+        ToKeeper::Kill {
+            process: ProcessId(process),
+        }
+    }
+
+    fn reaped(pid: u32, status: i32) -> Reaped {
+        Reaped {
+            pid,
+            status,
+            cpu_user_ns: 1,
+            cpu_system_ns: 2,
+            memory_bytes_max: 3,
+        }
+    }
+
+    /// A keeper of these processes, each under its own number and a hundred.
+    fn keeper_of(processes: &[u64]) -> Keeper {
+        let mut keeper = Keeper::new(SERVER);
+        for process in processes {
+            keeper.asked(&spawn(*process));
+            keeper.forked(ProcessId(*process), 100 + *process as u32);
+        }
+        effects(&mut keeper);
+        keeper
+    }
+
+    #[test]
+    fn a_process_is_started_once_however_often_it_is_asked_for() {
+        let mut keeper = Keeper::new(SERVER);
+        keeper.asked(&spawn(2));
+        keeper.asked(&spawn(2));
+        let fork = Effect::Fork {
+            process: ProcessId(2),
+            key: Token([2, 0]),
+            name: "work".into(),
+        };
+        assert_eq!(effects(&mut keeper), [fork]);
+        keeper.not_forked(ProcessId(2), "clone", 11);
+        keeper.asked(&spawn(2));
+        let told = Effect::Tell(FromKeeper::NotStarted {
+            process: ProcessId(2),
+            call: "clone",
+            errno: 11,
+        });
+        assert_eq!(effects(&mut keeper), [told]);
+    }
+
+    #[test]
+    fn the_end_of_a_process_is_told_behind_what_it_left_being_killed() {
+        let mut keeper = keeper_of(&[2]);
+        keeper.reaped(reaped(102, 9));
+        let process = ProcessId(2);
+        let told = effects(&mut keeper);
+        assert_eq!(told[0], Effect::KillLeft { pid: 102, process });
+        assert!(matches!(
+            told[1],
+            Effect::Tell(FromKeeper::Ended { status: 9, .. })
+        ));
+        // An orphan of somebody's is nobody to tell of.
+        keeper.reaped(reaped(777, 9));
+        assert_eq!(effects(&mut keeper), []);
+    }
+
+    #[test]
+    fn a_number_that_is_given_anew_is_not_killed_for_who_had_it_before() {
+        let mut keeper = keeper_of(&[2]);
+        keeper.reaped(reaped(102, 0));
+        keeper.asked(&spawn(3));
+        keeper.forked(ProcessId(3), 102);
+        effects(&mut keeper);
+        keeper.asked(&kill(2));
+        assert_eq!(effects(&mut keeper), []);
+        keeper.asked(&kill(3));
+        let process = ProcessId(3);
+        assert_eq!(effects(&mut keeper), [Effect::Kill { pid: 102, process }]);
+        assert!(keeper.knows(102) && keeper.knows(SERVER) && !keeper.knows(103));
+    }
+
+    #[test]
+    fn the_tree_ends_once_with_the_program_or_the_server() {
+        let losses: [fn(&mut Keeper); 3] = [
+            Keeper::program_lost,
+            Keeper::server_lost,
+            |keeper: &mut Keeper| keeper.reaped(reaped(SERVER, 9)),
+        ];
+        for lose in losses {
+            let mut keeper = keeper_of(&[2]);
+            keeper.asked(&spawn(3));
+            lose(&mut keeper);
+            keeper.server_lost();
+            assert_eq!(effects(&mut keeper), [Effect::End]);
+            keeper.asked(&spawn(4));
+            keeper.asked(&kill(2));
+            keeper.reaped(reaped(102, 9));
+            assert_eq!(effects(&mut keeper), []);
+        }
+    }
+}
