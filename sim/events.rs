@@ -21,23 +21,20 @@ pub(crate) enum Event {
     Hold { link: usize, until: Time },
     /// The server's deadline.
     ServerTick,
-    /// The keeper starts a process.
-    Start { process: ProcessId },
-    /// The keeper tells the server something about a process.
-    Notice { process: ProcessId, notice: Notice },
+    /// The keeper comes to the next thing that the server has asked of it.
+    KeeperTurn,
+    /// What the keeper has told arrives at the server.
+    Notice,
+    /// The keeper reaps a dead process.
+    Reap { process: ProcessId, status: i32 },
+    /// The keeper sees that the program has ended.
+    ProgramLost,
+    /// The keeper sees that the server has ended.
+    ServerLost,
+    /// The server sees that the keeper has ended.
+    KeeperLost,
     /// A signal kills a process.
     Kill { process: ProcessId },
-}
-
-/// What the keeper tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Notice {
-    /// It runs.
-    Started,
-    /// It could not be started.
-    NotStarted,
-    /// It has ended with this wait status.
-    Ended { status: i32 },
 }
 
 impl Event {
@@ -50,12 +47,12 @@ impl Event {
             Event::ServerTurn { link } => (4, link as u64, 0),
             Event::ServerWritable { link } => (5, link as u64, 0),
             Event::ServerTick => (6, 0, 0),
-            Event::Start { process } => (7, process.0, 0),
-            Event::Notice { process, notice } => match notice {
-                Notice::Started => (8, process.0, 0),
-                Notice::NotStarted => (9, process.0, 0),
-                Notice::Ended { status } => (10, process.0, status as u64),
-            },
+            Event::KeeperTurn => (7, 0, 0),
+            Event::Notice => (8, 0, 0),
+            Event::Reap { process, status } => (9, process.0, u64::from(status.cast_unsigned())),
+            Event::ProgramLost => (10, 0, 0),
+            Event::ServerLost => (10, 1, 0),
+            Event::KeeperLost => (10, 2, 0),
             Event::Kill { process } => (11, process.0, 0),
             Event::Hold { link, until } => (12, link as u64, until.0),
         }

@@ -50,10 +50,18 @@ pub enum Fault {
     ClockJump,
     /// The server's clock jumps ahead: the grace of sessions ends, and the time for a hello.
     ServerClockJump,
+    /// A process gets the pid of one that was reaped just before.
+    PidReuse,
+    /// The server is killed.
+    ServerCrash,
+    /// The keeper is killed, and its children with it.
+    KeeperCrash,
+    /// The program is killed.
+    ProgramCrash,
 }
 
 /// How many kinds there are.
-pub const FAULTS: usize = 20;
+pub const FAULTS: usize = 24;
 
 /// A weight of this size strikes every time.
 pub(crate) const WEIGHT_MAX: u64 = 10_000;
@@ -129,6 +137,16 @@ const CATALOGUE: [Kind; FAULTS] = [
     kind(Fault::ClockSkew, "clock skew", &[0, 3000, 8000]),
     kind(Fault::ClockJump, "clock jump", &[0, 5, 20, 100]).harms(Harm::Losses),
     kind(Fault::ServerClockJump, "server clock jump", &[0, 2, 8, 30]).harms(Harm::Losses),
+    kind(Fault::PidReuse, "pid reuse", &[0, 5000, WEIGHT_MAX]),
+    kind(Fault::ServerCrash, "server crash", &[0, 0, 0, 2])
+        .most(1, 1)
+        .harms(Harm::Losses),
+    kind(Fault::KeeperCrash, "keeper crash", &[0, 0, 0, 300])
+        .most(1, 1)
+        .harms(Harm::Losses),
+    kind(Fault::ProgramCrash, "program crash", &[0, 0, 0, 15])
+        .most(1, 1)
+        .harms(Harm::Losses),
 ];
 
 impl Fault {

@@ -45,6 +45,15 @@ pub(crate) enum What {
     Note(Note),
 }
 
+/// What a tree can lose, besides its processes and its program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Lost {
+    /// The server was killed, or ended for want of a keeper.
+    Server,
+    /// The keeper was killed.
+    Keeper,
+}
+
 /// What a workload says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Note {
@@ -64,6 +73,8 @@ pub(crate) enum Note {
     },
     /// This thread looks no more at the watch that it has begun last.
     Idle,
+    /// Not a workload's word but the engine's: from here on there is no server, or no keeper.
+    Lost(Lost),
     /// An invariant of the workload does not hold.
     Broken {
         /// The guarantee that says it should.

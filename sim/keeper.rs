@@ -1,132 +1,333 @@
-//! The simulated keeper: starts processes, kills them, and tells the server how they ended.
+//! The keeper of the simulated tree: the real one's machine, with simulated forks, signals and
+//! pids.
+//!
+//! It does one thing after the other, as its single thread does: while it forks, what the server
+//! asks waits. What has died keeps its pid until it is reaped; then the pid may be given again at
+//! once.
 
 use crate::choices::Part;
-use crate::events::{Event, Notice};
+use crate::events::Event;
 use crate::faults::Fault;
+use crate::history::{Lost, Note, What};
+use crate::story::Lane;
 use crate::world::{SIGKILL, World};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use zproc::seam::proto::codec;
 use zproc::seam::proto::ids::{ProcessId, Token};
-use zproc::seam::proto::message::FromKeeper;
+use zproc::seam::proto::keeper::{Effect, Keeper, Reaped};
+use zproc::seam::proto::message::{FromKeeper, ToKeeper};
 use zproc::seam::proto::time::Time;
 
-/// What the keeper knows of the processes that it was ever asked for.
-#[derive(Debug, Default)]
-pub(crate) struct Keeper {
-    children: BTreeMap<ProcessId, Child>,
-    /// Its notices reach the server in the order in which they were sent.
-    last_notice: Time,
-}
-
-#[derive(Debug)]
-struct Child {
-    key: Token,
-    /// It was to be killed before it had started.
-    killed_early: bool,
-    started: bool,
-}
-
+/// The server's pid.
+const SERVER_PID: u32 = 1_000;
 /// `EAGAIN`, as a fork without pids left gives it.
 const EAGAIN: i32 = 11;
 
-impl World {
-    /// The server wants a process; asked again for the same one, nothing happens.
-    pub(crate) fn keeper_spawns(&mut self, process: ProcessId, key: Token, name: String) {
-        if self.keeper.children.contains_key(&process) {
-            return;
+/// The keeper, the kernel's pids, and the way between keeper and server.
+#[derive(Debug)]
+pub(crate) struct KeeperHost {
+    machine: Keeper,
+    /// The keeper was killed.
+    is_lost: bool,
+    /// What the server has asked and the keeper has not read.
+    asked: VecDeque<Asked>,
+    /// A `KeeperTurn` is queued.
+    turn_queued: bool,
+    /// What the keeper has told and the server has not read: each has a `Notice` queued.
+    told: VecDeque<FromKeeper<'static>>,
+    /// Its notices reach the server in the order in which they were sent.
+    last_notice: Time,
+    /// Who has which pid, dead but not reaped ones included.
+    pids: BTreeMap<u32, ProcessId>,
+    /// The pid that came free last.
+    freed: Option<u32>,
+    next_pid: u32,
+}
+
+/// As `ToKeeper`.
+#[derive(Debug)]
+enum Asked {
+    Spawn {
+        process: ProcessId,
+        key: Token,
+        name: String,
+    },
+    Kill {
+        process: ProcessId,
+    },
+}
+
+impl KeeperHost {
+    pub(crate) fn new() -> KeeperHost {
+        KeeperHost {
+            machine: Keeper::new(SERVER_PID),
+            is_lost: false,
+            asked: VecDeque::new(),
+            turn_queued: false,
+            told: VecDeque::new(),
+            last_notice: Time::default(),
+            pids: BTreeMap::new(),
+            freed: None,
+            next_pid: SERVER_PID + 1,
         }
-        self.keeper.children.insert(
-            process,
-            Child {
-                key,
-                killed_early: false,
-                started: false,
-            },
-        );
+    }
+}
+
+impl World {
+    /// The server wants a process.
+    pub(crate) fn keeper_spawns(&mut self, process: ProcessId, key: Token, name: String) {
         if let Some(story) = self.trace.story(self.now) {
             story.spawning(process, &name);
         }
-        if self.strikes(Fault::SpawnFailure, process) {
-            self.notify(process, Notice::NotStarted);
-            return;
-        }
-        let delay_ns = self
-            .choices
-            .between(Part::Keeper(process.0), 100_000, 2_000_000);
-        self.after(delay_ns, Event::Start { process });
+        let asked = Asked::Spawn { process, key, name };
+        self.keeper.asked.push_back(asked);
+        self.queue_keeper(process);
     }
 
-    /// The fork.
-    pub(crate) fn keeper_start(&mut self, process: ProcessId) {
-        let child = self
-            .keeper
-            .children
-            .get_mut(&process)
-            .expect("only known processes are started");
-        child.started = true;
-        let (key, killed) = (child.key, child.killed_early || self.program_ended);
-        self.notify(process, Notice::Started);
-        if killed {
-            self.notify(process, Notice::Ended { status: SIGKILL });
+    /// The server wants a process killed.
+    pub(crate) fn keeper_kills(&mut self, process: ProcessId) {
+        self.keeper.asked.push_back(Asked::Kill { process });
+        self.queue_keeper(process);
+    }
+
+    /// The keeper comes to its next piece of work.
+    fn queue_keeper(&mut self, ProcessId(process): ProcessId) {
+        if self.keeper.turn_queued {
             return;
         }
+        self.keeper.turn_queued = true;
+        let delay_ns = match self.keeper.asked.front() {
+            Some(Asked::Spawn { .. }) => {
+                (self.choices).between(Part::Keeper(process), 100_000, 2_000_000)
+            }
+            _ => 2_000,
+        };
+        self.after(delay_ns, Event::KeeperTurn);
+    }
+
+    /// The keeper reads one message of the server's, and does what it says.
+    pub(crate) fn keeper_turn(&mut self) {
+        self.keeper.turn_queued = false;
+        if self.keeper.is_lost {
+            return;
+        }
+        let (process, message) = match self.keeper.asked.pop_front() {
+            Some(Asked::Spawn { process, key, name }) => {
+                let name = name.as_str();
+                let message = ToKeeper::Spawn { process, key, name };
+                (process, codec::to_bytes(&message))
+            }
+            Some(Asked::Kill { process }) => {
+                (process, codec::to_bytes(&ToKeeper::Kill { process }))
+            }
+            None => return,
+        };
+        if self.strikes(Fault::KeeperCrash, process) {
+            return self.lose_keeper();
+        }
+        let message = codec::decode(&message).expect("it was encoded here");
+        self.keeper.machine.asked(&message);
+        self.carry_out();
+        if let Some(Asked::Spawn { process, .. } | Asked::Kill { process }) =
+            self.keeper.asked.front()
+        {
+            let process = *process;
+            self.queue_keeper(process);
+        }
+    }
+
+    /// Does what the keeper's machine wants.
+    fn carry_out(&mut self) {
+        while let Some(effect) = self.keeper.machine.poll_effect() {
+            match effect {
+                Effect::Fork { process, key, .. } => self.fork(process, key),
+                Effect::Kill { pid, .. } => {
+                    // As the kernel does it: whoever has the number now. A dead one stays dead.
+                    if let Some(process) = self.keeper.pids.get(&pid).copied() {
+                        self.signal(process);
+                    }
+                }
+                // Simulated processes start none behind the keeper's back.
+                Effect::KillLeft { .. } => {}
+                Effect::Tell(message) => self.notify(message),
+                Effect::End => self.end_tree(),
+            }
+        }
+    }
+
+    fn fork(&mut self, process: ProcessId, key: Token) {
+        if self.strikes(Fault::SpawnFailure, process) {
+            self.keeper.machine.not_forked(process, "fork", EAGAIN);
+            return;
+        }
+        let pid = self.draw_pid(process);
+        let before = self.keeper.pids.insert(pid, process);
+        assert!(before.is_none(), "the kernel gives no pid to two");
         let world = self.id;
         self.start_process(process, move || crate::process::child(world, process, key));
-    }
-
-    /// A signal strikes.
-    pub(crate) fn keeper_kill(&mut self, process: ProcessId) {
-        if self.processes.contains_key(&process) {
-            self.process_died(process, SIGKILL);
-        } else if let Some(child) = self.keeper.children.get_mut(&process)
-            && !child.started
-        {
-            child.killed_early = true;
+        self.keeper.machine.forked(process, pid);
+        if self.program_ended {
+            self.signal(process);
         }
     }
 
-    /// A process has ended: the keeper reaps it and will say so.
-    pub(crate) fn keeper_reaps(&mut self, process: ProcessId, status: i32) {
-        self.notify(process, Notice::Ended { status });
+    /// A pid that nobody has: the next of all, or the one that came free last.
+    fn draw_pid(&mut self, process: ProcessId) -> u32 {
+        if self.keeper.freed.is_some() && self.strikes(Fault::PidReuse, process) {
+            return self.keeper.freed.take().expect("it was just there");
+        }
+        self.keeper.next_pid += 1;
+        self.keeper.next_pid
     }
 
-    fn notify(&mut self, process: ProcessId, notice: Notice) {
-        let slow = self.choices.below(Part::Keeper(process.0), 8) == 7;
-        let delay_ns = if slow {
-            self.choices
-                .between(Part::Keeper(process.0), 100_000, 5_000_000)
+    /// SIGKILL strikes a process, if it is alive. The code of it that runs has a little time left.
+    pub(crate) fn signal(&mut self, process: ProcessId) {
+        if self.is_running(process) {
+            self.after(1_000, Event::Kill { process });
+        } else if self.processes.contains_key(&process) {
+            self.process_died(process, SIGKILL);
+        }
+    }
+
+    /// A process has died: the keeper will reap it.
+    pub(crate) fn keeper_hears_of(&mut self, process: ProcessId, status: i32) {
+        let delay_ns = self.keeper_delay(process);
+        self.after(delay_ns, Event::Reap { process, status });
+    }
+
+    /// The keeper reaps a process, whose pid is free from now on.
+    pub(crate) fn keeper_reaps(&mut self, process: ProcessId, status: i32) {
+        let found = self
+            .keeper
+            .pids
+            .iter()
+            .find(|(_, other)| **other == process);
+        let Some((&pid, _)) = found else { return };
+        self.keeper.pids.remove(&pid);
+        self.keeper.freed = Some(pid);
+        if self.keeper.is_lost {
+            return;
+        }
+        self.keeper.machine.reaped(Reaped {
+            pid,
+            status,
+            cpu_user_ns: 1_000_000,
+            cpu_system_ns: 500_000,
+            memory_bytes_max: 4_000_000,
+        });
+        self.carry_out();
+    }
+
+    fn keeper_delay(&mut self, ProcessId(process): ProcessId) -> u64 {
+        let part = Part::Keeper(process);
+        if self.choices.below(part, 8) == 7 {
+            self.choices.between(part, 100_000, 5_000_000)
         } else {
-            self.choices.between(Part::Keeper(process.0), 2_000, 50_000)
+            self.choices.between(part, 2_000, 50_000)
+        }
+    }
+
+    fn notify(&mut self, message: FromKeeper<'static>) {
+        let (FromKeeper::Started { process, .. }
+        | FromKeeper::NotStarted { process, .. }
+        | FromKeeper::Ended { process, .. }) = message;
+        let delay_ns = match message {
+            FromKeeper::Ended { .. } => 1_000,
+            _ => self.keeper_delay(process),
         };
         let at = Time(self.now.0 + delay_ns).max(self.keeper.last_notice);
         self.keeper.last_notice = at;
-        self.at(at, Event::Notice { process, notice });
+        self.keeper.told.push_back(message);
+        self.at(at, Event::Notice);
     }
 
     /// A notice arrives at the server.
-    pub(crate) fn keeper_notice(&mut self, process: ProcessId, notice: Notice) {
-        let event = match notice {
-            Notice::Started => FromKeeper::Started {
-                process,
-                pid: 1000 + (process.0 % 30_000) as u32,
-            },
-            Notice::NotStarted => FromKeeper::NotStarted {
-                process,
-                call: "fork",
-                errno: EAGAIN,
-            },
-            Notice::Ended { status } => FromKeeper::Ended {
-                process,
-                status,
-                cpu_user_ns: 1_000_000,
-                cpu_system_ns: 500_000,
-                memory_bytes_max: 4_000_000,
-            },
+    pub(crate) fn keeper_notice(&mut self) {
+        let Some(message) = self.keeper.told.pop_front() else {
+            return;
         };
+        self.trace.fold_bytes(&codec::to_bytes(&message));
         if let Some(story) = self.trace.story(self.now) {
-            story.keeper_says(&event);
+            story.keeper_says(&message);
+        }
+        if self.host.is_lost {
+            return;
         }
         let now = self.server_now();
-        self.host.server.keeper(event, now);
+        self.host.server.keeper(message, now);
         self.settle();
+    }
+
+    /// The keeper sees that the program has ended. The server is the last to go, and hears of the
+    /// others' ends, so that what the checkers judge is whole.
+    pub(crate) fn keeper_misses_program(&mut self) {
+        self.kill_children();
+    }
+
+    /// The server is lost, and the keeper ends the tree.
+    fn end_tree(&mut self) {
+        self.kill_children();
+    }
+
+    /// All processes but the program, which is not below the keeper.
+    fn kill_children(&mut self) {
+        let children: Vec<ProcessId> = (self.processes.keys().copied())
+            .filter(|process| *process != ProcessId::PROGRAM)
+            .collect();
+        for process in children {
+            self.signal(process);
+        }
+    }
+
+    /// The server is killed. What it has written still arrives; then there is no server any more.
+    pub(crate) fn lose_server(&mut self) {
+        if self.host.is_lost {
+            return;
+        }
+        if let Some(story) = self.trace.story(self.now) {
+            story.fault(Lane::Server, Fault::ServerCrash, "it is killed");
+        }
+        self.note_loss(Lost::Server);
+        self.close_server();
+        let delay_ns = self.keeper_delay(ProcessId::PROGRAM);
+        self.after(delay_ns, Event::ServerLost);
+    }
+
+    /// The keeper is killed. Its children are killed with it (PR_SET_PDEATHSIG), but for the server,
+    /// which sees the end of the link, sweeps the tree, and ends.
+    fn lose_keeper(&mut self) {
+        if let Some(story) = self.trace.story(self.now) {
+            story.fault(Lane::Keeper, Fault::KeeperCrash, "it is killed");
+        }
+        self.note_loss(Lost::Keeper);
+        self.keeper.is_lost = true;
+        self.kill_children();
+        let delay_ns = self.keeper_delay(ProcessId::PROGRAM);
+        self.after(delay_ns, Event::KeeperLost);
+    }
+
+    /// The keeper hears that the server is lost.
+    pub(crate) fn keeper_misses_server(&mut self) {
+        if !self.keeper.is_lost {
+            self.keeper.machine.server_lost();
+            self.carry_out();
+        }
+    }
+
+    /// The server hears that the keeper is lost.
+    pub(crate) fn server_misses_keeper(&mut self) {
+        if !self.host.is_lost {
+            if let Some(story) = self.trace.story(self.now) {
+                story.note(Lane::Server, "has lost its keeper, and ends");
+            }
+            self.note_loss(Lost::Server);
+            self.kill_children();
+            self.close_server();
+        }
+    }
+
+    fn note_loss(&mut self, lost: Lost) {
+        let what = What::Note(Note::Lost(lost));
+        self.history.push(ProcessId::PROGRAM, 0, what);
     }
 }

@@ -42,6 +42,12 @@ impl World {
         }
     }
 
+    /// Does code of this process run, so that it can't be taken apart?
+    pub(crate) fn is_running(&self, process: ProcessId) -> bool {
+        self.running
+            .is_some_and(|thread| self.threads[thread].process == process)
+    }
+
     /// Until when the process stands still, if it does.
     pub(crate) fn is_paused(&self, process: ProcessId) -> Option<Time> {
         let until = self.processes.get(&process)?.paused_until;

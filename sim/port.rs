@@ -87,6 +87,9 @@ impl Port for SimPort {
     fn connect(&self) -> Result<LinkId, ConnectError> {
         world::maybe_preempt();
         self.with(|world| {
+            if world.host.is_lost {
+                return Err(ConnectError::Gone);
+            }
             if world.strikes(Fault::Refusal, self.process) {
                 if let Some(story) = world.trace.story(world.now) {
                     story.fault(

@@ -60,6 +60,8 @@ pub(crate) struct ServerHost {
     pub(crate) links: Vec<Link>,
     by_connection: BTreeMap<ConnectionId, usize>,
     tick_at: Option<Time>,
+    /// It has ended.
+    pub(crate) is_lost: bool,
     /// How far its clock is ahead of the world's.
     pub(crate) clock_ahead_ns: u64,
 }
@@ -74,6 +76,7 @@ impl ServerHost {
             links: Vec::new(),
             by_connection: BTreeMap::new(),
             tick_at: None,
+            is_lost: false,
             clock_ahead_ns: 0,
         }
     }
@@ -151,6 +154,9 @@ impl World {
             return;
         }
         let process = self.host.links[link].process;
+        if self.maybe_lose_server(process) {
+            return;
+        }
         self.maybe_jump_server(process);
         let travelling = self.host.links[link].to_server.travelling();
         let count = self.delivery_size(travelling, process);
@@ -339,6 +345,9 @@ impl World {
 
     pub(crate) fn server_tick(&mut self) {
         self.host.tick_at = None;
+        if self.host.is_lost {
+            return;
+        }
         let now = self.server_now();
         self.host.server.tick(now);
         self.settle();
@@ -347,6 +356,9 @@ impl World {
     /// Takes from the server all that it wants done, until it wants nothing more.
     pub(crate) fn settle(&mut self) {
         loop {
+            if self.host.is_lost {
+                return;
+            }
             self.take_commits();
             if let Some(effect) = self.host.server.poll_effect() {
                 self.effect(effect);
@@ -403,7 +415,7 @@ impl World {
             }
             Effect::Drain { connection } => self.server_drains(connection),
             Effect::Spawn { process, key, name } => self.keeper_spawns(process, key, name),
-            Effect::Kill { process } => self.after(2_000, Event::Kill { process }),
+            Effect::Kill { process } => self.keeper_kills(process),
         }
     }
 
@@ -439,10 +451,10 @@ impl World {
     /// Writes what the server has to say on a connection, as much as there is room for.
     fn server_writes(&mut self, link: usize) {
         let process = self.host.links[link].process;
-        let writing = &mut self.host.links[link];
-        if !writing.server_open {
+        if !self.host.links[link].server_open || self.maybe_lose_server(process) {
             return;
         }
+        let writing = &mut self.host.links[link];
         let pending = self.host.server.outbox(writing.connection).len();
         let mut count = pending.min(writing.to_client.room());
         if writing.broken || !writing.client_open {
@@ -466,6 +478,31 @@ impl World {
         let holds_a_frame = matches!(frame::split(&self.host.links[link].inbox), Ok(Some(_)));
         if written > 0 && holds_a_frame {
             self.server_may_go_on(link);
+        }
+    }
+
+    /// The server may be killed, here: before what has come is looked at, or when it has been dealt
+    /// with and nobody was told.
+    fn maybe_lose_server(&mut self, process: ProcessId) -> bool {
+        let strikes = !self.host.is_lost && self.strikes(Fault::ServerCrash, process);
+        if strikes {
+            self.lose_server();
+        }
+        strikes
+    }
+
+    /// The server's ends of all connections close, as when its process ends.
+    pub(crate) fn close_server(&mut self) {
+        self.host.is_lost = true;
+        self.host.by_connection.clear();
+        for link in 0..self.host.links.len() {
+            let closed = &mut self.host.links[link];
+            if closed.server_open {
+                closed.server_open = false;
+                closed.to_client.close();
+                self.deliver_to_client(link);
+                self.wake_reader(link);
+            }
         }
     }
 

@@ -135,7 +135,11 @@ impl World {
             Event::ServerTurn { .. } | Event::ServerWritable { .. } | Event::ServerTick => {
                 Lane::Server
             }
-            Event::Start { .. } | Event::Notice { .. } => Lane::Keeper,
+            Event::KeeperTurn | Event::Notice | Event::ProgramLost | Event::ServerLost => {
+                Lane::Keeper
+            }
+            Event::KeeperLost => Lane::Server,
+            Event::Reap { process, .. } => process.into(),
             Event::Kill { process } => process.into(),
         };
         story.next_event(lane, &self.faults.struck());

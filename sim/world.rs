@@ -10,7 +10,7 @@ use crate::coroutine::{self, Task};
 use crate::events::{Event, Queued};
 use crate::faults::{Fault, Faults};
 use crate::history::{History, What};
-use crate::keeper::Keeper;
+use crate::keeper::KeeperHost;
 use crate::points::FaultPoints;
 use crate::port::SimParker;
 use crate::server::ServerHost;
@@ -119,7 +119,7 @@ pub(crate) struct World {
     pub(crate) processes: BTreeMap<ProcessId, Process>,
     pub(crate) running: Option<ThreadId>,
     pub(crate) host: ServerHost,
-    pub(crate) keeper: Keeper,
+    pub(crate) keeper: KeeperHost,
     bounds: Bounds,
     healed_at_events: Option<u64>,
     /// The program has returned.
@@ -256,7 +256,7 @@ impl World {
             processes: BTreeMap::new(),
             running: None,
             host,
-            keeper: Keeper::default(),
+            keeper: KeeperHost::new(),
             bounds,
             healed_at_events: None,
             program_ended: false,
@@ -341,6 +341,7 @@ impl World {
 
     fn note_event(&mut self, event: Event) {
         let (kind, a, b) = event.parts();
+        // First, since it tells what struck in the event before, at its time.
         self.tell_event(event);
         if let Some(story) = self.trace.story(self.now) {
             for (lane, point) in self.points.story() {
@@ -389,9 +390,13 @@ impl World {
             Event::ServerWritable { link } => self.server_writable(link),
             Event::Hold { link, until } => self.hold(link, until),
             Event::ServerTick => self.server_tick(),
-            Event::Start { process } => self.keeper_start(process),
-            Event::Notice { process, notice } => self.keeper_notice(process, notice),
-            Event::Kill { process } => self.keeper_kill(process),
+            Event::KeeperTurn => self.keeper_turn(),
+            Event::Notice => self.keeper_notice(),
+            Event::Reap { process, status } => self.keeper_reaps(process, status),
+            Event::ProgramLost => self.keeper_misses_program(),
+            Event::ServerLost => self.keeper_misses_server(),
+            Event::KeeperLost => self.server_misses_keeper(),
+            Event::Kill { process } => self.signal(process),
         }
     }
 
@@ -523,7 +528,11 @@ impl World {
     pub(crate) fn fall_asleep(&mut self, sleep: Sleep, deadline: Option<Time>) {
         let thread = self.running.expect("a thread runs");
         let process = self.threads[thread].process;
-        if process != ProcessId::PROGRAM && self.strikes(Fault::Crash, process) {
+        let crash = match process {
+            ProcessId::PROGRAM => Fault::ProgramCrash,
+            _ => Fault::Crash,
+        };
+        if self.strikes(crash, process) {
             self.crash_running(process, SIGKILL);
         }
         self.maybe_pause(process);
@@ -589,12 +598,9 @@ impl World {
         }
         if process == ProcessId::PROGRAM {
             self.program_ended = true;
-            let rest: Vec<ProcessId> = self.processes.keys().copied().collect();
-            for other in rest {
-                self.after(1_000, Event::Kill { process: other });
-            }
+            self.after(1_000, Event::ProgramLost);
         } else {
-            self.keeper_reaps(process, status);
+            self.keeper_hears_of(process, status);
         }
     }
 

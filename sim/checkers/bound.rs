@@ -4,7 +4,7 @@
 use super::once::{Attribution, RECORDS, user_changes};
 use super::timeline::Timeline;
 use super::{BOUND, Calls, End, Ending, Verdict};
-use crate::history::{Committed, History, What};
+use crate::history::{Committed, History, Lost, Note, What};
 use crate::world::RunEnd;
 use std::collections::{BTreeMap, BTreeSet};
 use zproc::seam::proto::ids::{ProcessId, Revision};
@@ -60,11 +60,34 @@ pub(crate) fn check(
             }
         }
     }
-    if ending.end == RunEnd::Finished {
+    // Without a server, or anybody who tells it, an end is recorded nowhere.
+    let is_lost = judge_losses(history, timeline, verdict);
+    if ending.end == RunEnd::Finished && !is_lost {
         check_ends(history, &owners, &ends, verdict);
     }
     check_last_writes(history, calls, attribution, &ends, verdict);
     check_told(calls, &ends, verdict);
+}
+
+/// Was the server or the keeper lost? A server that is lost commits nothing more.
+fn judge_losses(history: &History, timeline: &Timeline<'_>, verdict: &mut Verdict) -> bool {
+    let mut is_lost = false;
+    for entry in &history.entries {
+        let What::Note(Note::Lost(lost)) = &entry.what else {
+            continue;
+        };
+        is_lost = true;
+        let newest = timeline.commits.last().map_or(0, |commit| commit.stamp);
+        if *lost == Lost::Server {
+            verdict.judge(BOUND, newest < entry.stamp, || {
+                format!(
+                    "the server was lost at stamp {} and committed at {newest}",
+                    entry.stamp
+                )
+            });
+        }
+    }
+    is_lost
 }
 
 /// When each process's memory was gone, as a stamp.

@@ -175,7 +175,11 @@ impl Teller {
     /// A process crashes or exits in the middle of what it does.
     pub(crate) fn struck_down(&mut self, process: ProcessId, status: i32) {
         let killed = status == crate::world::SIGKILL;
-        let fault = if killed { Fault::Crash } else { Fault::Exit };
+        let fault = match process {
+            ProcessId::PROGRAM => Fault::ProgramCrash,
+            _ if killed => Fault::Crash,
+            _ => Fault::Exit,
+        };
         let text = format!("it {} where it stands", words::status(status));
         self.fault(process.into(), fault, &text);
     }
