@@ -19,6 +19,7 @@ mod checkers;
 mod choices;
 mod clocks;
 mod coroutine;
+mod coverage;
 mod events;
 mod explore;
 mod faults;

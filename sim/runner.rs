@@ -2,6 +2,7 @@
 
 use crate::case::{self, Case};
 use crate::choices::{Choice, Otherwise};
+use crate::coverage;
 use crate::explore;
 use crate::html::Recording;
 use crate::hunt::Hunt;
@@ -25,8 +26,10 @@ const USAGE: &str = "\
 zproc-sim: zproc in a deterministic simulation
 
   run --seeds N [--from S] [--jobs J] [--hashes FILE] [--print-hashes] [--twice] [--no-faults]
+      [--all-marks]
       runs the cases kept in proptest-regressions/sim/, then N seeds, from S on (default 1), and
-      checks the guarantees; the first run that fails is shrunk and written to a case file there
+      checks the guarantees; the first run that fails is shrunk and written to a case file there; with
+      --all-marks it also fails if no run reached a mark that is not a rare one
   replay SEED|FILE [--hash-trace] [--no-faults] [--plant NAME] [--html PAGE]
       tells what happens in one run, given by its seed or by a case file: line by line, or drawn on
       one page to look at in a browser
@@ -75,6 +78,7 @@ struct Run {
     print_hashes: bool,
     twice: bool,
     faults: bool,
+    all_marks: bool,
 }
 
 /// Runs the program with the arguments it was started with.
@@ -124,6 +128,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
         print_hashes: false,
         twice: false,
         faults: true,
+        all_marks: false,
     };
     let (mut words, mut hash_trace, mut plant) = (Vec::new(), false, None);
     let (mut only, mut share, mut html, mut changes) = (None, (0, 1), None, 2);
@@ -135,6 +140,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
             Long("hashes") => run.hashes = Some(parser.value()?.string()?),
             Long("print-hashes") => run.print_hashes = true,
             Long("twice") => run.twice = true,
+            Long("all-marks") => run.all_marks = true,
             Long("no-faults") => run.faults = false,
             Long("hash-trace") => hash_trace = true,
             Long("html") => html = Some(parser.value()?.string()?),
@@ -360,6 +366,7 @@ fn run_seeds(run: &Run) -> Result<bool, String> {
         return Ok(true);
     }
     println!("{}", summary.text(wall));
+    let covered = coverage::tell(run.all_marks);
     let blind = summary.blind();
     if !blind.is_empty() {
         println!("FAILED: nothing was judged for {}", blind.join(", "));
@@ -377,7 +384,8 @@ fn run_seeds(run: &Run) -> Result<bool, String> {
         && panics == 0
         && blind.is_empty()
         && idle.is_empty()
-        && same)
+        && same
+        && covered)
 }
 
 fn tell_failure(report: &Report) {

@@ -18,6 +18,7 @@ use zproc::Context;
 use zproc::seam::ShippedFunctions;
 use zproc::seam::panics;
 use zproc::seam::proto::ids::{ProcessId, Token};
+use zproc::seam::proto::limits::CREDIT_BYTES_MIN;
 use zproc::seam::proto::server::{Config, Server};
 
 /// How a program is run.
@@ -177,6 +178,10 @@ fn build(mut choices: Choices, setup: &Setup) -> Box<World> {
     if !options.usual_limits {
         let entries_max = [config.limits.history_entries_max, 64, 16, 4];
         config.limits.history_entries_max = entries_max[choices.below(Part::Swarm, 4) as usize];
+        if choices.below(Part::Swarm, 4) == 3 {
+            // The least that there may be.
+            config.limits.history_bytes_max = CREDIT_BYTES_MIN as usize;
+        }
         if choices.below(Part::Swarm, 4) == 3 {
             let grace_us = [50_000, 10_000, 2_000, 500];
             let drawn = choices.below(Part::Swarm, 4) as usize;

@@ -50,6 +50,7 @@ pub(crate) fn check(
         let call = attribution
             .call_of(commit.revision)
             .map(|call| &calls.all[call].request);
+        owners.retain(|(namespace, _), _| !commit.resets.iter().any(|reset| reset == namespace));
         let owned = matches!(call, Some(Request::Set { owned: true, .. }));
         for change in user_changes(commit) {
             let key = (change.namespace.as_str(), change.key.as_str());

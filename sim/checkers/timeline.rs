@@ -15,7 +15,7 @@ pub(crate) struct Timeline<'a> {
     pub(crate) commits: Vec<&'a Committed>,
     spaces: BTreeMap<&'a str, BTreeMap<&'a str, Versions<'a>>>,
     lengths: BTreeMap<&'a str, Vec<(Revision, u64)>>,
-    /// Namespaces with a reset whose content is not listed: nothing is said of them from there on.
+    /// Namespaces that a function has reset, and written to: nothing is said of them from there on.
     unknown_from: BTreeMap<&'a str, Revision>,
 }
 
@@ -26,9 +26,12 @@ impl<'a> Timeline<'a> {
             self.apply(commit.revision, change);
         }
         for namespace in &commit.resets {
-            self.unknown_from
-                .entry(namespace)
-                .or_insert(commit.revision);
+            // What a function has written behind its clear is not listed.
+            if commit.function.is_some() {
+                let known_until = self.unknown_from.entry(namespace);
+                known_until.or_insert(commit.revision);
+            }
+            self.empty(commit.revision, namespace);
         }
         self.commits.push(commit);
     }
@@ -46,6 +49,17 @@ impl<'a> Timeline<'a> {
             _ => length,
         };
         lengths.push((revision, length));
+    }
+
+    /// Every key of the namespace goes.
+    fn empty(&mut self, revision: Revision, namespace: &'a str) {
+        for versions in self.spaces.entry(namespace).or_default().values_mut() {
+            if versions.last().is_some_and(|(_, value)| value.is_some()) {
+                versions.push((revision, None));
+            }
+        }
+        let lengths = self.lengths.entry(namespace).or_default();
+        lengths.push((revision, 0));
     }
 
     /// Is the whole content of the namespace known at this revision?

@@ -5,7 +5,8 @@ use super::{BANK, MIX, OWNED, SCRATCH, WAITS, is_lost, writers};
 use crate::history::Note;
 use crate::thread::{self, choose, note, sleep_ns};
 use std::time::Duration;
-use zproc::{Context, Filter, Result, Revision, State, Watch};
+use zproc::seam::proto::marks::{self, Mark};
+use zproc::{Context, Error, Filter, Result, Revision, State, Watch};
 
 /// Prefixes that are watched; the program writes the done key under each.
 pub(crate) const PREFIXES: [&str; 4] = ["w/", "p/", "o/", "c"];
@@ -13,8 +14,11 @@ pub(crate) const PREFIXES: [&str; 4] = ["w/", "p/", "o/", "c"];
 /// A call that was given up is as good as one that returned.
 fn unless_timeout<T>(result: Result<T>) -> Result<()> {
     match result {
-        Err(error) if !error.is_timeout() => Err(error),
-        _ => Ok(()),
+        Err(error) if error.is_timeout() => {
+            marks::reached(Mark::HastyWaitMissed);
+            Ok(())
+        }
+        result => result.map(drop),
     }
 }
 
@@ -43,7 +47,9 @@ fn wait(state: &State, step: u64) -> Result<()> {
         (2, _) => state.wait_until(sized::<5>).map(drop),
         (3, _) => {
             let hasty = state.within(Duration::from_millis(1 + choose(50)));
-            hasty.wait_equal("e", &(choose(4) as i64)).map(drop)
+            hasty.wait_equal("e", &(choose(4) as i64))?;
+            marks::reached(Mark::HastyWaitMet);
+            Ok(())
         }
         (4, _) => state.get::<i64>("k0").map(drop),
         _ => {
@@ -96,7 +102,10 @@ pub(crate) fn watcher(ctx: &Context, steps: u64) -> Result<u64> {
         };
         match reader.consume(steps, &mut seen)? {
             Consumed::Done => return Ok(seen),
-            Consumed::Compacted(oldest) => from = Some(oldest),
+            Consumed::Compacted(oldest) => {
+                marks::reached(Mark::WatcherStartedOver);
+                from = Some(oldest);
+            }
             Consumed::Enough => from = None,
         }
     }
@@ -134,6 +143,7 @@ impl Reader {
                 Ok(update) => update,
                 Err(error) if error.is_timeout() => {
                     if self.impatient && self.is_over()? {
+                        marks::reached(Mark::WatcherImpatient);
                         return Ok(Consumed::Done);
                     }
                     continue;
@@ -141,11 +151,16 @@ impl Reader {
                 Err(error) if error.is_compacted() => {
                     let oldest = error.oldest().unwrap_or_default();
                     note(Note::Compacted { oldest });
+                    // It stays at its end.
+                    if self.watch.next().is_some() {
+                        return Err(Error::msg("a watch went on behind its end"));
+                    }
                     return Ok(Consumed::Compacted(oldest));
                 }
                 Err(error) => return Err(error),
             };
             *seen += 1;
+            marks::reached_if(update.origin.released.is_some(), Mark::UpdateReleased);
             let mut keys = update.changes.iter().map(|change| change.key());
             if keys.any(|key| key.ends_with(DONE)) {
                 return Ok(Consumed::Done);

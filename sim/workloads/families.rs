@@ -5,6 +5,7 @@ use crate::checkers::ONCE;
 use crate::faults::Fault;
 use crate::history::Note;
 use crate::thread::{choose, note, strikes};
+use zproc::seam::proto::marks::{self, Mark};
 use zproc::{Context, Result};
 
 /// Gives a value, an `Err` or a panic, as it is told.
@@ -44,6 +45,11 @@ pub(crate) fn parent(ctx: &Context, steps: u64) -> Result<u64> {
             let child = ctx.spawn(fate, (told, value))?;
             id = child.id();
             got = child.join();
+        }
+        if let Err(error) = &got {
+            marks::reached_if(error.is_killed(), Mark::ParentSawDeath);
+            marks::reached_if(error.is_panic(), Mark::ParentSawPanic);
+            marks::reached_if(error.is_not_started(), Mark::ParentSawNoStart);
         }
         let fits = match (told, &got) {
             (0, Ok(Ok(got))) => *got == value + 1,

@@ -11,6 +11,7 @@ pub(crate) mod functions;
 pub(crate) mod models;
 mod strict;
 pub(crate) mod tiny;
+mod visitor;
 mod writers;
 
 use crate::checkers::{ATOMIC, NO_SURPRISE};
@@ -18,6 +19,7 @@ use crate::faults::Fault;
 use crate::history::Note;
 use crate::thread::{choose, choose_for, note, strikes};
 use serde::{Deserialize, Serialize};
+use zproc::seam::proto::marks::{self, Mark};
 use zproc::{Context, Error, Process, Result};
 
 /// What a process of the crew does.
@@ -53,6 +55,8 @@ pub(crate) enum Role {
     Bulk,
     /// Updates of more bytes than a watch's credit.
     Heavy,
+    /// All calls of the api, those too that no other role needs.
+    Visitor,
 }
 
 /// Roles, each as often as it is to be drawn.
@@ -117,6 +121,7 @@ pub(crate) const CREW: u64 = 64;
 /// One member of the crew.
 pub(crate) fn member(ctx: &Context, (role, steps): Told) -> Result<u64> {
     let result = act(ctx, role, steps);
+    marks::reached_if(result.is_err(), Mark::MemberLostSession);
     if let Err(error) = &result {
         surprise(error);
     }
@@ -145,6 +150,7 @@ fn act(ctx: &Context, role: Role, steps: u64) -> Result<u64> {
         Role::Followers => strict::followers(ctx),
         Role::Bulk => writers::bulk(ctx, steps),
         Role::Heavy => consumers::heavy(ctx),
+        Role::Visitor => visitor::visitor(ctx, steps),
         Role::Waiter => consumers::waiter(ctx, steps),
         Role::Watcher => consumers::watcher(ctx, steps),
         Role::Threads => consumers::threads(ctx, steps),
@@ -176,6 +182,7 @@ fn lead(ctx: &Context) -> Result<()> {
     for place in 0..size {
         let role = match choose_for(place, 128) {
             127 => Role::Heavy,
+            119..127 => Role::Visitor,
             drawn => ROLES[drawn as usize % ROLES.len()],
         };
         let steps = match choose_for(place, 1024) {
@@ -202,6 +209,7 @@ fn lead(ctx: &Context) -> Result<()> {
     for (member, process) in consumers {
         joined(ctx, member, process)?;
     }
+    visitor::review(ctx)?;
     let sum = bank.atomic(functions::total, ())?;
     if sum != DEPOSIT * ACCOUNTS as i64 {
         note(Note::Broken {

@@ -4,6 +4,7 @@ use super::{ACCOUNTS, BANK, MIX, OWNED, WAITS, functions, tolerate};
 use crate::history::Note;
 use crate::thread::{self, choose, note, sleep_ns};
 use std::time::Duration;
+use zproc::seam::proto::marks::{self, Mark};
 use zproc::{Context, Result, State};
 
 /// A value that no other write of the run has.
@@ -134,7 +135,10 @@ fn impatient(state: &State, value: i64) -> Result<()> {
     };
     match result {
         Ok(()) => Ok(()),
-        Err(error) if error.is_timeout() || error.is_outcome_unknown() => Ok(()),
+        Err(error) if error.is_timeout() || error.is_outcome_unknown() => {
+            marks::reached(Mark::HastyWriteMissed);
+            Ok(())
+        }
         Err(error) => Err(error),
     }
 }

@@ -10,6 +10,7 @@ use crate::process::code;
 use crate::proto::dump::Dump;
 use crate::proto::ids::ProcessId;
 use crate::proto::limits::{DUMP_LINES_MAX, DUMP_TIMEOUT};
+use crate::proto::marks::{self, Mark};
 use crate::proto::message::{Reply, Request};
 use crate::proto::time::Time;
 use serde::Serialize;
@@ -239,6 +240,7 @@ impl Context {
             namespace: None,
             caller: Location::caller(),
         };
+        marks::reached(Mark::Dumped);
         let mut calls = self.inner.connection.unanswered();
         let limit = Some(DUMP_TIMEOUT);
         let answer = self.call(&operation, limit, &Request::Dump, |reply| match reply {

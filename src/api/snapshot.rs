@@ -11,6 +11,7 @@ use super::value;
 use crate::error::{Error, Kind, Operation, Result};
 use crate::proto::codec;
 use crate::proto::ids::Revision;
+use crate::proto::marks::{self, Mark};
 use crate::proto::message::{Reply, Request, Update};
 use crate::proto::value as wire;
 use serde::de::DeserializeOwned;
@@ -142,8 +143,9 @@ pub(super) fn scan(
         }
         match scan.align(state, operation, values) {
             Ok(true) => return Ok((scan.revision, scan.entries)),
-            Ok(false) if attempt < ATTEMPTS_MAX => {}
+            Ok(false) if attempt < ATTEMPTS_MAX => marks::reached(Mark::SnapshotRestarted),
             Ok(false) => {
+                marks::reached(Mark::SnapshotGivenUp);
                 return Err(Error::new(
                     Kind::Compacted {
                         oldest: scan.revision,
@@ -151,8 +153,13 @@ pub(super) fn scan(
                     operation,
                 ));
             }
-            Err(error) if error.is_compacted() && attempt < ATTEMPTS_MAX => {}
-            Err(error) => return Err(error),
+            Err(error) if error.is_compacted() && attempt < ATTEMPTS_MAX => {
+                marks::reached(Mark::SnapshotRestarted);
+            }
+            Err(error) => {
+                marks::reached_if(error.is_compacted(), Mark::SnapshotGivenUp);
+                return Err(error);
+            }
         }
     }
 }
@@ -218,6 +225,7 @@ impl Scan {
     fn align(&mut self, state: &State, operation: &Operation<'_>, values: bool) -> Result<bool> {
         let until = self.revision;
         let mut after = self.ends.first().map_or(until, |(_, revision)| *revision);
+        marks::reached_if(after < until, Mark::SnapshotAligned);
         while after < until {
             let request = Request::Updates {
                 namespace: state.namespace_name(),

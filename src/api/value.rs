@@ -7,6 +7,7 @@
 use super::depth::Limited;
 use crate::error::Kind;
 use crate::proto::limits::{DEPTH_MAX, VALUE_BYTES_MAX};
+use crate::proto::marks::{self, Mark};
 use crate::proto::value::{self, ValueError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -42,10 +43,13 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Kind> 
 
 /// The value that `bytes` hold, or why they hold no `T`.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Kind> {
-    rmp_serde::from_slice(bytes).map_err(|error| Kind::WrongType {
-        wanted: type_name::<T>().to_owned(),
-        found: value::describe(bytes),
-        why: error.to_string(),
+    rmp_serde::from_slice(bytes).map_err(|error| {
+        marks::reached(Mark::WrongType);
+        Kind::WrongType {
+            wanted: type_name::<T>().to_owned(),
+            found: value::describe(bytes),
+            why: error.to_string(),
+        }
     })
 }
 

@@ -5,6 +5,7 @@ use super::state::{State, check_names};
 use super::value;
 use crate::error::{Error, Kind, Operation, Result};
 use crate::proto::ids::{ProcessId, Revision, WatchId};
+use crate::proto::marks::{self, Mark};
 use crate::proto::message;
 use crate::proto::value as wire;
 use serde::de::DeserializeOwned;
@@ -207,6 +208,7 @@ impl Watch {
         caller: &'static Location<'static>,
     ) -> Result<Update> {
         if let Some(error) = &self.ended {
+            marks::reached(Mark::WatchFused);
             return Err(error.clone());
         }
         let deadline = self.context.deadline(limit);
@@ -232,6 +234,7 @@ impl Watch {
                         caller,
                     },
                 );
+                marks::reached_if(error.is_timeout(), Mark::WatchTimedOut);
                 if !error.is_timeout() {
                     self.ended = Some(error.clone());
                 }
@@ -246,6 +249,7 @@ impl Iterator for Watch {
 
     fn next(&mut self) -> Option<Result<Update>> {
         if self.ended.is_some() {
+            marks::reached(Mark::WatchFused);
             return None;
         }
         Some(self.next_update())

@@ -35,7 +35,9 @@ use crate::proto::client::{Client, Config, Effect, RefusalKind, SubmitError, Wat
 use crate::proto::codec;
 use crate::proto::dump::CallDump;
 use crate::proto::ids::{Revision, WatchId};
+use crate::proto::kinds;
 use crate::proto::limits::CREDIT_BYTES_MIN;
+use crate::proto::marks::{self, Mark};
 use crate::proto::message::{Failure, Filter, Reply, Request, Update};
 use crate::proto::planted::{self, Bug};
 use crate::proto::time::Time;
@@ -129,6 +131,10 @@ impl Connection {
         let failed = match self.0.exchange(request, deadline) {
             Ok(body) => match codec::decode(&body) {
                 Ok(reply) => {
+                    kinds::said(&reply);
+                    if let Reply::Failed { failure, .. } = &reply {
+                        kinds::said(failure);
+                    }
                     port.observe(Observation::Returned {
                         call,
                         reply: &reply,
@@ -250,6 +256,7 @@ impl Shared {
             let error = match inner.machine.submit(request) {
                 Ok(seq) => break seq,
                 Err(SubmitError::Full) => {
+                    marks::reached(Mark::WindowFull);
                     let (waited, ready) = self.wait(inner, Want::Room, deadline);
                     inner = waited;
                     if ready {

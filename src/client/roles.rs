@@ -5,6 +5,7 @@ use crate::proto::client::Client;
 use crate::proto::dump::CallDump;
 use crate::proto::frame::Outbox;
 use crate::proto::ids::{Seq, WatchId};
+use crate::proto::marks::{self, Mark};
 use crate::proto::planted::{self, Bug};
 use crate::proto::points::{Point, Points};
 use crate::proto::time::Time;
@@ -208,6 +209,7 @@ impl Inner {
             first = first.or(Some(position));
         }
         if let Some(position) = first {
+            marks::reached(Mark::ReaderHandedOn);
             self.waiters[position].woken = true;
             news.unpark.push(self.waiters[position].parker.clone());
         }
@@ -225,6 +227,7 @@ impl Inner {
             Some(Ok(count)) => {
                 let count = count.min(buffer.len());
                 self.unread = count == buffer.len();
+                marks::reached_if(self.unread, Mark::ReaderReadsOn);
                 self.machine.receive(&buffer[..count]);
                 self.stirred = true;
             }
@@ -350,6 +353,7 @@ impl Shared {
             let (back, result) = self.unlocked(inner, |port| port.try_write(link, out.pending()));
             inner = back;
             if inner.link != Some(link) {
+                marks::reached(Mark::WriterLostLink);
                 // It was for a connection that is no more.
                 out.clear();
                 inner.out = out;
@@ -361,18 +365,21 @@ impl Shared {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     inner.blocked = true;
                     inner.recall = true;
+                    marks::reached(Mark::WriterBlocked);
                 }
                 _ => {
                     // The reader finds out why: the server may have said so before it closed.
                     out.clear();
                     inner.broken = true;
                     inner.recall = true;
+                    marks::reached(Mark::WriterFailed);
                 }
             }
             inner.out = out;
         }
         inner.writing = false;
         if turns_left == 0 {
+            marks::reached(Mark::WriterKeptSupplied);
             inner.recall = true;
         }
         inner
@@ -396,7 +403,9 @@ impl Shared {
         };
         while !inner.is_ready(want) && !turn.is_over() {
             inner = if inner.reading {
-                self.sleep(inner, &mut turn)
+                let inner = self.sleep(inner, &mut turn);
+                marks::reached_if(turn.is_over(), Mark::SleeperTimedOut);
+                inner
             } else {
                 self.lead(inner, &mut turn)
             };
@@ -504,6 +513,7 @@ impl Shared {
         }
         inner.reading = false;
         inner.buffer = buffer;
+        marks::reached_if(turn.is_over(), Mark::ReaderTimedOut);
         if !inner.is_ready(turn.want) && !turn.is_over() {
             // Put down before its time: others are told, and may have it.
             inner = self.unlocked(inner, |_| ()).0;
@@ -526,6 +536,7 @@ impl Shared {
         let at_once = broken || inner.unread || unsent;
         let until = earlier(turn.deadline, inner.machine.deadline());
         let write = inner.blocked;
+        marks::reached_if(write, Mark::ReaderWaitsToWrite);
         // What this thread itself has just noted it takes into account here.
         inner.recall = false;
         let (mut inner, seen) = self.unlocked(inner, |port| {
@@ -557,6 +568,7 @@ impl Shared {
     fn lose<'a>(&'a self, inner: Guard<'a>, link: LinkId, reason: &str) -> Guard<'a> {
         let (mut inner, moment) = self.unlocked(inner, Moment::of);
         if inner.link == Some(link) {
+            marks::reached(Mark::ReaderLostLink);
             inner.lose_link(moment, reason);
         }
         inner
@@ -573,6 +585,7 @@ impl Shared {
             return inner;
         }
         if now < retry_at {
+            marks::reached(Mark::BackedOff);
             return self.park(inner, turn, earlier(turn.deadline, Some(retry_at)));
         }
         let (mut inner, (result, moment)) =
@@ -580,7 +593,10 @@ impl Shared {
         turn.now = moment.now;
         inner.stirred = true;
         match result {
-            Ok(link) if inner.machine.ended().is_some() => inner.closing = Some(link),
+            Ok(link) if inner.machine.ended().is_some() => {
+                marks::reached(Mark::GoneWhileConnecting);
+                inner.closing = Some(link);
+            }
             Ok(link) => {
                 inner.link = Some(link);
                 inner.machine.connected(moment.now);
@@ -589,6 +605,7 @@ impl Shared {
             Err(ConnectError::Forked) => inner.machine.forked(),
             Err(ConnectError::Refused(error)) => {
                 let reason = error.to_string();
+                marks::reached(Mark::ConnectFailed);
                 inner.connect_error = Some(error);
                 inner
                     .machine

@@ -32,6 +32,7 @@ pub use watches::WatchLoss;
 use super::frame::{self, Outbox};
 use super::ids::{BuildId, ProcessId, Seq, Token, WatchId};
 use super::limits::FRAME_BYTES_MAX;
+use super::marks::{self, Mark};
 use super::message::{FromClient, Reply, Request};
 use super::planted::{self, Bug};
 use super::points::{Point, Points};
@@ -261,6 +262,7 @@ impl Client {
         };
         let kind = call.kind;
         if !call.sent {
+            marks::reached(Mark::Withdrawn);
             self.withdraw(seq);
             return Effect::None;
         }
@@ -269,8 +271,10 @@ impl Client {
                 let acks = self.calls.remove(seq).map_or_else(Vec::new, acks_of);
                 // Has the present connection got it? Else nothing says these any more.
                 if self.is_up() && seq < self.send_from {
+                    marks::reached(Mark::WaitGivenUpUp);
                     self.send_cancel(seq, acks);
                 } else {
+                    marks::reached(Mark::WaitGivenUpDown);
                     self.acks.extend(acks);
                     self.send_acks();
                     self.send_cancel(seq, Vec::new());
@@ -280,15 +284,18 @@ impl Client {
             }
             Kind::Read => {
                 call.abandoned = true;
+                marks::reached(Mark::ReadGivenUp);
                 Effect::None
             }
             Kind::Watch(watch) => {
                 call.abandoned = true;
+                marks::reached(Mark::WatchGivenUp);
                 self.unwatch(watch);
                 Effect::None
             }
             Kind::Mutating => {
                 call.abandoned = true;
+                marks::reached(Mark::WriteGivenUp);
                 if planted::is(Bug::TimedOutSaidUndone) {
                     return Effect::None;
                 }
@@ -307,6 +314,7 @@ impl Client {
         }
         self.acks.extend(acks_of(call));
         if self.calls.any_from(seq) {
+            marks::reached(Mark::WithdrawnBeforeOthers);
             // The requests behind it were counted on to come after these.
             self.send_acks();
         }
@@ -331,6 +339,7 @@ impl Client {
             if to.len() >= OUTPUT_BYTES || ends_early {
                 break;
             }
+            marks::reached_if(call.sent, Mark::Resent);
             call.sent = true;
             self.send_from = Seq(call.seq.0 + 1);
             to.push_encoded(&call.frame);
@@ -392,6 +401,7 @@ impl Client {
         };
         frame::append(&message, &mut self.control);
         self.acks_bytes = 0;
+        marks::reached(Mark::AcksAlone);
         if let FromClient::Ack { acks } = message {
             self.push_loose(Loose::Acks(acks));
         }
@@ -401,6 +411,7 @@ impl Client {
         self.loose.push_back((Seq(self.next_seq), loose));
         let is_early = self.points.strike(Point::ProbeEarly);
         if (self.loose.len() >= LOOSE_MAX || is_early) && self.probe.is_none() {
+            marks::reached(Mark::Probe);
             self.probe = self.submit_own(&Request::Ping);
         }
     }
@@ -426,7 +437,9 @@ impl Client {
         }
         let Some(call) = self.calls.get_mut(seq) else {
             // A repeated reply: its ack is under way. Or it crossed the cancel of its wait.
+            marks::reached(Mark::ReplyRepeated);
             if self.was_cancelled(seq) {
+                marks::reached(Mark::ReplyCrossedCancel);
                 self.acknowledge(seq, body.len());
             }
             return Ok(());

@@ -5,6 +5,7 @@
 use super::codec;
 use super::ids::{ProcessId, Revision};
 use super::interest::Interest;
+use super::marks::{self, Mark};
 use super::message::{Change, Origin, Update};
 use super::planted::{self, Bug};
 use super::store::{ChangeSet, KeyChange, Namespace};
@@ -80,8 +81,10 @@ impl Logged {
         }
         if count == space.changes.len() {
             let encode = || self.encode(space, &mut space.changes.iter());
+            marks::reached_if(space.encoded.get().is_some(), Mark::EncodedOnce);
             return Some(space.encoded.get_or_init(encode).clone());
         }
+        marks::reached(Mark::EncodedApart);
         Some(self.encode(space, &mut space.changes.iter().filter(covered)))
     }
 
@@ -177,6 +180,9 @@ impl History {
         while self.entries.len() > 1
             && (self.entries.len() > self.entries_max || self.bytes > self.bytes_max)
         {
+            let too_many = self.entries.len() > self.entries_max;
+            marks::reached_if(too_many, Mark::LogWrapsByEntries);
+            marks::reached_if(!too_many, Mark::LogWrapsByBytes);
             dropped.extend(self.drop_oldest());
         }
         dropped

@@ -7,6 +7,7 @@
 use super::ids::{ConnectionId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
 use super::interest::{Interest, ReadSet};
 use super::limits::Limits;
+use super::marks::{self, Mark};
 use super::message::{Request, WatchPosition};
 use super::planted::{self, Bug};
 use super::store::Namespace;
@@ -48,10 +49,13 @@ impl Cursor {
         self.granted = self.granted.max(granted);
         // More than was sent can't have come: a peer that says so is taken at its word for no sum.
         if received >= self.sent || planted::is(Bug::ResumeAtServerCursor) {
+            marks::reached(Mark::WatchNotRewound);
             return;
         }
         self.sent = received;
         self.next = Some(next);
+        marks::reached(Mark::WatchRewound);
+        marks::reached_if(self.is_compacted(), Mark::WatchCompactedAfterResume);
     }
 }
 
@@ -221,6 +225,7 @@ impl Session {
             Arrival::Pending
         } else if is_read {
             // Its reply was lost and is not kept: to read again is as good.
+            marks::reached(Mark::RetryReadAgain);
             Arrival::New
         } else {
             Arrival::Violation("a request that was acknowledged came again")

@@ -4,7 +4,9 @@ use super::{Client, End, Kind, Loose, Loss, RefusalKind};
 use crate::proto::codec;
 use crate::proto::frame::{self, PREFIX_BYTES};
 use crate::proto::ids::{Seq, SessionId, Token};
+use crate::proto::kinds;
 use crate::proto::limits::{HELLO_TIMEOUT, PROTOCOL_VERSION, RECONNECT_TIMEOUT};
+use crate::proto::marks::{self, Mark};
 use crate::proto::message::{FromClient, FromServer, Hello, Refusal, Resume};
 use crate::proto::planted::{self, Bug};
 use crate::proto::points::Point;
@@ -96,6 +98,7 @@ impl Client {
         if let Phase::Greeting { until } = self.link.phase
             && (until <= now || self.points.strike(Point::WelcomeOverdue))
         {
+            marks::reached(Mark::NoWelcome);
             self.link.useless = Some("the server did not say welcome".into());
         }
     }
@@ -183,6 +186,7 @@ impl Client {
             .link
             .give_up_at
             .get_or_insert(now.after(RECONNECT_TIMEOUT));
+        marks::reached_if(now >= give_up_at, Mark::ServerGivenUp);
         if now >= give_up_at {
             self.finish(End::ServerLost {
                 reason: format!(
@@ -241,6 +245,10 @@ impl Client {
                 }
                 None => {
                     self.link.partial.extend_from_slice(input);
+                    let cut = self.link.partial.len();
+                    marks::reached_if(cut >= PREFIX_BYTES, Mark::ClientFrameInPieces);
+                    let within_prefix = (1..PREFIX_BYTES).contains(&cut);
+                    marks::reached_if(within_prefix, Mark::ClientPrefixInPieces);
                     break;
                 }
             }
@@ -251,6 +259,7 @@ impl Client {
     fn handle(&mut self, payload: &[u8]) -> Result<(), String> {
         let message: FromServer<'_> =
             codec::decode(payload).map_err(|error| format!("a message: {error}"))?;
+        kinds::said(&message);
         let up = self.link.phase == Phase::Up;
         match message {
             FromServer::Welcome {
@@ -293,6 +302,7 @@ impl Client {
     }
 
     fn refused(&mut self, refusal: Refusal<'_>) {
+        kinds::said(&refusal);
         let greeting = self.link.phase != Phase::Up;
         let resuming = greeting && self.link.resuming;
         let (kind, text) = describe(refusal);
@@ -326,6 +336,8 @@ impl Client {
                     }
                     _ => Loss::SessionLost,
                 };
+                marks::reached_if(loss == Loss::OutcomeUnknown, Mark::OutcomeUnknownTold);
+                marks::reached_if(loss == Loss::SessionLost, Mark::SessionLostTold);
                 self.settled.push((call.seq, Err(loss)));
             }
         }

@@ -4,6 +4,7 @@ use super::{Client, End};
 use crate::proto::frame;
 use crate::proto::ids::{Revision, WatchId};
 use crate::proto::limits::{CREDIT_BYTES_MIN, FRAME_BYTES_MAX};
+use crate::proto::marks::{self, Mark};
 use crate::proto::message::{FromClient, Request, WatchPosition};
 use crate::proto::planted::{self, Bug};
 use crate::proto::points::Point;
@@ -118,6 +119,7 @@ impl Client {
         if let Some(body) = state.updates.pop_front() {
             let at_once = self.points.strike(Point::CreditAtOnce);
             if state.took(body.len() as u64, at_once) && state.end.is_none() {
+                marks::reached(Mark::CreditGiven);
                 self.tell_credit(watch);
             }
             return Some(Ok(body));
@@ -135,6 +137,7 @@ impl Client {
             return;
         };
         if state.end.is_none() && self.end.is_none() {
+            marks::reached_if(self.room() == 0, Mark::UnwatchDelayed);
             self.unwatch_later.push_back(watch);
             self.submit_unwatches();
         }
@@ -170,6 +173,7 @@ impl Client {
             .filter(|(_, state)| state.next.is_some() && state.told < state.granted)
             .map(|(watch, _)| *watch)
             .collect();
+        marks::reached_if(!untold.is_empty(), Mark::CreditAtWelcome);
         for watch in untold {
             self.tell_credit(watch);
         }
@@ -199,7 +203,10 @@ impl Client {
     pub(super) fn updated(&mut self, watch: WatchId, body: &[u8]) -> Result<(), String> {
         match self.watches.get_mut(&watch) {
             Some(state) if state.end.is_none() => state.received(body),
-            _ => Ok(()),
+            _ => {
+                marks::reached(Mark::UpdateAfterEnd);
+                Ok(())
+            }
         }
     }
 
@@ -211,6 +218,7 @@ impl Client {
         if state.next.is_none() {
             return Err("the end of a watch that has not begun".into());
         }
+        marks::reached(Mark::CompactedTold);
         state.end = Some(WatchLoss::Compacted { oldest });
         Ok(())
     }
@@ -219,6 +227,7 @@ impl Client {
     /// request does.
     pub(super) fn lose_watches(&mut self) {
         self.watches.retain(|_, state| state.next.is_some());
+        marks::reached_if(!self.watches.is_empty(), Mark::WatchLostTold);
         for state in self.watches.values_mut() {
             state.end.get_or_insert(WatchLoss::SessionLost);
         }

@@ -6,6 +6,7 @@ use super::super::history::{Cause, History, Logged};
 use super::super::ids::{Revision, Seq, SessionId, WatchId};
 use super::super::interest::{Interest, ReadSet};
 use super::super::limits::Limits;
+use super::super::marks::{self, Mark};
 use super::super::message::{FromServer, FunctionRef, Reply};
 use super::super::planted::{self, Bug};
 use super::super::points::Point;
@@ -103,6 +104,7 @@ impl Server {
             {
                 cursor.dropped = entry.revision;
                 if cursor.is_compacted() {
+                    marks::reached(Mark::WatchCompactedWhileBehind);
                     // To be told, credit or not.
                     session.ready.insert(watch);
                     self.lagging.insert(id);
@@ -135,6 +137,7 @@ impl Server {
         };
         if let Some(cursor) = session.watches.get_mut(&watch) {
             cursor.granted = cursor.granted.max(granted);
+            marks::reached_if(cursor.next.is_some(), Mark::WatchCredited);
             if cursor.next.is_some() && !planted::is(Bug::CreditLost) {
                 session.ready.insert(watch);
                 self.lagging.insert(id);
@@ -152,6 +155,7 @@ impl Server {
             return false;
         };
         cursor.announced = true;
+        marks::reached(Mark::RetryWatchGoesOn);
         session.ready.insert(watch);
         self.lagging.insert(id);
         true
@@ -201,11 +205,13 @@ impl Server {
         let queued = connection.outbox.len();
         let waits = queued > 0 && self.points.strike(Point::UpdatesWait);
         if connection.mute || queued >= limits.updates_queued_bytes_max || waits {
+            marks::reached_if(!connection.mute, Mark::WatchWaitsForRoom);
             // `sent` goes on with it.
             return None;
         }
         if *budget == 0 {
             if !session.ready.is_empty() {
+                marks::reached(Mark::WatchTurnOver);
                 self.lagging.insert(id);
             }
             return None;
@@ -214,6 +220,7 @@ impl Server {
         let cursor = session.watches.get_mut(&watch);
         let Some(cursor) = cursor.filter(|cursor| cursor.announced) else {
             session.ready.remove(&watch);
+            marks::reached(Mark::WatchUnannounced);
             return Some(());
         };
         let log = match &*cursor.namespace {
@@ -277,6 +284,9 @@ impl Server {
     fn test(&mut self, id: SessionId, seq: Seq) {
         match self.tested(id, seq) {
             Some((Some(body), _)) => {
+                let later = self.was_tested(id, seq);
+                marks::reached_if(!later, Mark::WaitAtOnce);
+                marks::reached_if(later, Mark::WaitLater);
                 self.remove_wait(id, seq);
                 let Some(session) = self.sessions.get(&id) else {
                     return;
@@ -292,6 +302,15 @@ impl Server {
             Some((None, reads)) => self.reads_again(id, seq, reads),
             None => {}
         }
+    }
+
+    /// Has the condition of a wait been found not to hold?
+    fn was_tested(&self, id: SessionId, seq: Seq) -> bool {
+        let wait = self
+            .sessions
+            .get(&id)
+            .and_then(|session| session.waits.get(&seq));
+        wait.is_some_and(|wait| wait.reads.iter().next().is_some())
     }
 
     /// What a wait's condition says now (the encoded reply, if it holds or failed), and what it
@@ -321,6 +340,7 @@ impl Server {
                     }),
                     Ok(None) => None,
                     Err(failure) => {
+                        marks::reached(Mark::WaitFailed);
                         let failure = wire::function_failure(&failure, name);
                         Some(codec::to_bytes(&Reply::Failed { revision, failure }))
                     }
@@ -339,6 +359,8 @@ impl Server {
             return;
         };
         let noted = wait.reads.iter().next().is_some();
+        marks::reached_if(noted, Mark::WaitTestedInVain);
+        marks::reached_if(noted && wait.reads != reads, Mark::WaitReadsOther);
         if wait.reads == reads || noted && planted::is(Bug::FirstReadsCount) {
             return;
         }
@@ -378,6 +400,12 @@ impl Server {
 
     /// The caller no longer waits for this.
     pub(super) fn cancel(&mut self, id: SessionId, seq: Seq) {
+        let waits = self
+            .sessions
+            .get(&id)
+            .is_some_and(|s| s.waits.contains_key(&seq));
+        marks::reached_if(waits, Mark::WaitCancelled);
+        marks::reached_if(!waits, Mark::CancelTooLate);
         self.remove_wait(id, seq);
         self.acknowledge(id, &[seq]);
     }
@@ -416,6 +444,7 @@ fn serve(
         }
         let size = body.len() as u64;
         // Invariant: sent <= granted, and one change set always fits the least credit.
+        marks::reached_if(cursor.sent + size > cursor.granted, Mark::WatchOutOfCredit);
         if cursor.sent + size > cursor.granted {
             return Served::NoCredit;
         }

@@ -2,6 +2,7 @@
 
 use super::super::ids::{ConnectionId, ProcessId, SessionId, Token};
 use super::super::limits;
+use super::super::marks::{self, Mark};
 use super::super::message::{FromServer, Hello, Refusal, Resume};
 use super::super::planted::{self, Bug};
 use super::super::points::Point;
@@ -50,10 +51,12 @@ impl Server {
             let unused = self.sessions.get(&old).is_some_and(Session::is_unused);
             if !unused {
                 let what = "the process has a session already";
+                marks::reached(Mark::SecondSession);
                 return self.refuse(id, Refusal::Protocol { what }, now);
             }
             // Its welcome was lost on the way, so the client can't know it.
             self.drop_session(old, now);
+            marks::reached(Mark::WelcomeLost);
         }
         if self.sessions.len() >= self.config.limits.sessions_max {
             let limit = "SESSIONS_MAX";
@@ -81,6 +84,7 @@ impl Server {
     ) {
         let known = self.sessions.get(&resume.session);
         if !known.is_some_and(|s| s.process == process && s.token == resume.token) {
+            marks::reached(Mark::ResumeRefused);
             return self.refuse(id, Refusal::SessionUnknown, now);
         }
         if self.points.strike(Point::ResumeRefused) {
@@ -91,6 +95,9 @@ impl Server {
             // The client has given the old connection up, though its end has not arrived here.
             // What is still unread on it will come again, in order, on the new one.
             self.close(old, now);
+            marks::reached(Mark::ResumeBeforeItsEndWasSeen);
+        } else {
+            marks::reached(Mark::ResumeAfterItsEndWasSeen);
         }
         let Some(session) = self.sessions.get_mut(&resume.session) else {
             return;
@@ -101,12 +108,17 @@ impl Server {
             let ends_at = since.after(self.config.session_grace);
             self.timers.remove(&(ends_at, Timer::Grace(session.id)));
         }
+        let has_replies = session.replies_bytes() > 0;
+        marks::reached_if(has_replies, Mark::ResumeWithReplies);
+        marks::reached_if(!has_replies, Mark::ResumeWithoutReplies);
+        marks::reached_if(!session.waits.is_empty(), Mark::ResumeWithWaits);
         let token = session.token;
         let unknown = session.rewind(&resume.watches);
         self.welcome(id, resume.session, token, true);
         for watch in unknown {
             // It was told `WatchCompacted` before, and the news was lost.
             let oldest = self.history.first_held();
+            marks::reached(Mark::ResumeToldCompactedAgain);
             self.push(id, &FromServer::WatchCompacted { watch, oldest });
         }
         self.lagging.insert(resume.session);
@@ -138,6 +150,7 @@ impl Server {
             return;
         };
         let process = session.process;
+        marks::reached_if(!self.store.owned_by(process).is_empty(), Mark::GoodbyeOwned);
         self.end_session(id, "it said goodbye", now);
         if let Some(process) = self.processes.get_mut(&process) {
             // Another client may come, which counts from the beginning.
@@ -157,6 +170,9 @@ impl Server {
         // It may have been back in between, and have gone again.
         let due = |at: Time| at.after(self.config.session_grace) == time;
         if session.detached_at.is_some_and(due) {
+            marks::reached(Mark::GraceEnded);
+            let owned = self.store.owned_by(session.process);
+            marks::reached_if(!owned.is_empty(), Mark::GraceOwned);
             self.end_session(id, "its session was lost", now);
         }
     }

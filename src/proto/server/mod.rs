@@ -17,7 +17,9 @@ use super::codec;
 use super::frame::{self, Outbox};
 use super::history::History;
 use super::ids::{BuildId, ConnectionId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
+use super::kinds;
 use super::limits::{self, Limits};
+use super::marks::{self, Mark};
 use super::message::{FromClient, FromServer, FunctionRef, Refusal, Request};
 use super::planted::{self, Bug};
 use super::points::{Point, Points};
@@ -329,16 +331,21 @@ impl Server {
             let open = self.connections.get_mut(&id).filter(|c| !c.closed);
             let Some(connection) = open else {
                 // It has been refused: the rest of what it says does not matter.
+                marks::reached_if(!input.is_empty(), Mark::AfterRefusal);
                 consumed = input.len();
                 break false;
             };
             if !connection.mute && is_full(&connection.outbox, &self.config.limits, &self.points) {
                 connection.held_up_at.get_or_insert(now);
+                marks::reached(Mark::OutboxFull);
                 break false;
             }
             connection.held_up_at = None;
             match frame::split(&input[consumed..]) {
-                Ok(Some(_)) if frames == self.config.limits.frames_per_turn_max => break true,
+                Ok(Some(_)) if frames == self.config.limits.frames_per_turn_max => {
+                    marks::reached(Mark::TurnOver);
+                    break true;
+                }
                 Ok(Some(_)) if frames > 0 && self.points.strike(Point::TurnOfOneFrame) => {
                     break true;
                 }
@@ -347,7 +354,14 @@ impl Server {
                     frames += 1;
                     self.frame(id, payload, now);
                 }
-                Ok(None) => break false,
+                Ok(None) => {
+                    let dead = self.draining.contains_key(&id);
+                    let half = consumed < input.len();
+                    marks::reached_if(half && !dead, Mark::FrameInPieces);
+                    marks::reached_if(half && dead, Mark::LastHalfFrame);
+                    marks::reached_if(frames > 0 && dead, Mark::LastWrites);
+                    break false;
+                }
                 Err(malformed) => {
                     self.violation(id, &malformed.0, now);
                     consumed = input.len();
@@ -442,6 +456,7 @@ impl Server {
                 Timer::Hello(id) => {
                     let silent = self.connections.get(&id);
                     if silent.is_some_and(|connection| connection.session.is_none()) {
+                        marks::reached(Mark::HelloTooLate);
                         self.refuse(id, Refusal::Late, now);
                     }
                 }
@@ -465,6 +480,7 @@ impl Server {
                 return;
             }
         };
+        kinds::said(&message);
         let session = self.connections.get(&id).and_then(|c| c.session);
         match (message, session) {
             (FromClient::Hello(hello), None) => self.hello(id, &hello, now),
@@ -502,6 +518,7 @@ impl Server {
                 }
             }
             Arrival::Answered(frame) => {
+                marks::reached(Mark::RetryAnswered);
                 let mut others = self.sessions.values().filter_map(|other| other.reply(seq));
                 match others.next() {
                     Some(other) if planted::is(Bug::ReplyOfAnotherSession) => {
@@ -516,13 +533,14 @@ impl Server {
                     && !planted::is(Bug::WatchNotAnnouncedAgain)
                     && !self.announce(id, *watch)
                 {
+                    marks::reached(Mark::RetryWatchGone);
                     // It was told that the watch had begun and then its end, and both were lost.
                     let oldest = self.log(namespace).oldest(namespace);
                     let watch = *watch;
                     self.push(connection, &FromServer::WatchCompacted { watch, oldest });
                 }
             }
-            Arrival::Pending => {}
+            Arrival::Pending => marks::reached(Mark::RetryInProgress),
             Arrival::Violation(what) => self.violation(connection, what, now),
         }
     }

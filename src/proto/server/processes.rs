@@ -4,6 +4,8 @@ use super::super::codec;
 use super::super::dump::{RECORD_PREFIX, Standing};
 use super::super::history::Cause;
 use super::super::ids::{ConnectionId, ProcessId, Seq, SessionId, Token};
+use super::super::kinds;
+use super::super::marks::{self, Mark};
 use super::super::message::{End, Failure, Finish, FromKeeper, FunctionRef, Reply, WireOutcome};
 use super::super::planted::{self, Bug};
 use super::super::session::WaitKind;
@@ -184,6 +186,7 @@ impl Server {
                 max: max as u64,
             });
         }
+        marks::reached_if(parent != ProcessId::PROGRAM, Mark::NestedSpawn);
         self.processes_made += 1;
         let id = ProcessId(self.processes_made);
         let key = self.draw_token();
@@ -249,6 +252,7 @@ impl Server {
 
     /// What came of it, in the process's own words. The first word counts.
     pub(super) fn finish(&mut self, id: ProcessId, finish: &Finish<'_>) -> Vec<u8> {
+        kinds::said(finish);
         let finish = match wire::last_words(finish, &self.config.limits) {
             Ok(finish) => finish,
             Err(failure) => return self.failed(failure),
@@ -265,6 +269,7 @@ impl Server {
     /// The reply to a wait for the end of a process, if there is one already.
     pub(super) fn outcome(&self, id: ProcessId) -> Option<Vec<u8>> {
         let Some(process) = self.processes.get(&id) else {
+            marks::reached(Mark::JoinUnknown);
             return Some(self.failed(Failure::UnknownProcess { process: id }));
         };
         let outcome = process.outcome.as_ref()?;
@@ -281,8 +286,10 @@ impl Server {
         let session = self.sessions.get_mut(&id)?;
         if let Some(reply) = reply {
             if session.has_room(reply.len()) {
+                marks::reached(Mark::JoinAtOnce);
                 return Some(reply);
             }
+            marks::reached(Mark::JoinHeld);
             session.held.insert(seq);
         } else if let Some(process) = self.processes.get_mut(&process) {
             process.joiners.insert((id, seq));
@@ -292,6 +299,7 @@ impl Server {
 
     /// The keeper tells what has become of a process.
     pub fn keeper(&mut self, event: FromKeeper<'_>, now: Time) {
+        kinds::said(&event);
         match event {
             FromKeeper::Started { process, pid } => self.started(process, pid, now),
             FromKeeper::NotStarted {
@@ -349,6 +357,12 @@ impl Server {
         if process.has_ended() || id == ProcessId::PROGRAM {
             return;
         }
+        let unconnected = !process.has_connected && matches!(death.end, DeathKind::Status(_));
+        marks::reached_if(unconnected, Mark::DiedUnconnected);
+        marks::reached_if(
+            matches!(death.end, DeathKind::NotStarted { .. }),
+            Mark::NotStarted,
+        );
         process.death = Some(death);
         let session = process.session;
         let connection = session
@@ -356,6 +370,7 @@ impl Server {
             .and_then(|session| session.connection);
         match connection {
             Some(connection) => {
+                marks::reached(Mark::DiedConnected);
                 if planted::is(Bug::ReleaseBeforeLastWrite) {
                     self.release(id, "its last writes are still unread", now);
                 }
@@ -363,7 +378,10 @@ impl Server {
                 self.draining.insert(connection, id);
                 self.effects.push_back(Effect::Drain { connection });
             }
-            None => self.bury(id, now),
+            None => {
+                marks::reached_if(session.is_some(), Mark::DiedDetached);
+                self.bury(id, now);
+            }
         }
     }
 
@@ -411,6 +429,9 @@ impl Server {
             self.release(id, &text, now);
         }
         let owned = self.store.owned_by(id);
+        marks::reached_if(!owned.is_empty(), Mark::EndReleased);
+        marks::reached_if(owned.is_empty(), Mark::EndReleasedNothing);
+        marks::reached_if(!children.is_empty(), Mark::ChildrenKilled);
         let mut cause = cause(id, now);
         cause.released = Some(Arc::from(text));
         let released = self.change(&cause, Rights::Framework, |transaction| {
@@ -423,6 +444,8 @@ impl Server {
         debug_assert!(released.is_ok(), "the framework's writes are within bounds");
         self.answer_joiners(id);
         for child in children {
+            let state = self.processes.get(&child).map(|child| child.state);
+            marks::reached_if(state == Some(State::Starting), Mark::KilledBeforeStart);
             self.effects.push_back(Effect::Kill { process: child });
         }
     }
@@ -441,9 +464,11 @@ impl Server {
                 continue;
             };
             if session.has_room(body.len()) {
+                marks::reached(Mark::JoinLater);
                 self.remove_wait(id, seq);
                 self.answer(id, seq, &body, true);
             } else {
+                marks::reached(Mark::JoinHeld);
                 session.held.insert(seq);
             }
         }
@@ -497,6 +522,7 @@ impl Server {
             let Some(oldest) = self.ended.pop_front() else {
                 break;
             };
+            marks::reached(Mark::RecordEvicted);
             self.results_bytes -= size(self, oldest);
             self.processes.remove(&oldest);
             forgotten.push(oldest);
@@ -583,6 +609,12 @@ fn outcome_of(process: &Process, death: &Death, now: Time) -> (Vec<u8>, String) 
         }
         (DeathKind::Status(status), None) => of_status(*status),
     };
+    kinds::said(&end);
+    let clean = matches!(death.end, DeathKind::Status(0));
+    marks::reached_if(
+        !clean && matches!(end, End::Finished(_)),
+        Mark::FinishedAndDied,
+    );
     let text = describe(&end);
     let outcome = WireOutcome {
         end,

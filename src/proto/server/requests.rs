@@ -4,7 +4,9 @@ use super::super::codec;
 use super::super::history::Cause;
 use super::super::ids::{ProcessId, Revision, Seq, SessionId, WatchId};
 use super::super::interest::{Interest, ReadSet};
+use super::super::kinds;
 use super::super::limits::CREDIT_BYTES_MIN;
+use super::super::marks::{self, Mark};
 use super::super::message::{Condition, Failure, Filter, FunctionRef, Reply, Request};
 use super::super::planted::{self, Bug};
 use super::super::points::Point;
@@ -26,6 +28,7 @@ impl Server {
         now: Time,
     ) -> Option<Vec<u8>> {
         let process = self.sessions.get(&session)?.process;
+        kinds::said(request);
         // What is answered with a word is not refused for want of room: last words least of all.
         // And a join can wait for it.
         let is_exempt = matches!(
@@ -125,6 +128,7 @@ impl Server {
 
     /// There is no room to keep the reply until it is acknowledged.
     pub(super) fn no_room(&self, actual: usize) -> Vec<u8> {
+        marks::reached(Mark::RepliesFull);
         self.failed(Failure::Limit {
             limit: "REPLIES_BYTES_MAX",
             actual: actual as u64,
@@ -190,18 +194,22 @@ impl Server {
         if let Some(there) = self.store.get(namespace, key) {
             let revision = self.store.revision();
             let value = Some(&**there);
+            marks::reached(Mark::InsertFound);
             return codec::to_bytes(&Reply::Value { revision, value });
         }
         let write = |transaction: &mut Transaction<'_>| transaction.set(namespace, key, value);
         let before = self.store.revision();
         match self.change(&cause(process, now), Rights::User, write) {
-            Ok(_) => codec::to_bytes(&Reply::Value {
-                revision: match planted::is(Bug::RevisionBeforeInsert) {
-                    true => before,
-                    false => self.store.revision(),
-                },
-                value: Some(value),
-            }),
+            Ok(_) => {
+                marks::reached(Mark::Inserted);
+                codec::to_bytes(&Reply::Value {
+                    revision: match planted::is(Bug::RevisionBeforeInsert) {
+                        true => before,
+                        false => self.store.revision(),
+                    },
+                    value: Some(value),
+                })
+            }
             Err(error) => self.failed(wire::store_failure(&error)),
         }
     }
@@ -227,7 +235,10 @@ impl Server {
             match result.map(|value| fits(&value).map(|()| value)) {
                 Ok(Ok(value)) => match transaction.commit() {
                     Ok(changes) => Ok((value, changes)),
-                    Err(error) => Err(self.failed(wire::store_failure(&error))),
+                    Err(error) => {
+                        marks::reached(Mark::AtomicRefused);
+                        Err(self.failed(wire::store_failure(&error)))
+                    }
                 },
                 // Here the transaction is dropped, and with it all that was written.
                 Ok(Err(failure)) => {
@@ -236,7 +247,11 @@ impl Server {
                 }
                 Err(failure) => {
                     let refused = transaction.refused().cloned();
+                    let wrote = transaction.is_dirty();
                     drop(transaction);
+                    let panic = matches!(failure, FunctionFailure::Panic(_));
+                    marks::reached_if(wrote && !panic, Mark::AtomicError);
+                    marks::reached_if(wrote && panic, Mark::AtomicPanic);
                     // A function that gives up over a refused write fails for that write.
                     Err(match (refused, &failure) {
                         (Some(error), FunctionFailure::Error(_)) => {
@@ -251,6 +266,7 @@ impl Server {
             Ok(result) => result,
             Err(reply) => return reply,
         };
+        marks::reached_if(changes.is_none(), Mark::AtomicReadOnly);
         if let Some(changes) = changes {
             let mut cause = cause(process, now);
             cause.function = Some(Arc::from(function.name));
@@ -274,6 +290,7 @@ impl Server {
                 || ends_early
             {
                 more = true;
+                marks::reached(Mark::PageMore);
                 break;
             }
             let value: &[u8] = if values { value } else { &[] };
@@ -290,6 +307,7 @@ impl Server {
     fn updates(&self, namespace: &str, after: Revision, until: Revision) -> Vec<u8> {
         let limits = &self.config.limits;
         let log = self.log(namespace);
+        marks::reached_if(log.dropped(namespace) > after, Mark::UpdatesCompacted);
         if log.dropped(namespace) > after && !planted::is(Bug::GapInUpdates) {
             let oldest = log.oldest(namespace);
             return codec::to_bytes(&Reply::Compacted { oldest });
@@ -323,6 +341,7 @@ impl Server {
             }
             reached = entry.revision;
         }
+        marks::reached_if(!complete, Mark::UpdatesInParts);
         codec::to_bytes(&Reply::Updates {
             revision: self.store.revision(),
             updates: bodies.iter().map(|body| &**body).collect(),
@@ -343,6 +362,10 @@ impl Server {
         // Revision 0 is the empty state: no update has it, and so none of it is ever dropped.
         let next = from.map_or(head, |from| from.max(Revision::ZERO.next()));
         let log = self.log(namespace);
+        kinds::said(&filter);
+        marks::reached_if(next < head, Mark::WatchFromPast);
+        marks::reached_if(next > head, Mark::WatchFromFuture);
+        marks::reached_if(next <= log.dropped(namespace), Mark::WatchCompactedAtStart);
         let dropped = log.dropped(namespace);
         if next < dropped || next == dropped && !planted::is(Bug::WatchFromDropped) {
             let oldest = log.oldest(namespace);
@@ -402,6 +425,7 @@ impl Server {
         condition: &Condition<'_>,
         now: Time,
     ) -> Option<Vec<u8>> {
+        kinds::said(condition);
         if let Err(error) = check_namespace(namespace) {
             return Some(self.failed(wire::store_failure(&error)));
         }

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::proto::ids::{ProcessId, Revision};
 use crate::proto::limits::{Limits, VALUE_BYTES_MAX};
+use crate::proto::marks::{self, Mark};
 use crate::proto::planted::{self, Bug};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -97,6 +98,12 @@ impl Transaction<'_> {
     #[must_use]
     pub fn process(&self) -> ProcessId {
         self.process
+    }
+
+    /// Has anything been written?
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        !self.before.is_empty() || !self.resets.is_empty()
     }
 
     /// The first write that was refused, if one was: it is what the change set fails for, whatever
@@ -203,7 +210,13 @@ impl Transaction<'_> {
         } else {
             owner
         };
+        marks::reached_if(
+            owner_before.is_some() && owner_before == owner,
+            Mark::OwnerOverwrites,
+        );
+        marks::reached_if(owner_before.is_some() && owner.is_none(), Mark::OwnerLet);
         if let Some(owner) = owner {
+            marks::reached_if(owner_before.is_some_and(|b| b != owner), Mark::OwnerChanges);
             let returned = if owner_before == Some(owner) {
                 freed
             } else {
@@ -259,6 +272,7 @@ impl Transaction<'_> {
             }
             return Ok(());
         }
+        marks::reached(Mark::ResetLogged);
         // Taken out whole: what it costs does not depend on how much there is.
         let dict = self
             .store
@@ -311,6 +325,7 @@ impl Transaction<'_> {
         let bytes_before = std::mem::replace(&mut self.bytes, bytes);
         if let Err(error) = self.check_size(usize::from(first)) {
             self.bytes = bytes_before;
+            marks::reached(Mark::ChangeSetTooLarge);
             return Err(error);
         }
         let old = self.store.replace(namespace, key, new);

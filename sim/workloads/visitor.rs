@@ -1,0 +1,359 @@
+//! A role that calls what the others do not: every public call of the api is in some workload, which
+//! `sim/tests/coverage.rs` holds. Names that several types have are written with the type, so that
+//! the test can tell whose is called.
+
+use super::{MIX, OWNED, is_death, is_lost, tolerate};
+use crate::checkers::NO_SURPRISE;
+use crate::history::Note;
+use crate::thread::{self, choose, note};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use zproc::seam::proto::marks::{self, Mark};
+use zproc::{
+    Change, Context, End, Error, Filter, Outcome, Process, Result, Snapshot, State, Txn, Update,
+    View, Watch,
+};
+
+pub(crate) fn visitor(ctx: &Context, steps: u64) -> Result<u64> {
+    let state = ctx.namespace(format!("visit/{}", ctx.process_id().0));
+    for _ in 0..steps.min(6) {
+        match choose(32) {
+            0..5 => plain(ctx, &state)?,
+            5..10 => inside(&state)?,
+            10..15 => conditions(&state)?,
+            15..19 => watches(&state)?,
+            19..22 => processes(ctx)?,
+            22..27 => picture(ctx)?,
+            27..29 => mute(ctx, &state)?,
+            29 => crowd(&state),
+            30 => refused_for_size(&state)?,
+            _ => large(&state)?,
+        }
+    }
+    Ok(steps)
+}
+
+/// What must hold whatever happens, since nobody else writes here.
+fn expect(holds: bool, what: &str) {
+    if !holds {
+        note(Note::Broken {
+            guarantee: NO_SURPRISE,
+            explanation: format!("a visitor found otherwise: {what}"),
+        });
+    }
+}
+
+fn plain(ctx: &Context, state: &State) -> Result<()> {
+    expect(
+        ctx.state().namespace_name() == "default",
+        "the usual namespace",
+    );
+    State::clear(state)?;
+    expect(State::is_empty(state)?, "an empty namespace");
+    State::set(state, "a", &1)?;
+    State::set_owned(state, "b", &2)?;
+    expect(
+        State::get_or_insert(state, "a", &7)? == 1,
+        "the value that is there",
+    );
+    expect(State::keys(state)? == ["a", "b"], "two keys");
+    expect(State::len(state)? == 2, "two entries");
+    let wrong = State::get::<bool>(state, "a");
+    expect(
+        wrong.is_err_and(|error| error.is_wrong_type() || is_lost(&error)),
+        "a number is no flag",
+    );
+    let snapshot: Snapshot = state.snapshot()?;
+    expect(Snapshot::len(&snapshot) == 2, "two entries in a snapshot");
+    expect(!Snapshot::is_empty(&snapshot), "a snapshot of something");
+    expect(
+        Snapshot::contains_key(&snapshot, "b"),
+        "a key of a snapshot",
+    );
+    expect(
+        Snapshot::get::<i64>(&snapshot, "a")? == Some(1),
+        "its value",
+    );
+    expect(State::remove(state, "a")?, "a key that is removed");
+    expect(!State::contains_key(state, "a")?, "and then gone");
+    Ok(())
+}
+
+/// Every call of a transaction. What it gives is what it found wrong.
+fn all_of_txn(txn: &mut Txn<'_>, name: String) -> Result<Option<String>> {
+    let wrong = |what: &str| Ok(Some(what.to_owned()));
+    if Txn::namespace_name(txn) != name || Txn::revision(txn).0 == 0 {
+        return wrong("name or revision");
+    }
+    Txn::clear(txn)?;
+    if !Txn::is_empty(txn)? {
+        return wrong("it was cleared");
+    }
+    Txn::set(txn, "t", &1)?;
+    Txn::set(txn, "u", &2)?;
+    Txn::set(&mut Txn::namespace(txn, &format!("{name}/other")), "v", &3)?;
+    if Txn::len(txn)? != 2 || !Txn::contains_key(txn, "u")? || Txn::keys(txn, "t")? != ["t"] {
+        return wrong("two keys");
+    }
+    if !Txn::remove(txn, "u")? || Txn::get::<i64>(txn, "t")? != Some(1) {
+        return wrong("one key");
+    }
+    Ok(None)
+}
+
+/// Goes on over a refused write, and leaves nothing of the one before it.
+fn over_a_refused_write(txn: &mut Txn<'_>, (): ()) -> Result<()> {
+    txn.set("refused", &1)?;
+    let _sticks = txn.namespace("").set("refused", &1);
+    Ok(())
+}
+
+fn inside(state: &State) -> Result<()> {
+    let name = State::namespace_name(state).to_owned();
+    let found = state.atomic(all_of_txn, name)?;
+    expect(found.is_none(), "what a transaction sees");
+    let refused = state.atomic(over_a_refused_write, ());
+    expect(
+        refused.is_err_and(|error| error.is_read_only() || is_lost(&error)),
+        "a refused write sticks",
+    );
+    expect(!state.contains_key("refused")?, "it is rolled back");
+    Ok(())
+}
+
+/// Every call of a view.
+fn all_of_view(view: &View<'_>) -> Result<bool> {
+    let other = View::namespace(view, "visit/nowhere");
+    Ok(View::namespace_name(view) != "visit/nowhere"
+        && View::revision(view).0 > 0
+        && View::is_empty(&other)?
+        && View::len(view)? > 0
+        && View::contains_key(view, "seen")?
+        && View::get::<i64>(view, "seen")? == Some(1)
+        && View::keys(view, "se")?.contains(&"seen".to_owned()))
+}
+
+/// Reads one key first and, when that is there, another.
+fn second_behind_first(view: &View<'_>) -> Result<bool> {
+    Ok(view.contains_key("first")? && view.contains_key("second")?)
+}
+
+fn fed_up(view: &View<'_>) -> Result<bool> {
+    match view.get::<i64>("seen")? {
+        Some(1) => Err(Error::msg("it has been seen")),
+        _ => Ok(false),
+    }
+}
+
+fn conditions(state: &State) -> Result<()> {
+    for key in ["first", "second"] {
+        state.remove(key)?;
+    }
+    state.set("seen", &1)?;
+    state.wait_until(all_of_view)?;
+    let failed = state.wait_until(fed_up);
+    expect(
+        failed.is_err_and(|error| error.is_remote() || is_lost(&error)),
+        "a condition that fails",
+    );
+    let waiting = {
+        let state = state.clone();
+        thread::spawn(move || state.wait_until(second_behind_first).map(drop))
+    };
+    for key in ["first", "second"] {
+        thread::sleep_ns(choose(200_000));
+        state.set(key, &1)?;
+    }
+    match waiting.join() {
+        Ok(result) => result,
+        Err(_) => Ok(()),
+    }
+}
+
+fn watches(state: &State) -> Result<()> {
+    let first = state.set("watched", &1)?;
+    let started = state.watch(Filter::key("watched")).since(first).start();
+    let mut watch: Watch = match started {
+        // The log is that short.
+        Err(error) if error.is_compacted() => return Ok(()),
+        watch => watch?,
+    };
+    state.set("watched", &1)?;
+    state.remove("watched")?;
+    for update in watch.by_ref().take(3) {
+        let update: Update = match update {
+            Err(error) if error.is_compacted() => break,
+            update => update?,
+        };
+        for change in &update.changes {
+            let (before, after) = (
+                Change::before::<i64>(change)?,
+                Change::after::<i64>(change)?,
+            );
+            expect(change.key() == "watched", "the key that is watched");
+            expect(
+                change.before_raw().is_some() == before.is_some()
+                    && change.after_raw().is_some() == after.is_some(),
+                "bytes and values",
+            );
+            expect(
+                change.is_identical() == (before == after),
+                "the same written again",
+            );
+        }
+    }
+    expect(watch.next_revision() >= first, "where a watch is");
+    Ok(())
+}
+
+fn double(_: &Context, number: u64) -> u64 {
+    2 * number
+}
+
+fn processes(ctx: &Context) -> Result<()> {
+    let process: Process<u64> = ctx.spawn(double, 21)?;
+    let _may_be_over = process.is_alive()?;
+    let _may_be_none = process.pid()?;
+    let soon = process.join_timeout(Duration::from_micros(choose(3_000)));
+    match soon {
+        Err(error) if error.is_timeout() || is_death(&error) => {}
+        result => expect(result? == 42, "twice 21"),
+    }
+    let outcome: Outcome = process.outcome()?;
+    let id = process.id();
+    let joined = process.join();
+    expect(outcome.is_value() == joined.is_ok(), "outcome and result");
+    expect(id.0 > 1, "a number of its own");
+    Ok(())
+}
+
+/// A value that does not serialise.
+#[derive(Debug, Deserialize)]
+struct Mute;
+
+impl Serialize for Mute {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> std::result::Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("it never speaks"))
+    }
+}
+
+fn says_nothing(_: &mut Txn<'_>, (): ()) -> Result<Mute> {
+    Ok(Mute)
+}
+
+fn mute(ctx: &Context, state: &State) -> Result<()> {
+    let failed = state.atomic(says_nothing, ());
+    expect(
+        failed.is_err_and(|error| error.is_undecodable() || is_lost(&error)),
+        "a result that can't be told",
+    );
+    let outcome = ctx.spawn(|_, ()| Mute, ())?.outcome()?;
+    expect(
+        !matches!(
+            outcome.end,
+            End::Value | End::Error { .. } | End::Panic { .. }
+        ),
+        "an outcome that can't be told",
+    );
+    Ok(())
+}
+
+/// Who waits for what: nobody here joins in a circle.
+fn picture(ctx: &Context) -> Result<()> {
+    let dump = ctx.dump()?;
+    marks::reached_if(dump.waits().count() > 0, Mark::DumpSawWaits);
+    expect(dump.circles().is_empty(), "joins in a circle");
+    let own = dump.process(ctx.process_id());
+    expect(
+        own.is_some() || !dump.answered,
+        "this process is in the picture",
+    );
+    Ok(())
+}
+
+/// More threads at once than a connection is served in one turn.
+fn crowd(state: &State) {
+    let threads: Vec<_> = (0..80)
+        .map(|_| {
+            let state = state.clone();
+            thread::spawn(move || state.len().map(drop))
+        })
+        .collect();
+    for thread in threads {
+        let _may_be_lost = thread.join();
+    }
+}
+
+/// A text of nearly the largest value.
+const LARGE_BYTES: usize = 900_000;
+
+fn writes_too_much(txn: &mut Txn<'_>, count: u64) -> Result<()> {
+    let text = "x".repeat(LARGE_BYTES);
+    for number in 0..count {
+        txn.set(&format!("much/{number}"), &text)?;
+    }
+    Ok(())
+}
+
+fn refused_for_size(state: &State) -> Result<()> {
+    let refused = state.atomic(writes_too_much, 6);
+    expect(
+        refused.is_err_and(|error| error.is_limit() || is_lost(&error)),
+        "a change set that is too large",
+    );
+    expect(!state.contains_key("much/0")?, "it is rolled back");
+    Ok(())
+}
+
+/// So much that a clear of it can't list what it removes.
+fn large(state: &State) -> Result<()> {
+    let text = "x".repeat(LARGE_BYTES);
+    for number in 0..5 {
+        state.set(&format!("large/{number}"), &text)?;
+    }
+    let mut watch = state.watch(Filter::prefix("large/")).start()?;
+    state.clear()?;
+    match tolerate(watch.next_update())? {
+        Some(update) => marks::reached_if(update.reset, Mark::UpdateReset),
+        None => expect(watch.next().is_none(), "a watch that has ended stays so"),
+    }
+    Ok(())
+}
+
+/// The program's last look: every update from the start, as far as the log goes, up to a write of
+/// its own. And it leaves something that goes with it.
+pub(crate) fn review(ctx: &Context) -> Result<()> {
+    ctx.namespace(OWNED).set_owned("o/program", &1)?;
+    let state = ctx.namespace(MIX);
+    let last = state.set("reviewed", &1)?;
+    let mut builder = state.watch(Filter::all()).from_start();
+    loop {
+        let compacted = match builder.start() {
+            Ok(watch) => match read_until(watch, last)? {
+                None => return Ok(()),
+                Some(error) => error,
+            },
+            Err(error) if error.is_compacted() => error,
+            Err(error) => return Err(error),
+        };
+        let oldest = compacted.oldest().unwrap_or_default();
+        builder = state.watch(Filter::all()).since(oldest);
+    }
+}
+
+/// Reads up to this revision, or as far as it goes.
+fn read_until(mut watch: Watch, last: zproc::Revision) -> Result<Option<Error>> {
+    loop {
+        match watch.next_update() {
+            Ok(update) if update.revision >= last => return Ok(None),
+            Ok(_) => {}
+            Err(error) if error.is_compacted() => {
+                let oldest = error.oldest().unwrap_or_default();
+                note(Note::Compacted { oldest });
+                expect(watch.next().is_none(), "a watch that has ended stays so");
+                return Ok(Some(error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
