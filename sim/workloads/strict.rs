@@ -90,12 +90,14 @@ fn follow(ctx: &Context) -> Result<u64> {
         2 => Filter::prefix("p/"),
         _ => Filter::all(),
     };
+    // Some leave while others that watch the same are still at it.
+    let enough = [u64::MAX, u64::MAX, 1, 4][choose(4) as usize];
     let pace_ns = [0, 0, 200_000, 5_000_000][choose(4) as usize];
     // When it starts late, all may be over: so it begins at the start, as far as that is held.
     let mut from = Revision(1);
     let mut seen = 0;
     loop {
-        match follow_from(&state, filter.clone(), from, pace_ns, &mut seen)? {
+        match follow_from(&state, filter.clone(), from, (pace_ns, enough), &mut seen)? {
             None => return Ok(seen),
             Some(oldest) => from = oldest,
         }
@@ -107,7 +109,7 @@ fn follow_from(
     state: &State,
     filter: Filter,
     from: Revision,
-    pace_ns: u64,
+    (pace_ns, enough): (u64, u64),
     seen: &mut u64,
 ) -> Result<Option<Revision>> {
     let mut watch = match state.watch(filter).since(from).start() {
@@ -131,7 +133,7 @@ fn follow_from(
         let ends = |change: &zproc::Change| {
             change.key().ends_with(DONE) || matches!(change.after::<i64>(), Ok(Some(LAST)))
         };
-        if update.changes.iter().any(ends) {
+        if *seen >= enough || update.changes.iter().any(ends) {
             return Ok(None);
         }
         if pace_ns > 0 {

@@ -519,14 +519,13 @@ impl Server {
             }
             Arrival::Answered(frame) => {
                 marks::reached(Mark::RetryAnswered);
-                let mut others = self.sessions.values().filter_map(|other| other.reply(seq));
-                match others.next() {
-                    Some(other) if planted::is(Bug::ReplyOfAnotherSession) => {
-                        let other = other.clone();
-                        self.push_encoded(connection, &other);
-                    }
-                    _ => self.push_encoded(connection, &frame),
-                }
+                let mut others = self.sessions.values().filter(|other| other.id != id);
+                let answer = if planted::is(Bug::ReplyOfAnotherSession) {
+                    others.find_map(|other| other.reply(seq)).cloned()
+                } else {
+                    None
+                };
+                self.push_encoded(connection, &answer.unwrap_or(frame));
                 if let Request::Watch {
                     watch, namespace, ..
                 } = request
