@@ -187,7 +187,7 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         Bug::ReplyOfAnotherSession,
         "proto/server/mod.rs",
         ONCE,
-        "a retry is answered by the reply that another session got under this number",
+        "a retry is answered by what was kept last for another session",
     ),
     planted(
         Bug::WatchNotAnnouncedAgain,

@@ -73,7 +73,7 @@ pub enum Bug {
     ResumedWatchNotReady,
 
     // proto/server/mod.rs
-    /// A retry is answered by the reply that another session got under this number.
+    /// A retry is answered by what was kept last for another session.
     ReplyOfAnotherSession,
     /// A watch whose first answer was lost is answered again, but stays without updates.
     WatchNotAnnouncedAgain,

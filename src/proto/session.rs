@@ -219,7 +219,7 @@ impl Session {
         if planted::is(Bug::RetryAppliedTwice) && !self.waits.contains_key(&seq) {
             return Arrival::New;
         }
-        if let Some(reply) = self.reply(seq) {
+        if let Some(reply) = self.replies.get(&seq) {
             Arrival::Answered(reply.clone())
         } else if self.waits.contains_key(&seq) {
             Arrival::Pending
@@ -240,10 +240,10 @@ impl Session {
         }
     }
 
-    /// The reply that is kept under this number.
+    /// The reply that is kept under the highest number.
     #[must_use]
-    pub fn reply(&self, seq: Seq) -> Option<&Vec<u8>> {
-        self.replies.get(&seq)
+    pub fn last_reply(&self) -> Option<&Vec<u8>> {
+        self.replies.values().next_back()
     }
 
     /// Puts the watches where the client is, after a connection was lost. Gives those that the

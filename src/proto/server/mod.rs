@@ -520,12 +520,13 @@ impl Server {
             Arrival::Answered(frame) => {
                 marks::reached(Mark::RetryAnswered);
                 let mut others = self.sessions.values().filter(|other| other.id != id);
-                let answer = if planted::is(Bug::ReplyOfAnotherSession) {
-                    others.find_map(|other| other.reply(seq)).cloned()
-                } else {
-                    None
-                };
-                self.push_encoded(connection, &answer.unwrap_or(frame));
+                match others.find_map(Session::last_reply) {
+                    Some(other) if planted::is(Bug::ReplyOfAnotherSession) => {
+                        let other = other.clone();
+                        self.answer_with(connection, seq, &other);
+                    }
+                    _ => self.push_encoded(connection, &frame),
+                }
                 if let Request::Watch {
                     watch, namespace, ..
                 } = request
@@ -541,6 +542,13 @@ impl Server {
             }
             Arrival::Pending => marks::reached(Mark::RetryInProgress),
             Arrival::Violation(what) => self.violation(connection, what, now),
+        }
+    }
+
+    /// For a planted bug alone: a kept reply under another number.
+    fn answer_with(&mut self, connection: ConnectionId, seq: Seq, kept: &[u8]) {
+        if let Ok(FromServer::Reply { body, .. }) = codec::decode(&kept[frame::PREFIX_BYTES..]) {
+            self.push(connection, &FromServer::Reply { seq, body });
         }
     }
 
