@@ -15,7 +15,7 @@ use zproc::{
 };
 
 pub(crate) fn visitor(ctx: &Context, steps: u64) -> Result<u64> {
-    let state = ctx.namespace(format!("visit/{}", ctx.process_id().0));
+    let state = Context::namespace(ctx, format!("visit/{}", ctx.process_id().0));
     for _ in 0..steps.min(6) {
         match choose(32) {
             0..5 => plain(ctx, &state)?,
@@ -64,6 +64,11 @@ fn plain(ctx: &Context, state: &State) -> Result<()> {
         "a number is no flag",
     );
     let snapshot: Snapshot = state.snapshot()?;
+    expect(Snapshot::keys(&snapshot).eq(["a", "b"]), "the same keys");
+    expect(
+        Snapshot::revision(&snapshot).0 > 0,
+        "a snapshot of some time",
+    );
     expect(Snapshot::len(&snapshot) == 2, "two entries in a snapshot");
     expect(!Snapshot::is_empty(&snapshot), "a snapshot of something");
     expect(
@@ -190,7 +195,7 @@ fn watches(state: &State) -> Result<()> {
                 Change::before::<i64>(change)?,
                 Change::after::<i64>(change)?,
             );
-            expect(change.key() == "watched", "the key that is watched");
+            expect(Change::key(change) == "watched", "the key that is watched");
             expect(
                 change.before_raw().is_some() == before.is_some()
                     && change.after_raw().is_some() == after.is_some(),
