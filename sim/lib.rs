@@ -53,6 +53,9 @@ mod watchdog;
 mod workloads;
 mod world;
 
+#[doc = include_str!("determinism.md")]
+pub mod determinism {}
+
 pub use checkers::{GUARANTEES, Violation};
 pub use faults::{FAULTS, Fault, Struck};
 pub use points::StruckPoints;
