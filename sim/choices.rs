@@ -177,6 +177,9 @@ pub(crate) struct Choice {
     pub(crate) below: u64,
 }
 
+/// In a calm run one weight or limit of so many is drawn, the others are as mild as can be.
+const SWARM_CALM: u64 = 4;
+
 /// One part's sub-stream.
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -198,7 +201,7 @@ pub(crate) enum Otherwise {
     /// What the seed gives.
     Drawn,
     /// The mildest, but for one draw of so many that is what the seed gives: such a run is near to
-    /// a small one. What the world is made of, its limits, faults and crew, is drawn as ever.
+    /// a small one. It has few kinds of faults; its crew is drawn as ever.
     Calm(u64),
 }
 
@@ -206,11 +209,14 @@ impl Stream {
     fn next(&mut self, below: u64) -> u64 {
         self.state = self.state.wrapping_add(GOLDEN);
         let random = mix(self.state);
-        let made_of = matches!(self.part, Part::Swarm | Part::Server | Part::Crew(_));
-        if let Otherwise::Calm(one_of) = self.otherwise
-            && !made_of
-            && !random.is_multiple_of(one_of)
-        {
+        let one_of = match (self.otherwise, self.part) {
+            (Otherwise::Calm(_), Part::Swarm) => SWARM_CALM,
+            (Otherwise::Calm(one_of), part) if !matches!(part, Part::Server | Part::Crew(_)) => {
+                one_of
+            }
+            _ => 1,
+        };
+        if !random.is_multiple_of(one_of) {
             return 0;
         }
         // The high half of a product spreads a 64-bit number over any range, all but evenly.

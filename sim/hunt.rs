@@ -11,12 +11,12 @@ use std::time::Duration;
 /// How long the run of one seed is shrunk.
 const BUDGET: Budget = Budget {
     runs: 20_000,
-    time: Duration::from_secs(20),
+    time: Duration::from_secs(8),
 };
 /// Seeds of one ground that are run.
 const GROUND_SEEDS: u64 = 3_000;
 /// Runs of one ground that are shrunk, if the first does not get small enough.
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: usize = 4;
 
 /// Looks for runs that break one guarantee.
 pub(crate) struct Hunt {
