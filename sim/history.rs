@@ -2,6 +2,7 @@
 //! with a stamp from one counter, so that "returned before it was called" is a comparison.
 
 use crate::checkers::{self, Guarantee};
+use crate::seen::Seen;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use zproc::seam::proto::codec;
@@ -43,6 +44,8 @@ pub(crate) enum What {
     Died { status: i32, unread: Vec<Vec<u8>> },
     /// A workload says what it has seen.
     Note(Note),
+    /// The engine, or a peer that it has made, says what it has seen.
+    Seen(Seen),
 }
 
 /// What a tree can lose, besides its processes and its program.

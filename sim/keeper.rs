@@ -9,7 +9,9 @@ use crate::choices::Part;
 use crate::events::Event;
 use crate::faults::Fault;
 use crate::history::{Lost, Note, What};
+use crate::seen::Seen;
 use crate::story::Lane;
+use crate::workloads;
 use crate::world::{SIGKILL, World};
 use std::collections::{BTreeMap, VecDeque};
 use zproc::seam::proto::codec;
@@ -140,7 +142,7 @@ impl World {
     fn carry_out(&mut self) {
         while let Some(effect) = self.keeper.machine.poll_effect() {
             match effect {
-                Effect::Fork { process, key, .. } => self.fork(process, key),
+                Effect::Fork { process, key, name } => self.fork(process, key, &name),
                 Effect::Kill { pid, .. } => {
                     // As the kernel does it: whoever has the number now. A dead one stays dead.
                     if let Some(process) = self.keeper.pids.get(&pid).copied() {
@@ -155,7 +157,7 @@ impl World {
         }
     }
 
-    fn fork(&mut self, process: ProcessId, key: Token) {
+    fn fork(&mut self, process: ProcessId, key: Token, name: &str) {
         if self.strikes(Fault::SpawnFailure, process) {
             self.keeper.machine.not_forked(process, "fork", EAGAIN);
             return;
@@ -164,7 +166,11 @@ impl World {
         let before = self.keeper.pids.insert(pid, process);
         assert!(before.is_none(), "the kernel gives no pid to two");
         let world = self.id;
-        self.start_process(process, move || crate::process::child(world, process, key));
+        let is_hostile = workloads::hostile::is_insider(name);
+        self.start_process(process, move || match is_hostile {
+            true => workloads::hostile::attack(world, process, key),
+            false => crate::process::child(world, process, key),
+        });
         self.keeper.machine.forked(process, pid);
         if self.program_ended {
             self.signal(process);
@@ -329,5 +335,6 @@ impl World {
     fn note_loss(&mut self, lost: Lost) {
         let what = What::Note(Note::Lost(lost));
         self.history.push(ProcessId::PROGRAM, 0, what);
+        self.saw(ProcessId::PROGRAM, Seen::Doomed { at: self.now });
     }
 }

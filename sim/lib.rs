@@ -23,12 +23,15 @@ mod coverage;
 mod events;
 mod explore;
 mod faults;
+#[doc(hidden)]
+pub mod generated;
 mod history;
 mod html;
 mod hunt;
 mod keeper;
 #[cfg(feature = "planted")]
 mod kill;
+mod limits;
 mod lives;
 mod mutants;
 mod network;
@@ -40,6 +43,7 @@ pub mod real;
 mod recorded;
 #[doc(hidden)]
 pub mod runner;
+mod seen;
 mod server;
 mod shrink;
 mod simulation;

@@ -11,7 +11,6 @@ use zproc::seam::client::{CallError, Connection};
 use zproc::seam::panics;
 use zproc::seam::proto::client::Config;
 use zproc::seam::proto::ids::{BuildId, ProcessId, Token};
-use zproc::seam::proto::limits::IN_FLIGHT_MAX;
 use zproc::seam::run_task;
 
 /// The simulator's build: the same wherever it is compiled, so that a seed means the same.
@@ -29,7 +28,7 @@ fn open(world: u64, process: ProcessId, key: Token) -> Result<Connection, CallEr
         process,
         key,
         build: BUILD,
-        in_flight_max: IN_FLIGHT_MAX,
+        in_flight_max: world::with(|world| world.host.limits.in_flight_max),
     };
     Connection::open(port, config)
 }

@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use zproc::Context;
 use zproc::seam::proto::ids::ProcessId;
+use zproc::seam::proto::limits::Limits;
 use zproc::seam::record::{self, Death, Moment, Who};
 
 pub use crate::recorded::{TAMPERS, Tally, Tamper};
@@ -187,6 +188,8 @@ impl Recording {
             } else {
                 RunEnd::Finished
             },
+            limits: Limits::USUAL,
+            has_points: false,
             alive: if hung { self.0.alive() } else { Vec::new() },
             waiting: Vec::new(),
         };

@@ -5,13 +5,15 @@ use crate::events::Event;
 use crate::faults::Fault;
 use crate::history::Committed;
 use crate::network::Pipe;
+use crate::seen::{Refused, Seen};
 use crate::story::Lane;
 use crate::world::World;
 use std::collections::BTreeMap;
 use zproc::seam::proto::codec;
 use zproc::seam::proto::frame;
 use zproc::seam::proto::ids::{ConnectionId, ProcessId};
-use zproc::seam::proto::message::FromClient;
+use zproc::seam::proto::limits::Limits;
+use zproc::seam::proto::message::{FromClient, FromServer};
 use zproc::seam::proto::server::{Effect, Server};
 use zproc::seam::proto::time::Time;
 
@@ -57,6 +59,8 @@ impl Link {
 /// The server and its connections.
 pub(crate) struct ServerHost {
     pub(crate) server: Server,
+    /// The server's limits.
+    pub(crate) limits: Limits,
     pub(crate) links: Vec<Link>,
     by_connection: BTreeMap<ConnectionId, usize>,
     tick_at: Option<Time>,
@@ -70,9 +74,10 @@ pub(crate) struct ServerHost {
 const INBOX_BYTES: usize = 256 * 1024;
 
 impl ServerHost {
-    pub(crate) fn new(server: Server) -> ServerHost {
+    pub(crate) fn new(server: Server, limits: Limits) -> ServerHost {
         ServerHost {
             server,
+            limits,
             links: Vec::new(),
             by_connection: BTreeMap::new(),
             tick_at: None,
@@ -402,6 +407,7 @@ impl World {
                 let Some(link) = self.host.by_connection.remove(&connection) else {
                     return;
                 };
+                self.note_refusal(link);
                 self.server_flushes(link);
                 let closed = &mut self.host.links[link];
                 closed.server_open = false;
@@ -531,6 +537,27 @@ impl World {
             self.host.server.sent(sending.connection, count, now);
         }
         count
+    }
+
+    /// Before a close: notes why, if the last that the server says is a reason.
+    fn note_refusal(&mut self, link: usize) {
+        let closing = &self.host.links[link];
+        let bytes = self.host.server.outbox(closing.connection);
+        // What was sent before may have ended in the middle of a frame.
+        let refused = (0..bytes.len()).find_map(|start| match frame::split(&bytes[start..]) {
+            Ok(Some((payload, length))) if start + length == bytes.len() => {
+                match codec::decode::<FromServer<'_>>(payload) {
+                    Ok(FromServer::Refused { refusal }) => Some(Refused::of(refusal)),
+                    _ => None,
+                }
+            }
+            _ => None,
+        });
+        if let Some(refused) = refused {
+            let is_told = closing.to_client.room() >= bytes.len();
+            let process = closing.process;
+            self.saw(process, Seen::Refused { refused, is_told });
+        }
     }
 
     /// Before a close: what goes without waiting.

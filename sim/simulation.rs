@@ -3,6 +3,7 @@
 use crate::checkers::{self, Ending, Violation};
 use crate::choices::{Choice, Choices, Otherwise, Part};
 use crate::faults::{Fault, Faults, Struck};
+use crate::limits;
 use crate::points::{FaultPoints, StruckPoints};
 use crate::process::{self, BUILD, Outcome, Program};
 use crate::server::ServerHost;
@@ -176,8 +177,7 @@ fn build(mut choices: Choices, setup: &Setup) -> Box<World> {
     let mut config = Config::new(BUILD, PROGRAM_KEY, seed);
     config.record_commits = true;
     if !options.usual_limits {
-        let entries_max = [config.limits.history_entries_max, 64, 16, 4];
-        config.limits.history_entries_max = entries_max[choices.below(Part::Swarm, 4) as usize];
+        config.limits = limits::draw(&mut choices);
         if choices.below(Part::Swarm, 4) == 3 {
             // The least that there may be.
             config.limits.history_bytes_max = CREDIT_BYTES_MIN as usize;
@@ -198,6 +198,7 @@ fn build(mut choices: Choices, setup: &Setup) -> Box<World> {
         heal_after_events: choices.between(Part::Swarm, 1_000, 12_000),
         events_after_heal: 400_000,
     };
+    let limits = config.limits;
     let mut server = Server::new(config, Box::new(ShippedFunctions), crate::trace::START);
     let id = WORLDS.fetch_add(1, Ordering::Relaxed);
     server.set_points(points.of_server(&choices));
@@ -205,7 +206,7 @@ fn build(mut choices: Choices, setup: &Setup) -> Box<World> {
         id,
         choices,
         (faults, points),
-        ServerHost::new(server),
+        ServerHost::new(server, limits),
         bounds,
     )
 }
@@ -217,6 +218,8 @@ fn report(seed: u64, world: &mut World, end: RunEnd, outcome: &Outcome) -> (Repo
     let finished = end == RunEnd::Finished;
     let ending = Ending {
         end,
+        limits: world.host.limits,
+        has_points: world.points.struck().active.contains(&1),
         alive: world.alive().collect(),
         waiting: if finished {
             Vec::new()

@@ -1,6 +1,6 @@
 //! What an ensemble of runs was, in numbers.
 
-use crate::checkers::GUARANTEES;
+use crate::checkers::{GIVEN_UP, GUARANTEES, SEARCHED};
 use crate::choices::mix;
 use crate::faults::{Fault, Struck};
 use crate::points::StruckPoints;
@@ -142,6 +142,10 @@ impl Summary {
         for guarantee in GUARANTEES {
             let count = self.judged.get(guarantee).copied().unwrap_or(0);
             writeln!(to, "{guarantee:<20} {count:>10}")?;
+        }
+        for beside in [SEARCHED, GIVEN_UP] {
+            let count = self.judged.get(beside).copied().unwrap_or(0);
+            writeln!(to, "{beside:<20} {count:>10}")?;
         }
         write!(to, "\ntotal hash {:016x}", self.hash)
     }

@@ -13,6 +13,7 @@ use crate::history::{History, What};
 use crate::keeper::KeeperHost;
 use crate::points::FaultPoints;
 use crate::port::SimParker;
+use crate::seen::Seen;
 use crate::server::ServerHost;
 use crate::trace::{START, Trace};
 use std::cell::{Cell, RefCell};
@@ -353,6 +354,7 @@ impl World {
 
     /// Ends the faults, or the run, when it is time.
     fn bounds_step(&mut self) -> Step {
+        self.measure();
         let events = self.trace.events();
         match self.healed_at_events {
             None if events >= self.bounds.heal_after_events || !self.faults.is_active() => {
@@ -452,6 +454,7 @@ impl World {
             story.born(process, slowness);
         }
         self.processes_started += 1;
+        self.saw(process, Seen::Began { at: self.now });
         self.processes.insert(
             process,
             Process {
@@ -590,6 +593,7 @@ impl World {
             .link
             .map_or_else(Vec::new, |link| self.unread_requests(link));
         self.history.push(process, 0, What::Died { status, unread });
+        self.saw(process, Seen::Gone { at: self.now });
         if let Some(story) = self.trace.story(self.now) {
             story.ended(process, status);
         }

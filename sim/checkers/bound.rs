@@ -3,7 +3,7 @@
 
 use super::once::{Attribution, RECORDS, user_changes};
 use super::timeline::Timeline;
-use super::{BOUND, Calls, End, Ending, Verdict};
+use super::{BOUND, Calls, End, Ending, Verdict, bad_input, bounded};
 use crate::history::{Committed, History, Lost, Note, What};
 use crate::world::RunEnd;
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,7 +66,10 @@ pub(crate) fn check(
     if ending.end == RunEnd::Finished && !is_lost {
         check_ends(history, &owners, &ends, verdict);
     }
-    check_last_writes(history, calls, attribution, &ends, verdict);
+    // A write that came to a limit was refused, and nobody is left to be told.
+    if !bounded::may_refuse(&ending.limits) {
+        check_last_writes(history, calls, attribution, &ends, verdict);
+    }
     check_told(calls, &ends, verdict);
 }
 
@@ -121,7 +124,7 @@ pub(crate) fn ended_in(commit: &Committed) -> impl Iterator<Item = ProcessId> {
 }
 
 /// Does the record say that its process has ended?
-fn is_ended(record: &[u8]) -> bool {
+pub(crate) fn is_ended(record: &[u8]) -> bool {
     #[derive(serde::Deserialize)]
     struct Record {
         state: String,
@@ -209,6 +212,7 @@ fn check_last_writes(
     ends: &BTreeMap<ProcessId, &Committed>,
     verdict: &mut Verdict,
 ) {
+    let hostile = bad_input::hostile(history);
     for entry in &history.entries {
         let What::Died { unread, .. } = &entry.what else {
             continue;
@@ -222,7 +226,7 @@ fn check_last_writes(
             };
             // A set always changes something, so its commit must be there; what else lay there may
             // have changed nothing.
-            if !matches!(request, Request::Set { .. }) {
+            if !matches!(request, Request::Set { .. }) || hostile.contains(&entry.process) {
                 continue;
             }
             let applied = calls.all.iter().enumerate().any(|(index, call)| {

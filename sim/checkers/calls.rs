@@ -91,7 +91,8 @@ impl<'a> Calls<'a> {
                 What::Updated { .. }
                 | What::Unwatched { .. }
                 | What::Died { .. }
-                | What::Note(_) => continue,
+                | What::Note(_)
+                | What::Seen(_) => continue,
             };
             if let Some(index) = index.get(&(entry.process, *call)) {
                 all[*index].end = end;

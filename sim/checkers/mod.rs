@@ -4,14 +4,18 @@
 //! logged with a naive model. Each counts the observations that it judged, so that a checker which
 //! sees nothing is noticed.
 
+pub(crate) mod bad_input;
 pub(crate) mod bound;
+pub(crate) mod bounded;
 mod calls;
 pub(crate) mod model;
 pub(crate) mod once;
+pub(crate) mod outlives;
 mod plain;
 pub(crate) mod revision;
 #[cfg(test)]
 mod scripted;
+pub(crate) mod search;
 mod timeline;
 pub(crate) mod updates;
 pub(crate) mod wakes;
@@ -23,6 +27,7 @@ use crate::world::RunEnd;
 use serde::de::{Deserialize as _, Deserializer, Error as _};
 use std::collections::BTreeMap;
 use zproc::seam::proto::ids::ProcessId;
+use zproc::seam::proto::limits::Limits;
 
 /// Every operation takes effect at one instant between its call and its return.
 pub(crate) const LINEARIZABLE: &str = "Linearizable";
@@ -39,12 +44,26 @@ pub(crate) const OWN_WRITES: &str = "Own writes";
 /// What a process owns goes in one revision when it dies, after its last writes.
 pub(crate) const BOUND: &str = "Bound to a process";
 
+/// Everything has a named limit, and what comes to it is told so.
+pub(crate) const BOUNDED: &str = "Bounded";
+
+/// Malformed or hostile bytes cost the connection they came on, and nothing else.
+pub(crate) const BAD_INPUT: &str = "Bad input is harmless";
+
+/// When the program has ended, everything that it has started is dead.
+pub(crate) const OUTLIVES: &str = "Nothing outlives";
+
 /// Nothing in the core panics, and client and server never find fault with each other: judged by
 /// the engine and the workloads.
 pub(crate) const NO_SURPRISE: &str = "No surprise";
 
+/// Beside the guarantees: calls that the search judged, without the revisions.
+pub(crate) const SEARCHED: &str = "calls searched";
+/// And those for which the search would have taken too long.
+pub(crate) const GIVEN_UP: &str = "calls given up";
+
 /// All guarantees that are judged.
-pub const GUARANTEES: [&str; 7] = [
+pub const GUARANTEES: [&str; 10] = [
     LINEARIZABLE,
     ATOMIC,
     EVERY_UPDATE,
@@ -52,6 +71,9 @@ pub const GUARANTEES: [&str; 7] = [
     ONCE,
     OWN_WRITES,
     BOUND,
+    OUTLIVES,
+    BOUNDED,
+    BAD_INPUT,
 ];
 
 /// A guarantee's name.
@@ -114,6 +136,10 @@ impl Verdict {
 #[derive(Debug, Clone)]
 pub(crate) struct Ending {
     pub(crate) end: RunEnd,
+    /// What the server allowed.
+    pub(crate) limits: Limits,
+    /// Fault points were active: in the code, not in the world.
+    pub(crate) has_points: bool,
     /// Processes that had not ended.
     pub(crate) alive: Vec<ProcessId>,
     /// Who waits for what.
@@ -122,22 +148,17 @@ pub(crate) struct Ending {
 
 /// Judges one run.
 pub(crate) fn check(history: &History, ending: &Ending) -> Verdict {
+    check_telling(history, ending, &mut |_| ())
+}
+
+/// The same; `done` is told the name of each part that has come to its end.
+pub(crate) fn check_telling(
+    history: &History,
+    ending: &Ending,
+    done: &mut dyn FnMut(&'static str),
+) -> Verdict {
     let mut verdict = Verdict::default();
-    let calls = Calls::of(history);
-    let timeline = model::replay(&history.commits, &mut verdict);
-    let attribution = once::check(&calls, &timeline, &mut verdict);
-    model::check(&calls, &timeline, &attribution, &mut verdict);
-    revision::check(history, &calls, &timeline, &attribution, &mut verdict);
-    updates::check(history, &calls, &timeline, ending, &mut verdict);
-    bound::check(
-        history,
-        &calls,
-        &timeline,
-        &attribution,
-        ending,
-        &mut verdict,
-    );
-    wakes::check(&calls, &timeline, ending, &mut verdict);
+    judge_all(history, ending, &mut verdict, done);
     for entry in &history.entries {
         if let What::Note(Note::Broken {
             guarantee,
@@ -149,4 +170,36 @@ pub(crate) fn check(history: &History, ending: &Ending) -> Verdict {
         }
     }
     verdict
+}
+
+fn judge_all(
+    history: &History,
+    ending: &Ending,
+    verdict: &mut Verdict,
+    done: &mut dyn FnMut(&'static str),
+) {
+    let calls = Calls::of(history);
+    done("reading");
+    let timeline = model::replay(&history.commits, verdict);
+    done("timeline");
+    let attribution = once::check(&calls, &timeline, verdict);
+    done("once");
+    model::check(&calls, &timeline, &attribution, verdict);
+    done("naive model");
+    revision::check(history, &calls, &timeline, &attribution, verdict);
+    done("revision witness");
+    search::check(&calls, verdict);
+    done("search");
+    updates::check(history, &calls, &timeline, ending, verdict);
+    done("updates");
+    bound::check(history, &calls, &timeline, &attribution, ending, verdict);
+    done("bound");
+    bounded::check(history, &calls, &timeline, &ending.limits, verdict);
+    done("bounded");
+    bad_input::check(history, ending, verdict);
+    done("bad input");
+    outlives::check(history, ending, verdict);
+    done("outlives");
+    wakes::check(&calls, &timeline, ending, verdict);
+    done("wake-ups");
 }

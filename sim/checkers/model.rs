@@ -63,6 +63,11 @@ pub(crate) fn check(
                 let at = commit.map_or(*revision, before);
                 check_returned(call, timeline, at, commit, value, verdict);
             }
+            // Whether it came to that limit is for "Bounded" to say.
+            Reply::Failed {
+                failure: Failure::Limit { .. },
+                ..
+            } => {}
             Reply::Failed { revision, failure } => {
                 check_failed(call, timeline, *revision, failure, verdict);
             }

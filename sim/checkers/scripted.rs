@@ -4,12 +4,17 @@ use super::*;
 use crate::history::{Changed, Committed};
 use zproc::seam::proto::codec;
 use zproc::seam::proto::ids::{Revision, WatchId};
+use zproc::seam::proto::limits::Limits;
 use zproc::seam::proto::message::{
     Change, Condition, End as ProcessEnd, Filter, Finish, FunctionRef, Origin, Reply, Request,
     Update, WireOutcome,
 };
 use zproc::seam::proto::time::Time;
 use zproc::seam::runtime::Observation;
+
+mod endings;
+mod limits;
+mod search;
 
 const A: ProcessId = ProcessId(2);
 const B: ProcessId = ProcessId(3);
@@ -18,6 +23,7 @@ const B: ProcessId = ProcessId(3);
 #[derive(Default)]
 struct Script {
     history: History,
+    limits: Limits,
     calls: u64,
 }
 
@@ -136,6 +142,8 @@ impl Script {
     fn judged_at(&self, end: RunEnd, alive: &[ProcessId]) -> Vec<&'static str> {
         let ending = Ending {
             end,
+            limits: self.limits,
+            has_points: false,
             alive: alive.to_vec(),
             waiting: Vec::new(),
         };
@@ -505,6 +513,7 @@ fn all_that_a_process_owned_goes_with_it() {
     for (lines, broken) in [(&lines[..1], vec![]), (&lines[..], vec![BOUND])] {
         let mut script = Script {
             history: script.history.clone(),
+            limits: script.limits,
             calls: script.calls,
         };
         let died = What::Died {
@@ -540,6 +549,9 @@ fn last_writes_come_before_the_release() {
         let lines: &[Line<'_>] = &[("", "process/3", None, Some(&ended))];
         script.committed(2, B, None, Some("killed"), lines);
         assert_eq!(script.judged(), broken);
+        // Where the state may be full, a last write may be refused.
+        script.limits.state_bytes_max = 1_000;
+        assert_eq!(script.judged(), NONE);
     }
 }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::checkers::{self, Ending, LINEARIZABLE};
 use crate::world::RunEnd;
 use zproc::seam::proto::ids::{Revision, Seq};
+use zproc::seam::proto::limits::Limits;
 use zproc::seam::proto::message::FromClient;
 use zproc::seam::proto::server::Commit;
 use zproc::seam::proto::time::Time;
@@ -85,6 +86,8 @@ impl Script {
         let recorded = self.load().expect("it is well-formed");
         let ending = Ending {
             end: RunEnd::Finished,
+            limits: Limits::USUAL,
+            has_points: false,
             alive: Vec::new(),
             waiting: Vec::new(),
         };

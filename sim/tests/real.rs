@@ -233,8 +233,11 @@ fn real_processes_are_as_good_as_simulated_ones() {
         total.killed_unheard > 0,
         "the server was told of each death after it had read all"
     );
-    for guarantee in GUARANTEES {
-        let judged = ensemble.judged.get(guarantee).copied().unwrap_or(0);
+    // What these say is seen by the engine alone; tests/survivors.rs, tests/bad_input.rs and
+    // tests/api/limits.rs stand for them here.
+    let engines = ["Nothing outlives", "Bounded", "Bad input is harmless"];
+    for guarantee in GUARANTEES.iter().filter(|name| !engines.contains(name)) {
+        let judged = ensemble.judged.get(*guarantee).copied().unwrap_or(0);
         assert!(judged > 0, "nothing was judged for {guarantee}");
     }
 }

@@ -8,6 +8,8 @@ mod consumers;
 mod crowds;
 mod families;
 pub(crate) mod functions;
+mod gluttons;
+pub(crate) mod hostile;
 pub(crate) mod models;
 mod strict;
 pub(crate) mod tiny;
@@ -17,6 +19,7 @@ mod writers;
 use crate::checkers::{ATOMIC, NO_SURPRISE};
 use crate::faults::Fault;
 use crate::history::Note;
+use crate::limits;
 use crate::thread::{choose, choose_for, note, strikes};
 use serde::{Deserialize, Serialize};
 use zproc::seam::proto::marks::{self, Mark};
@@ -57,6 +60,10 @@ pub(crate) enum Role {
     Heavy,
     /// All calls of the api, those too that no other role needs.
     Visitor,
+    /// More of everything than any limit allows.
+    Glutton,
+    /// Beside processes that send garbage.
+    Hostile,
 }
 
 /// Roles, each as often as it is to be drawn.
@@ -128,9 +135,11 @@ pub(crate) fn member(ctx: &Context, (role, steps): Told) -> Result<u64> {
     result
 }
 
-/// The only errors that a role does not expect are those of a lost session.
+/// The only errors that a role does not expect are those of a lost session, and of a limit that is
+/// smaller than usual: who fills the state fills it for all.
 fn surprise(error: &Error) {
-    if !is_lost(error) {
+    let limited = error.is_limit() && !limits::are_usual();
+    if !is_lost(error) && !limited {
         note(Note::Broken {
             guarantee: NO_SURPRISE,
             explanation: format!("{error:#}"),
@@ -151,6 +160,8 @@ fn act(ctx: &Context, role: Role, steps: u64) -> Result<u64> {
         Role::Bulk => writers::bulk(ctx, steps),
         Role::Heavy => consumers::heavy(ctx),
         Role::Visitor => visitor::visitor(ctx, steps),
+        Role::Glutton => gluttons::glutton(ctx, steps),
+        Role::Hostile => hostile::host(ctx, steps),
         Role::Waiter => consumers::waiter(ctx, steps),
         Role::Watcher => consumers::watcher(ctx, steps),
         Role::Threads => consumers::threads(ctx, steps),
@@ -183,21 +194,29 @@ fn lead(ctx: &Context) -> Result<()> {
         let role = match choose_for(place, 128) {
             127 => Role::Heavy,
             119..127 => Role::Visitor,
+            112..116 => Role::Glutton,
+            116..119 => Role::Hostile,
             drawn => ROLES[drawn as usize % ROLES.len()],
         };
         let steps = match choose_for(place, 1024) {
             few @ 0..25 => few,
             many => 25 + (many - 25) % 75,
         };
-        crew.push(((role, steps), ctx.spawn(member, (role, steps))?));
+        match ctx.spawn(member, (role, steps)) {
+            Ok(process) => crew.push(((role, steps), process)),
+            Err(error) if error.is_limit() => break,
+            Err(error) => return Err(error),
+        }
     }
-    writers::mixer(ctx, MIX, choose(40))?;
+    gluttons::taken(writers::mixer(ctx, MIX, choose(40)))?;
     let (consumers, producers): (Vec<_>, Vec<_>) = crew
         .into_iter()
         .partition(|((role, _), _)| role.is_consumer());
     for (member, process) in producers {
         joined(ctx, member, process)?;
     }
+    // What one of them could not give back, because it died.
+    ctx.namespace(gluttons::GLUT).clear()?;
     for namespace in [WAITS, MIX, OWNED, BANK] {
         let state = ctx.namespace(namespace);
         state.set(functions::DONE, &1_i64)?;
@@ -228,7 +247,10 @@ fn joined(ctx: &Context, told: Told, mut process: Process<Result<u64>>) -> Resul
             Ok(_) => return Ok(()),
             Err(error) if is_lost(&error) => return Err(error),
             Err(error) if is_death(&error) && strikes(Fault::Restart) => {
-                process = ctx.spawn(member, told)?;
+                process = match ctx.spawn(member, told) {
+                    Err(error) if error.is_limit() => return Ok(()),
+                    successor => successor?,
+                };
             }
             Err(_) => return Ok(()),
         }
@@ -237,7 +259,11 @@ fn joined(ctx: &Context, told: Told, mut process: Process<Result<u64>>) -> Resul
 
 /// A death that a fault may be the cause of.
 pub(crate) fn is_death(error: &Error) -> bool {
-    error.is_killed() || error.is_not_started() || error.exit_code().is_some()
+    error.is_killed()
+        || error.is_not_started()
+        || error.exit_code().is_some()
+        // Forgotten already: many have ended since.
+        || error.is_unknown_process()
 }
 
 /// The caller's own session is lost, so it had better end.

@@ -50,6 +50,51 @@ fn split(name: &str) -> Option<(&str, Option<i64>)> {
     }
 }
 
+/// Which keys a function looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Keys {
+    /// It adds to this one.
+    One(String),
+    /// It writes these, perhaps by what others hold; each with its namespace, if it is another.
+    These(Vec<(Option<&'static str>, String)>),
+    /// It removes all with this prefix.
+    ToRemove(String),
+    /// It changes none.
+    ToRead,
+    /// It writes here and there in its namespace.
+    Many,
+    /// That is not known: it may be any key of any namespace.
+    Unknown,
+}
+
+/// Which keys an atomic function looks at, by its name and its argument.
+pub(crate) fn keys_of(name: &str, args: &[u8]) -> Keys {
+    let two = || {
+        let (from, to, _): (String, String, i64) = rmp_serde::from_slice(args).ok()?;
+        Some(Keys::These(vec![(None, from), (None, to)]))
+    };
+    let one = || {
+        let (key, _): (String, i64) = rmp_serde::from_slice(args).ok()?;
+        Some(key)
+    };
+    let shadowed = |key: String| {
+        let shadow = (Some(super::OWNED), format!("{key}~"));
+        Keys::These(vec![(None, key), shadow])
+    };
+    let prefix = || rmp_serde::from_slice(args).ok().map(Keys::ToRemove);
+    let keys = match split(name) {
+        Some(("add", _)) => one().map(Keys::One),
+        Some(("transfer" | "spend" | "spend_or_panic" | "pair", _)) => two(),
+        Some(("raise", _)) => one().map(|key| Keys::These(vec![(None, key)])),
+        Some(("shadow", _)) => one().map(shadowed),
+        Some(("purge", _)) => prefix(),
+        Some(("total" | "botch" | "fumble", _)) => Some(Keys::ToRead),
+        Some(("fill", _)) => Some(Keys::Many),
+        _ => None,
+    };
+    keys.unwrap_or(Keys::Unknown)
+}
+
 /// Runs the model of an atomic function. `None`: it is no workload's.
 pub(crate) fn run(
     name: &str,

@@ -227,7 +227,10 @@ fn processes(ctx: &Context) -> Result<()> {
     let outcome: Outcome = process.outcome()?;
     let id = process.id();
     let joined = process.join();
-    expect(outcome.is_value() == joined.is_ok(), "outcome and result");
+    // In between it may be forgotten, where few ends are remembered, or all be lost.
+    let forgotten = matches!(&joined, Err(error) if error.is_unknown_process() || is_lost(error));
+    let same = outcome.is_value() == joined.is_ok();
+    expect(same || forgotten, "outcome and result");
     expect(id.0 > 1, "a number of its own");
     Ok(())
 }

@@ -66,6 +66,17 @@ impl Logged {
         2 * changes.iter().map(one).sum::<usize>() + ENTRY_OVERHEAD_BYTES
     }
 
+    fn count(&self) -> usize {
+        let value = |value: &Option<Arc<[u8]>>| value.as_ref().map_or(0, |value| value.len());
+        let change =
+            |change: &KeyChange| change.key.len() + value(&change.before) + value(&change.after);
+        let space = |space: &LoggedSpace| {
+            let encoded = space.encoded.get().map_or(0, |encoded| encoded.len());
+            encoded + space.changes.iter().map(change).sum::<usize>()
+        };
+        self.spaces.values().map(space).sum()
+    }
+
     /// The update that a watch with this interest sees, encoded. `None`: nothing of interest.
     #[must_use]
     pub fn encoded(&self, namespace: &str, interest: &Interest) -> Option<Arc<[u8]>> {
@@ -168,6 +179,9 @@ impl History {
         if spaces.is_empty() {
             return Vec::new();
         }
+        // Names are kept with the entry, and encoded with each of its namespaces.
+        let names = [&cause.function, &cause.released].into_iter().flatten();
+        bytes += names.map(|name| name.len()).sum::<usize>() * (1 + spaces.len());
         debug_assert!(self.newest() < Some(changes.revision));
         self.bytes += bytes;
         self.entries.push_back(Logged {
@@ -243,6 +257,15 @@ impl History {
         first.unwrap_or_default()
     }
 
+    /// Entries, their bytes, and the bytes of the newest, counted anew: keys, values, and what is
+    /// kept encoded for watchers.
+    #[must_use]
+    pub fn count(&self) -> (usize, usize, usize) {
+        let sizes = self.entries.iter().map(Logged::count);
+        let newest = self.entries.back().map_or(0, Logged::count);
+        (self.entries.len(), sizes.sum(), newest)
+    }
+
     /// The entries from `first` on, oldest first.
     pub fn since(&self, first: Revision) -> impl Iterator<Item = &Logged> {
         let start = self.entries.partition_point(|entry| entry.revision < first);
@@ -303,6 +326,21 @@ mod tests {
         let dropped = history.push(&change_set(2, "a", &["k"]), &cause(), |_| true);
         assert_eq!(dropped.len(), 1);
         assert_eq!(history.newest(), Some(Revision(2)));
+    }
+
+    #[test]
+    fn long_names_count_among_the_bytes() {
+        let mut history = History::new(100, 5_000);
+        let mut named = cause();
+        named.function = Some(Arc::from("f".repeat(4_000)));
+        history.push(&change_set(1, "a", &["k"]), &named, |_| true);
+        let dropped = history.push(&change_set(2, "a", &["k"]), &named, |_| true);
+        assert_eq!(dropped.len(), 1);
+        let all = Interest::Prefix(Arc::from(""));
+        for entry in history.since(Revision::ZERO) {
+            entry.encoded("a", &all).expect("it is of interest");
+        }
+        assert!(history.bytes >= history.count().1);
     }
 
     #[test]

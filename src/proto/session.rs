@@ -269,6 +269,13 @@ impl Session {
         listed.keys().filter(unknown).copied().collect()
     }
 
+    /// Requests that wait or whose replies are kept, and the bytes of those, counted anew.
+    #[must_use]
+    pub fn count(&self) -> (usize, usize) {
+        let bytes = self.replies.values().map(Vec::len).sum();
+        (self.replies.len() + self.waits.len(), bytes)
+    }
+
     /// Checks what must always hold: in tests and debug builds.
     ///
     /// # Panics

@@ -3,9 +3,11 @@
 //! Cost per operation does not depend on the size of the state: a rollback restores the before
 //! images of what was touched, and nothing is ever copied as a whole.
 
+mod count;
 mod transaction;
 mod view;
 
+pub use count::Counted;
 pub use transaction::{Rights, Transaction};
 pub use view::View;
 

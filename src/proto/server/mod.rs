@@ -8,10 +8,12 @@ mod connections;
 mod dump;
 mod processes;
 mod requests;
+mod usage;
 mod wire;
 
 pub use super::dump::RECORD_PREFIX;
 pub use processes::Record;
+pub use usage::Usage;
 
 use super::codec;
 use super::frame::{self, Outbox};

@@ -50,7 +50,7 @@ enum DeathKind {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Starting,
     Running,
     Ended,
@@ -72,14 +72,14 @@ pub(super) struct Process {
     offset: i64,
     /// Given away with the task.
     args: Option<Vec<u8>>,
-    state: State,
+    pub(super) state: State,
     pid: Option<u32>,
     started_at: Time,
     /// What it said of its own end: an encoded [`Finish`].
     finish: Option<Vec<u8>>,
     death: Option<Death>,
     /// An encoded [`WireOutcome`].
-    outcome: Option<Vec<u8>>,
+    pub(super) outcome: Option<Vec<u8>>,
     outcome_text: Option<String>,
 }
 

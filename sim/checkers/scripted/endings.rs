@@ -1,0 +1,161 @@
+//! Histories of "Nothing outlives" and "Bad input is harmless".
+
+use super::*;
+use crate::checkers::outlives::GONE_WITHIN;
+use crate::seen::{Attack, Reaction, Refused, Seen};
+use std::time::Duration;
+
+impl Script {
+    fn see(&mut self, process: ProcessId, seen: Seen) {
+        self.history.push(process, 0, What::Seen(seen));
+    }
+
+    fn dies(&mut self, process: ProcessId, at: Time) {
+        let unread = Vec::new();
+        let died = What::Died { status: 9, unread };
+        self.history.push(process, 0, died);
+        self.see(process, Seen::Gone { at });
+    }
+}
+
+/// The program and a child begin; then each dies as is told, the program at a second.
+fn tree(child_dies: Option<Time>) -> Script {
+    let mut script = Script::default();
+    script.see(ProcessId::PROGRAM, Seen::Began { at: Time(0) });
+    script.see(A, Seen::Began { at: Time(5) });
+    script.dies(ProcessId::PROGRAM, Time(1_000_000_000));
+    if let Some(at) = child_dies {
+        script.dies(A, at);
+        let ended = record("ended");
+        let key = format!("process/{}", A.0);
+        script.committed(
+            1,
+            A,
+            None,
+            Some("killed"),
+            &[("", &key, None, Some(&ended))],
+        );
+    }
+    script
+}
+
+#[test]
+fn who_began_is_dead_soon_after_the_program() {
+    let end = Time(1_000_000_000);
+    let last = end.after(GONE_WITHIN);
+    let late = last.after(Duration::from_nanos(1));
+    assert_eq!(tree(Some(Time(7))).judged(), NONE);
+    assert_eq!(tree(Some(last)).judged(), NONE);
+    assert_eq!(tree(Some(late)).judged(), [OUTLIVES]);
+    assert_eq!(tree(None).judged(), [OUTLIVES]);
+    // Nobody can say when the run was cut short.
+    let cut = tree(None).judged_at(RunEnd::Endless, &[A]);
+    assert!(!cut.contains(&OUTLIVES), "{cut:?}");
+}
+
+#[test]
+fn the_loss_of_server_or_keeper_ends_the_tree() {
+    let lost = Time(10);
+    let last = lost.after(GONE_WITHIN);
+    let late = last.after(Duration::from_nanos(1));
+    for (at, broken) in [(last, false), (late, true)] {
+        let mut script = tree(None);
+        script.see(ProcessId::PROGRAM, Seen::Doomed { at: lost });
+        script.dies(A, at);
+        let judged = script.judged();
+        assert_eq!(judged.contains(&OUTLIVES), broken, "{judged:?}");
+    }
+}
+
+#[test]
+fn a_death_that_was_only_said_is_none() {
+    let mut script = tree(None);
+    script.see(A, Seen::Gone { at: Time(7) });
+    assert_eq!(script.judged(), [OUTLIVES]);
+}
+
+fn protocol() -> Reaction {
+    Reaction::Refused(Refused::Protocol("of another kind".to_owned()))
+}
+
+#[test]
+fn each_attack_has_its_reason() {
+    let bad = || vec![BAD_INPUT];
+    let cases: [(Attack, Reaction, Vec<&str>); 14] = [
+        (Attack::Garbage, protocol(), vec![]),
+        (Attack::Garbage, Reaction::Broken, vec![]),
+        (Attack::Garbage, Reaction::Ended, bad()),
+        (Attack::Length, Reaction::Silence, bad()),
+        (Attack::Unintroduced, Reaction::Answered, bad()),
+        (Attack::Version, Reaction::Refused(Refused::Version), vec![]),
+        (Attack::Version, Reaction::Refused(Refused::Build), bad()),
+        (Attack::Build, Reaction::Answered, bad()),
+        (Attack::Credentials, protocol(), bad()),
+        (Attack::Body, Reaction::Failed, vec![]),
+        (Attack::Body, Reaction::Answered, bad()),
+        (Attack::Body, protocol(), bad()),
+        (Attack::MutatedRequest, Reaction::Answered, vec![]),
+        (Attack::Flood, Reaction::Failed, bad()),
+    ];
+    for (attack, reaction, broken) in cases {
+        let mut script = Script::default();
+        script.see(A, Seen::Hostile);
+        let told = format!("{attack:?} {reaction:?}");
+        script.see(A, Seen::Attacked { attack, reaction });
+        assert_eq!(script.judged(), broken, "{told}");
+    }
+}
+
+#[test]
+fn who_keeps_the_rules_is_not_sent_away() {
+    let words = |what: &str| Refused::Protocol(what.to_owned());
+    let cases = [
+        (A, Refused::SessionUnknown, vec![]),
+        (A, Refused::Late, vec![]),
+        (A, words("a second hello"), vec![BAD_INPUT]),
+        (A, Refused::Credentials, vec![BAD_INPUT]),
+        (A, Refused::Limit, vec![BAD_INPUT]),
+        // It asked for it.
+        (B, words("a second hello"), vec![]),
+    ];
+    for (process, refused, broken) in cases {
+        let mut script = Script::default();
+        script.see(B, Seen::Hostile);
+        let told = format!("{refused:?}");
+        let is_told = true;
+        script.see(process, Seen::Refused { refused, is_told });
+        assert_eq!(script.judged(), broken, "{told}");
+    }
+}
+
+#[test]
+fn a_reason_for_which_there_was_no_room() {
+    let reason = || Refused::Protocol("a frame of 0 bytes".to_owned());
+    let cases = [
+        (Some((reason(), false)), vec![]),
+        // There was room, and yet it did not come; it was another's; there was none.
+        (Some((reason(), true)), vec![BAD_INPUT]),
+        (Some((Refused::Build, false)), vec![BAD_INPUT]),
+        (None, vec![BAD_INPUT]),
+    ];
+    for (closed, broken) in cases {
+        let mut script = Script::default();
+        script.see(A, Seen::Hostile);
+        if let Some((refused, is_told)) = closed {
+            script.see(A, Seen::Refused { refused, is_told });
+        }
+        let (attack, reaction) = (Attack::Length, Reaction::Ended);
+        script.see(A, Seen::Attacked { attack, reaction });
+        assert_eq!(script.judged(), broken);
+    }
+}
+
+#[test]
+fn garbage_changes_nothing() {
+    for (process, broken) in [(B, vec![]), (A, vec![BAD_INPUT])] {
+        let mut script = Script::default();
+        script.see(A, Seen::Hostile);
+        script.set(process, 1, "k", &[1]);
+        assert_eq!(script.judged(), broken);
+    }
+}

@@ -1,0 +1,111 @@
+//! Limits small enough to be reached, drawn for some runs; and what the server holds, measured.
+
+use crate::choices::{Choices, Part};
+use crate::seen::Seen;
+use crate::world::{self, World};
+use zproc::seam::proto::ids::ProcessId;
+use zproc::seam::proto::limits::{CREDIT_BYTES_MIN, Limits};
+
+/// What the server holds is measured after so many events.
+const MEASURED_EVERY: u64 = 64;
+
+/// Makes some limits small.
+type Shrink = fn(&mut Limits, &mut Choices);
+
+/// What a run may have small, each for itself. What goes together stays fit together.
+const SHRINKS: [Shrink; 11] = [
+    |limits, choices| {
+        let entries_max = [64, 16, 4];
+        limits.history_entries_max = entries_max[choices.below(Part::Swarm, 3) as usize];
+    },
+    |limits, _| {
+        limits.value_bytes_max = 2 * 1024;
+        limits.change_set_bytes_max = 6 * 1024;
+        limits.owned_bytes_max = 4 * 1024;
+        limits.replies_bytes_max = 150_000;
+    },
+    |limits, _| {
+        limits.change_set_changes_max = 48;
+        limits.owned_keys_max = 5;
+    },
+    |limits, _| limits.state_bytes_max = 48 * 1024,
+    |limits, _| limits.namespaces_max = 10,
+    // As many as threads of one process ever wait for each other.
+    |limits, choices| limits.in_flight_max = 5 + choices.below(Part::Swarm, 4) as usize,
+    |limits, _| limits.watches_per_session_max = 2,
+    |limits, _| {
+        limits.outbox_bytes_max = 4 * 1024;
+        limits.updates_queued_bytes_max = 1024;
+    },
+    |limits, _| {
+        limits.processes_live_max = 14;
+        limits.connections_max = 12;
+        limits.sessions_max = 14;
+    },
+    |limits, _| {
+        limits.processes_ended_max = 2;
+        limits.results_bytes_max = 256;
+    },
+    |limits, _| {
+        limits.history_bytes_max = CREDIT_BYTES_MIN as usize;
+        limits.frames_per_turn_max = 1;
+        limits.log_entries_per_turn_max = 1;
+        limits.log_entries_per_tick_max = 2;
+        limits.page_entries_max = 3;
+        limits.page_bytes_max = 256;
+    },
+];
+
+/// The limits of one run: the usual ones, some of them made small.
+pub(crate) fn draw(choices: &mut Choices) -> Limits {
+    let mut limits = Limits::USUAL;
+    for (index, shrink) in SHRINKS.iter().enumerate() {
+        // A log that wraps is what most runs should see; the other limits are seldom met.
+        let weight = if index == 0 { 6 } else { 1 };
+        if choices.strikes(Part::Swarm, weight, 8) {
+            shrink(&mut limits, choices);
+        }
+    }
+    limits
+}
+
+/// Has this simulation no limit but the usual ones? True outside of simulations.
+pub(crate) fn are_usual() -> bool {
+    world::with_any(|world| world.host.limits == Limits::USUAL).unwrap_or(true)
+}
+
+/// How many requests of one session may be unanswered in this simulation.
+pub(crate) fn in_flight_max() -> usize {
+    world::with(|world| world.host.limits.in_flight_max)
+}
+
+impl World {
+    /// Counts what the server holds, now and then.
+    pub(crate) fn measure(&mut self) {
+        if self.trace.events().is_multiple_of(MEASURED_EVERY) {
+            let usage = Box::new(self.host.server.usage());
+            self.saw(ProcessId::PROGRAM, Seen::Usage(usage));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_drawn_fits_together() {
+        let mut seen_usual = false;
+        for seed in 0..500 {
+            let limits = draw(&mut Choices::new(seed));
+            assert_eq!(limits.check(), Ok(()));
+            seen_usual |= limits == Limits::USUAL;
+        }
+        assert!(seen_usual);
+        let mut all = Limits::USUAL;
+        for shrink in SHRINKS {
+            shrink(&mut all, &mut Choices::new(1));
+        }
+        assert_eq!(all.check(), Ok(()));
+    }
+}
