@@ -38,6 +38,7 @@ mod network;
 mod points;
 mod port;
 mod process;
+mod progress;
 #[doc(hidden)]
 pub mod real;
 mod recorded;

@@ -12,6 +12,8 @@ pub(crate) struct Mutants {
     pub(crate) only: Option<String>,
     /// One share of the catalogue: its number, from zero, and how many there are.
     pub(crate) share: (u64, u64),
+    /// A bug whose run does not get small counts as alive.
+    pub(crate) strict: bool,
     /// How many bugs are hunted at a time.
     pub(crate) jobs: u64,
 }
@@ -49,6 +51,7 @@ pub(crate) fn run(mutants: &Mutants) -> Result<bool, String> {
     command.arg(format!("--seeds={}", mutants.seeds));
     command.arg(format!("--share={share}/{of}"));
     command.arg(format!("--jobs={}", mutants.jobs));
+    command.args(mutants.strict.then_some("--strict"));
     command.args(mutants.only.iter().map(|only| format!("--only={only}")));
     let status = command.status();
     Ok(status.map_err(|error| format!("cargo: {error}"))?.success())
@@ -62,7 +65,12 @@ pub(crate) fn run(mutants: &Mutants) -> Result<bool, String> {
         .iter()
         .find(|planted| mutants.only == Some(format!("{:?}", planted.bug)))
     {
-        return Ok(crate::kill::kill(planted, &names[0], mutants.seeds));
+        return Ok(crate::kill::kill(
+            planted,
+            &names[0],
+            mutants.seeds,
+            mutants.strict,
+        ));
     }
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let next = std::sync::atomic::AtomicUsize::new(0);
@@ -76,6 +84,7 @@ pub(crate) fn run(mutants: &Mutants) -> Result<bool, String> {
                     let mut command = Command::new(&program);
                     command.args(["mutants", "--only", name]);
                     command.arg(format!("--seeds={}", mutants.seeds));
+                    command.args(mutants.strict.then_some("--strict"));
                     let output = command.output();
                     let mut hunted = hunted.lock().expect("nothing panics with this lock held");
                     hunted.add(name, output);
@@ -118,9 +127,14 @@ impl Hunted {
     fn tell(&mut self, of: usize) -> bool {
         self.killed.sort_unstable();
         println!("\nkilled:\n{}", self.killed.join("\n"));
+        let large = self
+            .killed
+            .iter()
+            .filter(|line| line.ends_with("TOO LARGE"));
+        let large = large.count();
         let alive = self.alive.join(" ");
         println!(
-            "\n{} of {of} planted bugs killed, alive or too large: {}",
+            "\n{} of {of} planted bugs killed, {large} of them with a run that stays large; alive: {}",
             self.killed.len(),
             if alive.is_empty() { "none" } else { &alive }
         );
@@ -138,6 +152,7 @@ mod tests {
             seeds: 1,
             only: only.map(str::to_owned),
             share,
+            strict: false,
             jobs: 1,
         };
         let all = mutants(None, (0, 1)).names().unwrap();

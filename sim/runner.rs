@@ -8,6 +8,7 @@ use crate::html::Recording;
 use crate::hunt::Hunt;
 use crate::mutants::{self, Mutants};
 use crate::process::Program;
+use crate::progress::Progress;
 use crate::simulation::{Options, Report, Setup, Story, simulate};
 use crate::story::{Sink, terminal};
 use crate::summary::Summary;
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const USAGE: &str = "\
 zproc-sim: zproc in a deterministic simulation
@@ -37,8 +38,9 @@ zproc-sim: zproc in a deterministic simulation
       makes a failing run small and writes it to a case file
   explore [WORLD] [--changes N] [--jobs J] [--plant NAME]
       goes through all runs of tiny worlds that differ from the mildest in up to N choices (2)
-  mutants [--seeds N] [--only NAME] [--share K/N] [--jobs J]
-      plants each bug of the catalogue, shows that its checker finds it, and shrinks its run";
+  mutants [--seeds N] [--only NAME] [--share K/N] [--jobs J] [--strict]
+      plants each bug of the catalogue, shows that its checker finds it, and shrinks its run;
+      with --strict it must come down to 20 choices and 3 processes";
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,6 +134,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
     };
     let (mut words, mut hash_trace, mut plant) = (Vec::new(), false, None);
     let (mut only, mut share, mut html, mut changes) = (None, (0, 1), None, 2);
+    let mut strict = false;
     while let Some(argument) = parser.next()? {
         match argument {
             Long("seeds") => run.seeds = parser.value()?.parse()?,
@@ -145,6 +148,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
             Long("hash-trace") => hash_trace = true,
             Long("html") => html = Some(parser.value()?.string()?),
             Long("only") => only = Some(parser.value()?.string()?),
+            Long("strict") => strict = true,
             Long("share") => share = parser.value()?.parse_with(self::share)?,
             Long("changes") => changes = parser.value()?.parse()?,
             Long("plant") => plant = Some(parser.value()?.string()?),
@@ -182,6 +186,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
             seeds: if run.seeds == 0 { 5_000 } else { run.seeds },
             only,
             share,
+            strict,
             jobs: run.jobs,
         })),
         [] => Ok(Task::Help),
@@ -612,43 +617,6 @@ fn run_kept() -> Result<usize, String> {
     }
     println!("{} kept cases, {failed} failed", files.len());
     Ok(failed)
-}
-
-/// The progress line: on a terminal in place, else every few seconds.
-struct Progress {
-    total: u64,
-    told: Instant,
-    terminal: bool,
-}
-
-impl Progress {
-    fn new(total: u64) -> Progress {
-        Progress {
-            total,
-            told: Instant::now(),
-            terminal: std::io::stderr().is_terminal(),
-        }
-    }
-
-    fn tell(&mut self, done: u64, failed: u64) {
-        let pause = Duration::from_millis(if self.terminal { 100 } else { 5_000 });
-        if self.told.elapsed() < pause {
-            return;
-        }
-        self.told = Instant::now();
-        let line = format!("{done} of {} seeds, {failed} failed", self.total);
-        if self.terminal {
-            eprint!("\r{line} ");
-        } else {
-            eprintln!("{line}");
-        }
-    }
-
-    fn clear(&self) {
-        if self.terminal {
-            eprint!("\r{:60}\r", "");
-        }
-    }
 }
 
 #[cfg(test)]

@@ -119,3 +119,55 @@ impl Outbox {
         taken
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claiming(length: usize) -> Vec<u8> {
+        let mut bytes = (length as u32).to_le_bytes().to_vec();
+        bytes.resize(PREFIX_BYTES + length.min(FRAME_BYTES_MAX), 7);
+        bytes
+    }
+
+    #[test]
+    fn a_frame_of_the_largest_size_is_one_and_a_larger_or_an_empty_one_is_not() {
+        let largest = claiming(FRAME_BYTES_MAX);
+        let (payload, length) = split(&largest).unwrap().unwrap();
+        assert_eq!(payload.len(), FRAME_BYTES_MAX);
+        assert_eq!(length, largest.len());
+        assert!(matches!(split(&largest[..largest.len() - 1]), Ok(None)));
+        assert!(split(&claiming(FRAME_BYTES_MAX + 1)).is_err());
+        assert!(split(&claiming(0)).is_err());
+    }
+
+    #[test]
+    fn an_outbox_counts_what_is_left_and_gives_sent_bytes_back() {
+        let mut outbox = Outbox::default();
+        outbox.push_encoded(&vec![1; COMPACT_BYTES]);
+        outbox.push_encoded(&vec![2; COMPACT_BYTES]);
+        outbox.advance(COMPACT_BYTES - 1);
+        assert_eq!(outbox.len(), COMPACT_BYTES + 1);
+        assert_eq!(
+            outbox.sent,
+            COMPACT_BYTES - 1,
+            "too little to move the rest"
+        );
+        outbox.advance(1);
+        assert_eq!((outbox.len(), outbox.sent), (COMPACT_BYTES, 0));
+        assert!(outbox.pending().iter().all(|byte| *byte == 2));
+        outbox.advance(COMPACT_BYTES);
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn a_drained_outbox_keeps_a_small_buffer_and_gives_a_large_one_back() {
+        let mut outbox = Outbox::default();
+        outbox.push_encoded(&vec![1; KEEP_BYTES / 2]);
+        outbox.advance(KEEP_BYTES / 2);
+        assert!(outbox.bytes.capacity() >= KEEP_BYTES / 2);
+        outbox.push_encoded(&vec![1; KEEP_BYTES + 1]);
+        outbox.advance(KEEP_BYTES + 1);
+        assert_eq!(outbox.bytes.capacity(), 0);
+    }
+}
