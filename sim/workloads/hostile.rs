@@ -478,12 +478,29 @@ impl Peer {
             match self.port.try_write(link, bytes) {
                 Ok(count) => bytes = &bytes[count..],
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    // The server may wait for room, too.
+                    if self.read(link).ok()? == Some(0) {
+                        return None;
+                    }
                     self.port.wait(link, true, None);
                 }
                 Err(_) => return None,
             }
         }
         Some(())
+    }
+
+    /// Reads what is there; `None`: nothing is. Zero bytes are the end.
+    fn read(&mut self, link: LinkId) -> std::io::Result<Option<usize>> {
+        let mut buffer = [0; 4096];
+        match self.port.try_read(link, &mut buffer) {
+            Ok(count) => {
+                self.heard.extend_from_slice(&buffer[..count]);
+                Ok(Some(count))
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The next message of the server, or what came in its place.
@@ -498,11 +515,10 @@ impl Peer {
                 self.heard.drain(..length);
                 return heard;
             }
-            let mut buffer = [0; 4096];
-            match self.port.try_read(link, &mut buffer) {
-                Ok(0) => return Heard::Reaction(Reaction::Ended),
-                Ok(count) => self.heard.extend_from_slice(&buffer[..count]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            match self.read(link) {
+                Ok(Some(0)) => return Heard::Reaction(Reaction::Ended),
+                Ok(Some(_)) => {}
+                Ok(None) => {
                     if self.port.now() >= deadline {
                         return Heard::Reaction(Reaction::Silence);
                     }

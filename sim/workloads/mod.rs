@@ -136,9 +136,9 @@ pub(crate) fn member(ctx: &Context, (role, steps): Told) -> Result<u64> {
 }
 
 /// The only errors that a role does not expect are those of a lost session, and of a limit that is
-/// smaller than usual: who fills the state fills it for all.
+/// smaller than usual: who fills the state fills it for all, and ends are soon forgotten.
 fn surprise(error: &Error) {
-    let limited = error.is_limit() && !limits::are_usual();
+    let limited = (error.is_limit() || error.is_unknown_process()) && !limits::are_usual();
     if !is_lost(error) && !limited {
         note(Note::Broken {
             guarantee: NO_SURPRISE,

@@ -52,6 +52,8 @@ fn plain(ctx: &Context, state: &State) -> Result<()> {
     expect(State::is_empty(state)?, "an empty namespace");
     State::set(state, "a", &1)?;
     State::set_owned(state, "b", &2)?;
+    // Nobody's from now on: what is owned goes with a session that was away for too long.
+    State::set(state, "b", &2)?;
     expect(
         State::get_or_insert(state, "a", &7)? == 1,
         "the value that is there",
