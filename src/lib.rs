@@ -113,7 +113,7 @@ pub use api::watch::{Change, Filter, Origin, Update, Watch, WatchBuilder};
 pub use error::{Error, Result};
 pub use process::entry::init;
 pub use proto::dump::{
-    Awaited, CallDump, Dump, Keys, LeftOut, ProcessDump, Standing, WaitDump, WatchDump,
+    Awaited, CallDump, Dump, Elapsed, Keys, LeftOut, ProcessDump, Standing, WaitDump, WatchDump,
 };
 pub use proto::ids::{ProcessId, Revision};
 

@@ -446,7 +446,7 @@ impl Shared {
                 },
                 request: None,
                 sent: false,
-                waited: Some(now.since(*since)),
+                waited: Some(now.since(*since).into()),
             });
         }
         calls

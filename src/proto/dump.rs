@@ -67,7 +67,7 @@ pub struct ProcessDump {
     /// Bytes that the server has for it and that it has not taken.
     pub queued_bytes: u64,
     /// Its requests are not read until it takes what is queued for it: since so long.
-    pub held_up: Option<Duration>,
+    pub held_up: Option<Elapsed>,
 }
 
 /// How a process stands with the server.
@@ -75,13 +75,13 @@ pub struct ProcessDump {
 #[non_exhaustive]
 pub enum Standing {
     /// It was asked for so long ago, and does not run yet.
-    Starting(Duration),
+    Starting(Elapsed),
     /// It was asked for so long ago, runs, and has not said hello.
-    Silent(Duration),
+    Silent(Elapsed),
     /// It is connected.
     Connected,
     /// It lost its connection so long ago.
-    Detached(Duration),
+    Detached(Elapsed),
     /// Its session has ended, though it has not.
     WithoutSession,
     /// It is dead; its last writes are being read.
@@ -95,7 +95,7 @@ pub struct WaitDump {
     /// The number of its request.
     pub request: u64,
     /// How long it has waited.
-    pub waited: Duration,
+    pub waited: Elapsed,
     /// For what.
     pub awaited: Awaited,
 }
@@ -175,7 +175,7 @@ pub struct CallDump {
     /// It was handed to a connection.
     pub sent: bool,
     /// How long it has waited, if that is known.
-    pub waited: Option<Duration>,
+    pub waited: Option<Elapsed>,
 }
 
 impl Dump {
@@ -277,16 +277,16 @@ impl WaitDump {
 }
 
 /// A duration, as precise as anybody wants it.
-struct Short(Duration);
+struct Short(Elapsed);
 
 impl fmt::Display for Short {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.as_secs_f64();
+        let seconds = Duration::from(self.0).as_secs_f64();
         match seconds {
             ..0.001 => write!(f, "{:.0} us", seconds * 1e6),
             ..1.0 => write!(f, "{:.0} ms", seconds * 1e3),
             ..600.0 => write!(f, "{seconds:.1} s"),
-            _ => write!(f, "{} min", self.0.as_secs() / 60),
+            _ => write!(f, "{} min", Duration::from(self.0).as_secs() / 60),
         }
     }
 }
@@ -476,6 +476,22 @@ impl fmt::Display for Dump {
     }
 }
 
+/// A time span as it travels: whole nanoseconds, so that whatever bytes come are one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Readable, Writable)]
+pub struct Elapsed(u64);
+
+impl From<Duration> for Elapsed {
+    fn from(duration: Duration) -> Elapsed {
+        Elapsed(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+impl From<Elapsed> for Duration {
+    fn from(elapsed: Elapsed) -> Duration {
+        Duration::from_nanos(elapsed.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -483,7 +499,7 @@ mod tests {
     fn process(id: u64, waits: Vec<Awaited>) -> ProcessDump {
         let wait = |(request, awaited)| WaitDump {
             request,
-            waited: Duration::from_millis(12_345),
+            waited: Duration::from_millis(12_345).into(),
             awaited,
         };
         ProcessDump {
@@ -573,7 +589,7 @@ mod tests {
 
     #[test]
     fn durations_are_short() {
-        let text = |micros| Short(Duration::from_micros(micros)).to_string();
+        let text = |micros| Short(Duration::from_micros(micros).into()).to_string();
         assert_eq!(text(20), "20 us");
         assert_eq!(text(20_000), "20 ms");
         assert_eq!(text(12_340_000), "12.3 s");

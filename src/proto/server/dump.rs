@@ -34,7 +34,7 @@ impl Server {
         };
         if shown.len() > DUMP_PROCESSES_MAX {
             // Those that wait, or do not get to it, tell more than those that run.
-            shown.sort_by_key(|(id, process)| (self.is_busy(process), **id));
+            shown.sort_by_cached_key(|(id, process)| (self.is_busy(process), **id));
             dump.left_out.processes = (shown.len() - DUMP_PROCESSES_MAX) as u64;
             shown.truncate(DUMP_PROCESSES_MAX);
             shown.sort_by_key(|(id, _)| **id);
@@ -80,7 +80,7 @@ impl Server {
             queued_bytes: connection.map_or(0, |connection| connection.outbox.len() as u64),
             held_up: connection
                 .and_then(|connection| connection.held_up_at)
-                .map(|since| now.since(since)),
+                .map(|since| now.since(since).into()),
         };
         let Some(session) = session else {
             return drawn;
@@ -88,7 +88,7 @@ impl Server {
         for (seq, wait) in session.waits.iter().take(room.waits) {
             drawn.waits.push(WaitDump {
                 request: seq.0,
-                waited: now.since(wait.since),
+                waited: now.since(wait.since).into(),
                 awaited: self.awaited(session, *seq, wait),
             });
         }

@@ -127,11 +127,11 @@ impl Process {
         let age = now.since(self.started_at);
         match (self.state, self.session, detached_at) {
             _ if self.death.is_some() => Standing::Ending,
-            (State::Starting, None, _) => Standing::Starting(age),
-            (_, Some(_), Some(since)) => Standing::Detached(now.since(since)),
+            (State::Starting, None, _) => Standing::Starting(age.into()),
+            (_, Some(_), Some(since)) => Standing::Detached(now.since(since).into()),
             (_, Some(_), None) => Standing::Connected,
             (_, None, _) if self.has_connected => Standing::WithoutSession,
-            (_, None, _) => Standing::Silent(age),
+            (_, None, _) => Standing::Silent(age.into()),
         }
     }
 

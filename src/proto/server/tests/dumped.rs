@@ -50,7 +50,7 @@ fn each_kind_of_wait_is_told() {
     assert_eq!(dump.processes.len(), 3);
     assert_eq!(
         dump.process(starting).map(|process| &process.standing),
-        Some(&Standing::Starting(Duration::from_secs(12)))
+        Some(&Standing::Starting(Duration::from_secs(12).into()))
     );
     let told = [
         "at revision r2: 3 processes, 3 waits".to_owned(),
@@ -86,7 +86,10 @@ fn a_lost_connection_and_a_circle_are_told() {
     let dump = server.dump(seconds(8));
     assert_eq!(dump.circles(), [[ProcessId::PROGRAM, process]]);
     let standing = dump.process(process).map(|process| &process.standing);
-    assert_eq!(standing, Some(&Standing::Detached(Duration::from_secs(3))));
+    assert_eq!(
+        standing,
+        Some(&Standing::Detached(Duration::from_secs(3).into()))
+    );
     assert!(dump.to_string().contains("a circle"), "{dump}");
     // It is dead: nothing of it is left but what joins it.
     let ended = FromKeeper::Ended {
