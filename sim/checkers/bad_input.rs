@@ -105,7 +105,8 @@ fn is_fit(
         Attack::MutatedHello => refused.is_some() || *reaction == Reaction::Answered,
         Attack::MutatedRequest => {
             let answered = matches!(reaction, Reaction::Answered | Reaction::Failed);
-            answered || matches!(refused, Some(Refused::Protocol(_)))
+            // It may have become a hello, of whatever version.
+            answered || matches!(refused, Some(Refused::Protocol(_) | Refused::Version))
         }
     }
 }
