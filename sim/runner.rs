@@ -70,8 +70,18 @@ enum Wanted {
     File(PathBuf),
 }
 
+impl Wanted {
+    /// A number is a seed, anything else a file.
+    fn named(what: &str, faults: bool) -> Wanted {
+        match what.parse() {
+            Ok(seed) => Wanted::Seed { seed, faults },
+            Err(_) => Wanted::File(PathBuf::from(what)),
+        }
+    }
+}
+
 /// Which seeds, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Run {
     seeds: u64,
     from: u64,
@@ -123,14 +133,10 @@ pub fn main() -> ExitCode {
 fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
     let jobs = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let mut run = Run {
-        seeds: 0,
         from: 1,
         jobs,
-        hashes: None,
-        print_hashes: false,
-        twice: false,
         faults: true,
-        all_marks: false,
+        ..Run::default()
     };
     let (mut words, mut hash_trace, mut plant) = (Vec::new(), false, None);
     let (mut only, mut share, mut html, mut changes) = (None, (0, 1), None, 2);
@@ -162,13 +168,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
         ["run"] if run.seeds > 0 => Ok(Task::Run(run)),
         ["run"] => Err("run needs --seeds".into()),
         ["replay", what] => Ok(Task::Replay {
-            what: match what.parse() {
-                Ok(seed) => Wanted::Seed {
-                    seed,
-                    faults: run.faults,
-                },
-                Err(_) => Wanted::File(PathBuf::from(what)),
-            },
+            what: Wanted::named(what, run.faults),
             hashes: hash_trace,
             plant,
             html,
