@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use zproc::seam::proto::codec;
 use zproc::seam::proto::ids::{ProcessId, Token};
 use zproc::seam::proto::keeper::{Effect, Keeper, Reaped};
+use zproc::seam::proto::loss::ServerEnd;
 use zproc::seam::proto::message::{FromKeeper, ToKeeper};
 use zproc::seam::proto::time::Time;
 
@@ -294,7 +295,10 @@ impl World {
             story.fault(Lane::Server, Fault::ServerCrash, "it is killed");
         }
         self.note_loss(Lost::Server);
-        self.close_server();
+        self.close_server(ServerEnd::Signaled {
+            signal: SIGKILL,
+            core: false,
+        });
         let delay_ns = self.keeper_delay(ProcessId::PROGRAM);
         self.after(delay_ns, Event::ServerLost);
     }
@@ -328,7 +332,7 @@ impl World {
             }
             self.note_loss(Lost::Server);
             self.kill_children();
-            self.close_server();
+            self.close_server(ServerEnd::KeeperLost);
         }
     }
 

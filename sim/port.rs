@@ -87,8 +87,8 @@ impl Port for SimPort {
     fn connect(&self) -> Result<LinkId, ConnectError> {
         world::maybe_preempt();
         self.with(|world| {
-            if world.host.is_lost {
-                return Err(ConnectError::Gone);
+            if let Some(loss) = &world.host.loss {
+                return Err(ConnectError::Gone(loss.clone()));
             }
             if world.strikes(Fault::Refusal, self.process) {
                 if let Some(story) = world.trace.story(world.now) {

@@ -13,6 +13,7 @@ use zproc::seam::proto::codec;
 use zproc::seam::proto::frame;
 use zproc::seam::proto::ids::{ConnectionId, ProcessId};
 use zproc::seam::proto::limits::Limits;
+use zproc::seam::proto::loss::{ServerEnd, ServerLoss};
 use zproc::seam::proto::message::{FromClient, FromServer};
 use zproc::seam::proto::server::{Effect, Server};
 use zproc::seam::proto::time::Time;
@@ -66,6 +67,8 @@ pub(crate) struct ServerHost {
     tick_at: Option<Time>,
     /// It has ended.
     pub(crate) is_lost: bool,
+    /// And so: whoever has lost it is told.
+    pub(crate) loss: Option<ServerLoss>,
     /// How far its clock is ahead of the world's.
     pub(crate) clock_ahead_ns: u64,
 }
@@ -82,6 +85,7 @@ impl ServerHost {
             by_connection: BTreeMap::new(),
             tick_at: None,
             is_lost: false,
+            loss: None,
             clock_ahead_ns: 0,
         }
     }
@@ -498,8 +502,9 @@ impl World {
     }
 
     /// The server's ends of all connections close, as when its process ends.
-    pub(crate) fn close_server(&mut self) {
+    pub(crate) fn close_server(&mut self, how: ServerEnd) {
         self.host.is_lost = true;
+        self.host.loss = Some(ServerLoss::new(how));
         self.host.by_connection.clear();
         for link in 0..self.host.links.len() {
             let closed = &mut self.host.links[link];

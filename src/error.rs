@@ -6,6 +6,7 @@
 use crate::api::outcome::{End, Outcome};
 use crate::client::CallError;
 use crate::proto::ids::{ProcessId, Revision};
+use crate::proto::loss::ServerLoss;
 use crate::proto::message::{Failure, Fault};
 use crate::proto::server::FaultText;
 use serde::{Deserialize, Serialize};
@@ -64,7 +65,7 @@ pub(crate) enum Kind {
     /// The handle came over a fork(2).
     Forked,
     Refused(String),
-    ServerLost(String),
+    ServerLost(ServerLoss),
     SessionLost,
     OutcomeUnknown,
     Closed,
@@ -218,7 +219,35 @@ impl Error {
     /// There is no server (any more): the tree has ended or is about to.
     #[must_use]
     pub fn is_server_lost(&self) -> bool {
-        matches!(self.kind(), Kind::ServerLost(_))
+        self.server_loss().is_some()
+    }
+
+    /// How the server was lost, and which function it ran when it was, when that is what this error
+    /// tells.
+    ///
+    /// Every call of the tree gets the same answer, those in flight and later ones.
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// use zproc::{Context, ServerEnd, Txn};
+    ///
+    /// fn leave(_: &mut Txn<'_>, code: i32) -> zproc::Result<()> {
+    ///     std::process::exit(code)
+    /// }
+    /// let ctx = Context::new()?;
+    /// let error = ctx.state().atomic(leave, 3).unwrap_err();
+    /// let loss = error.server_loss().expect("it has exited");
+    /// assert_eq!(loss.how, ServerEnd::Exited { code: 3 });
+    /// assert!(loss.function.as_ref().is_some_and(|name| name.ends_with("leave")));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn server_loss(&self) -> Option<&ServerLoss> {
+        match self.kind() {
+            Kind::ServerLost(loss) => Some(loss),
+            _ => None,
+        }
     }
 
     /// The server has forgotten this process's session, so what the session had begun (watches,
@@ -383,7 +412,7 @@ impl fmt::Display for Kind {
                 "this handle was made before a fork(2) and belongs to the parent; \
                  make a context of its own in the forked process",
             ),
-            Kind::ServerLost(reason) => write!(f, "the server is lost: {reason}"),
+            Kind::ServerLost(loss) => loss.fmt(f),
             Kind::SessionLost => f.write_str("the session was lost; the call took no effect"),
             Kind::OutcomeUnknown => f.write_str(
                 "it was sent and not answered (in the time allowed, or before the session was \
@@ -488,7 +517,7 @@ impl From<CallError> for Kind {
     fn from(error: CallError) -> Kind {
         match error {
             CallError::TimedOut => Kind::TimedOut,
-            CallError::ServerLost { reason } => Kind::ServerLost(reason),
+            CallError::ServerLost(loss) => Kind::ServerLost(loss),
             CallError::SessionLost => Kind::SessionLost,
             CallError::OutcomeUnknown => Kind::OutcomeUnknown,
             CallError::Refused(displayed, ..) => Kind::Refused(displayed),

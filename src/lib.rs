@@ -56,11 +56,12 @@
 //!
 //! # What is not promised
 //!
-//! A function that overflows its stack or exits inside the server (an [atomic](State::atomic) one, or
-//! the condition of a [wait](State::wait_until)) takes the server down with it: every call then gives
-//! an error that [`is_server_lost`](Error::is_server_lost), and the tree ends. One that loops for
-//! ever holds everybody up: it is not ended yet, and only calls with a limit
-//! ([`State::within`]) return.
+//! A function that overflows its stack, aborts or exits inside the server (an
+//! [atomic](State::atomic) one, or the condition of a [wait](State::wait_until)) takes the server
+//! down with it. One that runs for more than 10 seconds there, while everybody waits for it, costs
+//! the server its life, too (unless a debugger is attached to the server). The tree then ends, and
+//! every call, in flight or later, gives an error that [`is_server_lost`](Error::is_server_lost); its
+//! [`server_loss`](Error::server_loss) tells how the server ended and which function it was running.
 //!
 //! The tree is one machine's: the state does not outlast the program, and is not replicated.
 //!
@@ -116,6 +117,7 @@ pub use proto::dump::{
     Awaited, CallDump, Dump, Elapsed, Keys, LeftOut, ProcessDump, Standing, WaitDump, WatchDump,
 };
 pub use proto::ids::{ProcessId, Revision};
+pub use proto::loss::{ServerEnd, ServerLoss};
 
 /// The README's programs are compiled and run.
 #[cfg(doctest)]

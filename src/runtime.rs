@@ -3,6 +3,7 @@
 //! The real port stands on mio and `std::thread`; the simulator has one of its own. No lock of the
 //! client is held while any of these is called.
 
+use crate::proto::loss::ServerLoss;
 use crate::proto::message::{Reply, Request};
 use crate::proto::points::Points;
 use crate::proto::time::Time;
@@ -16,8 +17,8 @@ pub struct LinkId(pub u64);
 /// Why there is no connection.
 #[derive(Debug)]
 pub enum ConnectError {
-    /// There is no server, and there will be none: it has ended.
-    Gone,
+    /// There is no server, and there will be none: it has ended, this way.
+    Gone(ServerLoss),
     /// The handle was made before this process was forked from another: the connection is that
     /// one's.
     Forked,

@@ -7,19 +7,23 @@ use crate::driver::clock::Clock;
 use crate::driver::port::UnixPort;
 use crate::driver::server_loop::{self, LoopEnd, Sockets};
 use crate::error::{Error, Kind, Operation, Result};
+use crate::process::noted::Noted;
+use crate::process::page::{Page, Told};
 #[cfg(feature = "simulation")]
 use crate::process::record;
 use crate::process::{code, directory, panics, peer, start, sweep, sys};
 use crate::proto::client::Config;
 use crate::proto::ids::{ProcessId, Token};
 use crate::proto::limits;
+use crate::proto::loss::{ServerEnd, ServerLoss};
 use crate::proto::server::{self, Server};
 use crate::runtime::Port;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Exit code of a child whose server is gone, or would not have it.
 const EXIT_SERVER_LOST: i32 = 120;
@@ -44,22 +48,33 @@ impl Context {
     /// the platform does not run the library's hook, it names [`init`](crate::init)).
     #[track_caller]
     pub fn new() -> Result<Context> {
-        let operation = Operation {
-            verb: "Context::new",
-            object: None,
-            namespace: None,
-            caller: Location::caller(),
-        };
-        let tree = start::start()
-            .map_err(|error| Error::new(Kind::NoTree(error.to_string()), &operation))?;
-        begin(ProcessId::PROGRAM);
-        let connection = connect(&tree.socket, ProcessId::PROGRAM, tree.key)?;
-        Ok(Context::from_connection(
-            connection,
-            ProcessId::PROGRAM,
-            Some(Arc::new(tree)),
-        ))
+        with_function_time_max(limits::FUNCTION_TIME_MAX)
     }
+}
+
+/// A tree in whose server no function may run for longer than this: for tests, which would have to
+/// wait long for the usual limit.
+///
+/// # Errors
+/// As for [`Context::new`].
+#[track_caller]
+pub fn with_function_time_max(limit: Duration) -> Result<Context> {
+    let operation = Operation {
+        verb: "Context::new",
+        object: None,
+        namespace: None,
+        caller: Location::caller(),
+    };
+    let tree = start::start(limit)
+        .map_err(|error| Error::new(Kind::NoTree(error.to_string()), &operation))?;
+    begin(ProcessId::PROGRAM);
+    let page = Arc::clone(&tree.page);
+    let connection = connect(&tree.socket, ProcessId::PROGRAM, tree.key, page)?;
+    Ok(Context::from_connection(
+        connection,
+        ProcessId::PROGRAM,
+        Some(Arc::new(tree)),
+    ))
 }
 
 /// Where the server of this context's tree listens; `None` where the program did not start it.
@@ -70,7 +85,12 @@ pub fn socket_path(ctx: &Context) -> Option<PathBuf> {
 }
 
 #[track_caller]
-fn connect(socket: &Path, process: ProcessId, key: Token) -> Result<Connection> {
+fn connect(
+    socket: &Path,
+    process: ProcessId,
+    key: Token,
+    page: Arc<OwnedFd>,
+) -> Result<Connection> {
     let operation = Operation {
         verb: "connect",
         object: None,
@@ -83,7 +103,11 @@ fn connect(socket: &Path, process: ProcessId, key: Token) -> Result<Connection> 
         build: code::build_id(),
         in_flight_max: limits::IN_FLIGHT_MAX,
     };
-    UnixPort::new(socket, sys::generation)
+    let loss = move || match Page::map(page.as_fd()) {
+        Ok(page) => page.loss(),
+        Err(_) => ServerLoss::new(ServerEnd::Unseen),
+    };
+    UnixPort::new(socket, sys::generation, Box::new(loss))
         .map_err(CallError::Connect)
         .and_then(|port| Connection::open(witnessed(port), config))
         .map_err(|error| Error::new(error.into(), &operation))
@@ -118,6 +142,10 @@ pub(crate) struct ServerStart {
     pub(crate) link: OwnedFd,
     pub(crate) listener: OwnedFd,
     pub(crate) lock: OwnedFd,
+    /// The page in which it notes the functions that it runs.
+    pub(crate) page: OwnedFd,
+    /// Rung when it begins one and the keeper does not watch.
+    pub(crate) bell: OwnedFd,
 }
 
 /// Runs the server until its keeper is gone.
@@ -140,12 +168,18 @@ pub(crate) fn server_main(start: ServerStart) -> ! {
     };
     #[cfg(feature = "simulation")]
     record::begin(record::Who::Server);
+    let (Ok(own_page), Ok(page)) = (Page::map(start.page.as_fd()), Page::map(start.page.as_fd()))
+    else {
+        eprintln!("zproc-server: there is no memory for a page");
+        sys::exit_now(EXIT_BUG)
+    };
+    let functions = Noted::new(ShippedFunctions, own_page, start.bell);
     let key = start.key;
     let end = catch_unwind(AssertUnwindSafe(|| {
         let seed = [(); 2].map(|()| sys::random_u64().expect("the kernel has randomness"));
         let config = server_config(key, seed);
         let clock = Clock::new();
-        let server = Server::new(config, Box::new(ShippedFunctions), clock.now());
+        let server = Server::new(config, Box::new(functions), clock.now());
         server_loop::run(server, clock, sockets)
     }));
     match end {
@@ -154,6 +188,7 @@ pub(crate) fn server_main(start: ServerStart) -> ! {
                 sweep::leave_to_guard(&keeper, &start.tree);
             }
             // Nobody else is left to do it.
+            page.tell(Told::KeeperLost);
             sweep::kill_marked(&start.tree);
             directory::remove_at_end(&start.directory);
             sys::exit_now(0)
@@ -194,6 +229,8 @@ pub(crate) struct ChildStart {
     pub(crate) key: Token,
     /// Its function, for people.
     pub(crate) name: String,
+    /// The page that tells of the server's end.
+    pub(crate) page: OwnedFd,
 }
 
 /// Runs one function of the user's, as if `main` had begun, and ends the process.
@@ -208,7 +245,7 @@ pub(crate) fn child_main(start: ChildStart) -> ! {
     let thread = std::thread::Builder::new()
         .name(name.clone())
         .stack_size(STACK_BYTES)
-        .spawn(move || run_child(&start));
+        .spawn(move || run_child(start));
     let code = match thread.map(std::thread::JoinHandle::join) {
         Ok(Ok(Ok(()))) => 0,
         Ok(Ok(Err(what))) => {
@@ -229,9 +266,10 @@ pub(crate) fn child_main(start: ChildStart) -> ! {
 }
 
 /// Asks what to run, runs it, and tells what came of it.
-fn run_child(start: &ChildStart) -> Result<()> {
+fn run_child(start: ChildStart) -> Result<()> {
     begin(start.process);
-    let connection = connect(&start.socket, start.process, start.key)?;
+    let page = Arc::new(start.page);
+    let connection = connect(&start.socket, start.process, start.key, page)?;
     let context = Context::from_connection(connection, start.process, None);
     let result = shipped::run_task(&context);
     // Dropping the last handle would end the session, which is the keeper's to tell: the process

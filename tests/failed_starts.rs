@@ -37,8 +37,9 @@ fn spawn_in_want(ctx: &Context, resource: Resource, most: u64) -> Process<()> {
 #[test]
 fn a_spawn_that_fails() {
     let ctx = Context::new().expect("a tree");
-    // Of descriptors; for want of pids see `want_of_pids.rs`.
-    let process = spawn_in_want(&ctx, Resource::Nofile, 4);
+    // Of descriptors: fewer than it has, so that it gets no more, but not fewer than it gives to
+    // poll(2). For want of pids see `want_of_pids.rs`.
+    let process = spawn_in_want(&ctx, Resource::Nofile, 7);
     let outcome = process.outcome().expect("it is known");
     let End::NotStarted { call, errno } = &outcome.end else {
         panic!("{outcome}");

@@ -17,6 +17,7 @@ use zproc::seam::panics;
 use zproc::seam::proto::client::Config;
 use zproc::seam::proto::ids::{ConnectionId, ProcessId, Token};
 use zproc::seam::proto::limits::IN_FLIGHT_MAX;
+use zproc::seam::proto::loss::{ServerEnd, ServerLoss};
 use zproc::seam::proto::message::FromKeeper;
 use zproc::seam::proto::server::{self, Effect, Server};
 use zproc::seam::proto::time::Time;
@@ -230,7 +231,8 @@ impl Port for PipePort {
     fn connect(&self) -> Result<LinkId, ConnectError> {
         let mut inner = self.world.lock();
         if inner.dead.contains(&self.process) {
-            return Err(ConnectError::Gone);
+            let loss = ServerLoss::new(ServerEnd::Unseen);
+            return Err(ConnectError::Gone(loss));
         }
         let connection = inner.server.connected(now());
         inner.pipes.insert(connection, Pipe::default());

@@ -45,6 +45,12 @@ fn calls_say_what_is_lost_and_nobody_hangs() {
             // It may have been through just before it would have noticed.
             if let Err(told) = report.outcome {
                 assert!(told.contains("the server is lost"), "seed {seed}: {told}");
+                let how = match counts[0] {
+                    0 => "the keeper of the tree was lost",
+                    _ if counts[1] > 0 => "",
+                    _ => "killed by SIGKILL",
+                };
+                assert!(told.contains(how), "seed {seed}: {told}");
                 noticed += 1;
             }
         }

@@ -1,6 +1,7 @@
 //! How a process ended.
 
 use crate::error::Remote;
+use crate::proto::loss::{ServerEnd, ServerLoss};
 use crate::proto::message::{self, Fault, Finish, WireOutcome};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -180,6 +181,42 @@ impl fmt::Display for Outcome {
     }
 }
 
+impl fmt::Display for ServerLoss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the server is lost: {}", self.how)?;
+        match &self.function {
+            Some(function) => write!(f, "; it was running the function {function}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for ServerEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServerEnd::Exited { code } => write!(f, "it exited with code {code}"),
+            ServerEnd::Signaled { signal, core } => {
+                write!(f, "it was killed by {}", Signal(*signal))?;
+                if *signal == libc::SIGSEGV {
+                    f.write_str(", as for a bad memory access or a stack overflow")?;
+                }
+                f.write_str(if *core { " (core dumped)" } else { "" })
+            }
+            ServerEnd::TimeLimit { limit } => {
+                write!(
+                    f,
+                    "it was killed for a function that ran past its time limit of {limit:?}"
+                )
+            }
+            ServerEnd::KeeperLost => {
+                f.write_str("the keeper of the tree was lost, and so the tree has ended")
+            }
+            ServerEnd::Unreachable { reason } => f.write_str(reason),
+            ServerEnd::Unseen => f.write_str("it has ended, and nobody was left to tell how"),
+        }
+    }
+}
+
 /// A signal by its name.
 struct Signal(i32);
 
@@ -213,6 +250,25 @@ impl fmt::Display for Signal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_loss_reads_like_a_report() {
+        let mut loss = ServerLoss::new(ServerEnd::Signaled {
+            signal: libc::SIGABRT,
+            core: true,
+        });
+        loss.function = Some("app::count".to_owned());
+        assert_eq!(
+            loss.to_string(),
+            "the server is lost: it was killed by SIGABRT (signal 6) (core dumped); \
+             it was running the function app::count"
+        );
+        let limit = Duration::from_secs(10);
+        assert_eq!(
+            ServerLoss::new(ServerEnd::TimeLimit { limit }).to_string(),
+            "the server is lost: it was killed for a function that ran past its time limit of 10s"
+        );
+    }
 
     #[test]
     fn ends_read_like_a_report() {

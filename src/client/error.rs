@@ -2,6 +2,7 @@
 
 use crate::proto::client::{End, Loss, RefusalKind};
 use crate::proto::ids::Revision;
+use crate::proto::loss::ServerLoss;
 use crate::proto::planted::{self, Bug};
 
 /// Why a call failed.
@@ -12,10 +13,7 @@ pub enum CallError {
     /// [`OutcomeUnknown`](CallError::OutcomeUnknown).)
     TimedOut,
     /// There is no server any more, or it could not be reached for too long.
-    ServerLost {
-        /// What happened.
-        reason: String,
-    },
+    ServerLost(ServerLoss),
     /// The session was lost: what it owned is released, its watches are over. This call had no
     /// effect. The next one begins a new session.
     SessionLost,
@@ -51,9 +49,7 @@ impl From<&End> for CallError {
     fn from(end: &End) -> CallError {
         match end {
             End::Forked => CallError::Forked,
-            End::ServerLost { reason } => CallError::ServerLost {
-                reason: reason.clone(),
-            },
+            End::ServerLost(loss) => CallError::ServerLost(loss.clone()),
             End::Refused { kind, text } => CallError::Refused(text.clone(), *kind),
             End::Protocol(what) => CallError::Protocol(what.clone()),
             End::Closed => CallError::Closed,
@@ -75,7 +71,7 @@ impl std::fmt::Display for CallError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             CallError::TimedOut => f.write_str("timed out"),
-            CallError::ServerLost { reason } => write!(f, "the server is lost: {reason}"),
+            CallError::ServerLost(loss) => loss.fmt(f),
             CallError::SessionLost => f.write_str("the session with the server is lost"),
             CallError::OutcomeUnknown => {
                 f.write_str("the call was sent, but whether it took effect is not known")

@@ -5,6 +5,7 @@ use crate::proto::codec;
 use crate::proto::frame;
 use crate::proto::ids::{BuildId, ProcessId, Revision, Seq, SessionId, Token};
 use crate::proto::limits::IN_FLIGHT_MAX;
+use crate::proto::loss::{ServerEnd, ServerLoss};
 use crate::proto::message::{Change, FromClient, FromServer, Origin, Reply, Request, Update};
 use crate::proto::time::Time;
 use crate::runtime::{ConnectError, LinkId, Observation, Parker, Port, Ready};
@@ -267,7 +268,8 @@ impl Port for Mock {
         let result = self.with(|world| {
             world.trace.push('c');
             if world.gone {
-                return Err(ConnectError::Gone);
+                let seen = ServerLoss::new(ServerEnd::Unseen);
+                return Err(ConnectError::Gone(seen));
             }
             if world.refuse > 0 {
                 world.refuse -= 1;

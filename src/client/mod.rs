@@ -98,7 +98,7 @@ impl Connection {
         match (result, error) {
             (Ok(()), _) => Ok(connection),
             // It was never there: the operating system's word says more than the machine's.
-            (Err(CallError::ServerLost { .. }), Some(error)) => Err(CallError::Connect(error)),
+            (Err(CallError::ServerLost(_)), Some(error)) => Err(CallError::Connect(error)),
             (Err(error), _) => Err(error),
         }
     }

@@ -601,7 +601,7 @@ impl Shared {
                 inner.link = Some(link);
                 inner.machine.connected(moment.now);
             }
-            Err(ConnectError::Gone) => inner.machine.gone(),
+            Err(ConnectError::Gone(loss)) => inner.machine.gone(loss),
             Err(ConnectError::Forked) => inner.machine.forked(),
             Err(ConnectError::Refused(error)) => {
                 let reason = error.to_string();

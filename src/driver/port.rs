@@ -7,6 +7,7 @@
 use super::clock::Clock;
 use super::parker;
 use super::patience::Patience;
+use crate::proto::loss::ServerLoss;
 use crate::proto::time::Time;
 use crate::runtime::{ConnectError, LinkId, Parker, Port, Ready};
 use mio::unix::SourceFd;
@@ -61,7 +62,12 @@ pub(crate) struct UnixPort {
     /// Tells this process from one that was forked from it.
     generation: fn() -> u64,
     born_in: u64,
+    /// Asked when there is no server any more. May take a moment.
+    loss: LossTeller,
 }
+
+/// Tells how the server was lost.
+pub(crate) type LossTeller = Box<dyn Fn() -> ServerLoss + Send + Sync>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing that is done under these locks leaves its data in halves.
@@ -70,11 +76,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl UnixPort {
     /// A port to the server that listens at `path`; not yet connected. `generation` tells how often
-    /// this process has become another by fork(2).
+    /// this process has become another by fork(2), `loss` how the server was lost.
     ///
     /// # Errors
     /// No more descriptors.
-    pub(crate) fn new(path: &Path, generation: fn() -> u64) -> io::Result<UnixPort> {
+    pub(crate) fn new(
+        path: &Path,
+        generation: fn() -> u64,
+        loss: LossTeller,
+    ) -> io::Result<UnixPort> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let waker = Waker::new(&registry, WAKE)?;
@@ -94,6 +104,7 @@ impl UnixPort {
             draws: AtomicU64::new(0),
             generation,
             born_in: generation(),
+            loss,
         })
     }
 
@@ -187,7 +198,9 @@ impl Port for UnixPort {
             }
             Err(error) => Err(match error.kind() {
                 // The socket lives as long as its server, and there is no other.
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ConnectError::Gone,
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                    ConnectError::Gone((self.loss)())
+                }
                 _ => ConnectError::Refused(error),
             }),
         }
@@ -323,6 +336,7 @@ fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::loss::ServerEnd;
     use std::os::unix::net::UnixListener;
 
     struct World {
@@ -331,11 +345,15 @@ mod tests {
         port: UnixPort,
     }
 
+    fn unseen() -> LossTeller {
+        Box::new(|| ServerLoss::new(ServerEnd::Unseen))
+    }
+
     fn world() -> World {
         let place = tempfile::tempdir().expect("temporary directory");
         let path = place.path().join("socket");
         let listener = UnixListener::bind(&path).expect("bind");
-        let port = UnixPort::new(&path, || 0).expect("port");
+        let port = UnixPort::new(&path, || 0, unseen()).expect("port");
         World {
             _place: place,
             listener,
@@ -430,7 +448,7 @@ mod tests {
         world.port.disconnect(second);
         assert!(world.port.try_write(second, b"x").is_err());
         drop(world.listener);
-        assert!(matches!(world.port.connect(), Err(ConnectError::Gone)));
+        assert!(matches!(world.port.connect(), Err(ConnectError::Gone(_))));
     }
 
     #[test]
@@ -438,7 +456,8 @@ mod tests {
         static GENERATION: AtomicU64 = AtomicU64::new(0);
         let world = world();
         let path = world.port.path.clone();
-        let port = UnixPort::new(&path, || GENERATION.load(Ordering::Relaxed)).expect("port");
+        let port =
+            UnixPort::new(&path, || GENERATION.load(Ordering::Relaxed), unseen()).expect("port");
         let link = port.connect().expect("connect");
         GENERATION.store(1, Ordering::Relaxed);
         let error = port.try_write(link, b"x").expect_err("forked");

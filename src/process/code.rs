@@ -58,6 +58,9 @@ struct Record<S: Signature> {
     run: fn(S::Input<'_>) -> S::Output,
 }
 
+/// How large a record is, and how it is aligned, does not depend on its signature.
+const RECORD_BYTES: usize = size_of::<Header>() + size_of::<fn()>();
+
 /// Where distances are counted from.
 #[repr(C, align(16))]
 struct Anchor([u64; 2]);
@@ -89,15 +92,19 @@ struct Maker<F, S, B>(PhantomData<(F, S, B)>);
 impl<F: Copy + Send + 'static, S: Signature, B: Body<F, S>> Maker<F, S, B> {
     /// The reference is what gives the record its place: a constant behind a reference is put in
     /// read-only data, for each `F`, `S` and `B` that the program uses.
-    const RECORD: &'static Record<S> = &Record {
-        header: Header {
-            magic: MAGIC,
-            anchor: &ANCHOR,
-            shape: S::SHAPE,
-            signature: TypeId::of::<S>,
-            name: type_name::<F>,
-        },
-        run: Self::run,
+    const RECORD: &'static Record<S> = {
+        assert!(size_of::<Record<S>>() == RECORD_BYTES);
+        assert!(align_of::<Record<S>>() == align_of::<Header>());
+        &Record {
+            header: Header {
+                magic: MAGIC,
+                anchor: &ANCHOR,
+                shape: S::SHAPE,
+                signature: TypeId::of::<S>,
+                name: type_name::<F>,
+            },
+            run: Self::run,
+        }
     };
 
     fn run(input: S::Input<'_>) -> S::Output {
@@ -154,37 +161,53 @@ impl<S: Signature> Shipped<S> {
 /// Any reference may be asked for: one that is wrong, or made up, is `None`.
 #[must_use]
 pub(crate) fn find<S: Signature>(reference: &FunctionRef<'_>) -> Option<Shipped<S>> {
-    let image = image();
-    let record = anchor_address().wrapping_add(reference.offset as usize);
-    if !record.is_multiple_of(align_of::<Record<S>>())
-        || !image.holds(record, size_of::<Record<S>>())
+    let header = header_at(reference.offset)?;
+    if header.shape != S::SHAPE
+        || (header.signature)() != TypeId::of::<S>()
+        || (header.name)() != reference.name
     {
         return None;
     }
-    let record = std::ptr::with_exposed_provenance::<Record<S>>(record);
+    let record = std::ptr::with_exposed_provenance::<Record<S>>(address_of(reference.offset));
+    // SAFETY: it is a record (`header_at`), and of this very signature, as its TypeId says.
+    Some(Shipped(unsafe { &*record }))
+}
+
+/// The name of the function whose record is at this place, under whatever signature.
+#[must_use]
+pub(crate) fn name_at(offset: i64) -> Option<&'static str> {
+    header_at(offset).map(|header| (header.name)())
+}
+
+/// The start of the record at this place, if there is one.
+fn header_at(offset: i64) -> Option<&'static Header> {
+    let address = address_of(offset);
+    if !address.is_multiple_of(align_of::<Header>()) || !image().holds(address, RECORD_BYTES) {
+        return None;
+    }
+    let header = std::ptr::with_exposed_provenance::<Header>(address);
     // Only the integers at first: the pointers behind them are looked at when these are right.
-    // SAFETY: the address is aligned, and lies with all of the record's bytes in data of the
+    // SAFETY: the address is aligned, and lies with all of a record's bytes in data of the
     // executable that is mapped as long as the process lives and that nobody writes (see
     // `Image::constant`), so it may be read, without a race, as integers, whatever it is.
-    let (magic, anchor, shape) = unsafe {
+    let (magic, anchor) = unsafe {
         (
-            (&raw const (*record).header.magic).read(),
-            (&raw const (*record).header.anchor).cast::<usize>().read(),
-            (&raw const (*record).header.shape).read(),
+            (&raw const (*header).magic).read(),
+            (&raw const (*header).anchor).cast::<usize>().read(),
         )
     };
-    if magic != MAGIC || anchor != anchor_address() || shape != S::SHAPE {
+    if magic != MAGIC || anchor != anchor_address() {
         return None;
     }
     // SAFETY: the magic and the address of the private anchor stand together in constants of the
     // executable where a `Maker::RECORD` was placed and nowhere else, so this is one, of some
     // signature; its header is the same for all of them.
-    let header = unsafe { &*record.cast::<Header>() };
-    if (header.signature)() != TypeId::of::<S>() || (header.name)() != reference.name {
-        return None;
-    }
-    // SAFETY: it is a record (above), and of this very signature, as its TypeId says.
-    Some(Shipped(unsafe { &*record }))
+    Some(unsafe { &*header })
+}
+
+/// The address of the record that an offset names, if it names one.
+fn address_of(offset: i64) -> usize {
+    anchor_address().wrapping_add(offset as usize)
 }
 
 fn anchor_address() -> usize {
@@ -356,6 +379,9 @@ mod tests {
             assert_eq!(found.name(), shipped.name());
             found.call((&mut list, 10))
         });
+        let offset = shipped[1].reference().offset;
+        assert_eq!(name_at(offset), Some(shipped[1].name()));
+        assert_eq!(name_at(offset + 1), None);
         assert_eq!(results, [11, 17, 18, 20]);
         assert_eq!(list, [10, 7, 8, 99]);
     }

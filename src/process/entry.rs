@@ -17,6 +17,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// A constructor. glibc passes the arguments of `main`; musl passes nothing, so there they are not
 /// to be looked at.
@@ -91,6 +92,7 @@ fn run_later_constructors(
 
 /// Enters the role that this process was started for, if there is one.
 fn enter(later_constructors: impl FnOnce()) {
+    debug_assert_eq!(ENTRY_VARIABLE, "ZPROC_ENTRY");
     // SAFETY: a terminated name; this runs before `main`, or first in it, when nothing else
     // changes the environment.
     let variable = unsafe { libc::getenv(c"ZPROC_ENTRY".as_ptr()) };
@@ -115,7 +117,6 @@ fn enter(later_constructors: impl FnOnce()) {
 
 /// Runs a role to its end.
 fn run(role: Role<'_>, later_constructors: impl FnOnce()) -> ! {
-    debug_assert_eq!(ENTRY_VARIABLE, "ZPROC_ENTRY");
     match role {
         Role::Keeper {
             tree,
@@ -124,9 +125,11 @@ fn run(role: Role<'_>, later_constructors: impl FnOnce()) -> ! {
             lifeline,
             program,
             lock,
+            page,
+            function_time_max_ns,
         } => {
             keeper::settle();
-            let [lifeline, program, lock] = adopt([lifeline, program, lock]);
+            let [lifeline, program, lock, page] = adopt([lifeline, program, lock, page]);
             keeper::main(keeper::Start {
                 tree: tree.to_string(),
                 directory: path(directory),
@@ -134,6 +137,8 @@ fn run(role: Role<'_>, later_constructors: impl FnOnce()) -> ! {
                 lifeline,
                 program,
                 lock,
+                page,
+                function_time_max: Duration::from_nanos(function_time_max_ns),
             })
         }
         Role::Server {
@@ -143,9 +148,11 @@ fn run(role: Role<'_>, later_constructors: impl FnOnce()) -> ! {
             link,
             listener,
             lock,
+            page,
+            bell,
         } => {
             settle_server();
-            let [link, listener, lock] = adopt([link, listener, lock]);
+            let [link, listener, lock, page, bell] = adopt([link, listener, lock, page, bell]);
             // Functions of the user's run here.
             later_constructors();
             tree::server_main(tree::ServerStart {
@@ -155,6 +162,8 @@ fn run(role: Role<'_>, later_constructors: impl FnOnce()) -> ! {
                 link,
                 listener,
                 lock,
+                page,
+                bell,
             })
         }
         Role::Child {
@@ -162,18 +171,17 @@ fn run(role: Role<'_>, later_constructors: impl FnOnce()) -> ! {
             process,
             key,
             name,
+            page,
         } => {
-            sys::set_thread_name(&title(name));
-            sys::settle_stdio(false);
-            sys::close_strangers(&[]);
-            // As the standard library does before `main`.
-            sys::ignore(libc::SIGPIPE);
+            settle_child(name);
+            let [page] = adopt([page]);
             later_constructors();
             tree::child_main(tree::ChildStart {
                 socket: path(socket),
                 process,
                 key,
                 name: name.to_string(),
+                page,
             })
         }
     }
@@ -195,6 +203,14 @@ fn settle_server() {
     ] {
         sys::ignore(signal);
     }
+}
+
+/// Makes this process fit to run a function of this name.
+fn settle_child(name: &str) {
+    sys::set_thread_name(&title(name));
+    sys::settle_stdio(false);
+    // As the standard library does before `main`.
+    sys::ignore(libc::SIGPIPE);
 }
 
 /// Takes over what the role was given, and closes everything else.

@@ -10,6 +10,8 @@
 
 use super::directory;
 use super::launch::{Kind, Launch, LaunchError, launch};
+use super::overtime::Overtime;
+use super::page::{Page, Told};
 use super::role::{self, Role, TREE_VARIABLE, ToProgram};
 use super::sweep::{self, Seen};
 use super::sys::{self, Pid, SignalMask};
@@ -22,7 +24,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How long the end of the tree may make no progress (a process that can't be killed, since it is
@@ -39,27 +41,24 @@ pub(crate) struct Start {
     pub(crate) lifeline: OwnedFd,
     pub(crate) program: OwnedFd,
     pub(crate) lock: OwnedFd,
+    /// The page that tells of the server's end.
+    pub(crate) page: OwnedFd,
+    /// How long a function in the server may run.
+    pub(crate) function_time_max: Duration,
 }
 
 /// Runs the keeper until the tree has ended.
 pub(crate) fn main(start: Start) -> ! {
-    let Start {
-        tree,
-        directory,
-        key,
-        lifeline,
-        program,
-        lock,
-    } = start;
-    guard(&directory, &[lifeline.as_raw_fd(), lock.as_raw_fd()]);
+    guard(&start);
     #[cfg(feature = "simulation")]
     super::record::begin(super::record::Who::Keeper);
-    let lifeline = UnixStream::from(lifeline);
-    let keeper = Keeper::start(&tree, &directory, key, &lock).map(|mut keeper| {
-        let socket = directory::socket(&directory);
+    let keeper = Keeper::start(&start);
+    let lifeline = UnixStream::from(start.lifeline);
+    let keeper = keeper.map(|mut keeper| {
+        let socket = directory::socket(&start.directory);
         let socket = socket.as_os_str().as_bytes();
         say(&lifeline, &ToProgram::Ready { socket });
-        keeper.run(&lifeline, &program);
+        keeper.run(&lifeline, &start.program);
         keeper
     });
     if let Err(error) = &keeper {
@@ -68,24 +67,31 @@ pub(crate) fn main(start: Start) -> ! {
     }
     // With the link to the server still open, or the server would begin to end the tree as well.
     end_all_below();
-    directory::remove_at_end(&directory);
+    directory::remove_at_end(&start.directory);
     // The lifeline and the lock close with the process: that is the program's sign.
     sys::exit_now(i32::from(keeper.is_err()))
 }
 
 /// Puts a guard behind the keeper; it is the keeper that comes back.
-fn guard(directory: &Path, keep: &[RawFd]) {
+fn guard(start: &Start) {
     // If it can't be had, there is none: then the server ends the tree when the keeper is lost, as
     // far as its mark can be seen.
     let Ok(Some(keeper)) = sys::become_subreaper().and_then(|()| sys::fork()) else {
         return;
     };
     sys::set_thread_name(c"zproc-guard");
+    let page = Page::map(start.page.as_fd());
     // Its copy of the lifeline keeps the program waiting until it is through.
-    sys::close_strangers(keep);
-    sys::wait_for(keeper);
+    sys::close_strangers(&[start.lifeline.as_raw_fd(), start.lock.as_raw_fd()]);
+    let status = sys::wait_for(keeper);
+    if let Ok(page) = page
+        && status != Some(0)
+    {
+        // Before the server ends, or who loses it would not know why.
+        page.tell(Told::KeeperLost);
+    }
     end_all_below();
-    directory::remove_at_end(directory);
+    directory::remove_at_end(&start.directory);
     sys::exit_now(0)
 }
 
@@ -111,13 +117,19 @@ struct Keeper {
     inbox: Vec<u8>,
     outbox: Outbox,
     deaths: OwnedFd,
+    /// The page, as each process of the tree gets it.
+    page: OwnedFd,
+    overtime: Overtime,
 }
 
 impl Keeper {
-    fn start(tree: &str, directory: &Path, key: Token, lock: &OwnedFd) -> io::Result<Keeper> {
+    fn start(start: &Start) -> io::Result<Keeper> {
+        let Start { tree, lock, .. } = start;
         sys::become_subreaper()?;
         let deaths = sys::child_signals()?;
-        let socket = directory::socket(directory);
+        let page = start.page.try_clone()?;
+        let overtime = Overtime::new(Page::map(page.as_fd())?, start.function_time_max)?;
+        let socket = directory::socket(&start.directory);
         let listener = UnixListener::bind(&socket)?;
         let (link, far_link) = UnixStream::pair()?;
         link.set_nonblocking(true)?;
@@ -136,16 +148,26 @@ impl Keeper {
             inbox: Vec::new(),
             outbox: Outbox::default(),
             deaths,
+            page,
+            overtime,
         };
         let role = Role::Server {
             tree,
-            directory: directory.as_os_str().as_bytes(),
-            key,
+            directory: start.directory.as_os_str().as_bytes(),
+            key: start.key,
             link: far_link.as_raw_fd(),
             listener: listener.as_raw_fd(),
             lock: lock.as_raw_fd(),
+            page: keeper.page.as_raw_fd(),
+            bell: keeper.overtime.bell().as_raw_fd(),
         };
-        let inherit = [far_link.as_raw_fd(), listener.as_raw_fd(), lock.as_raw_fd()];
+        let inherit = [
+            far_link.as_raw_fd(),
+            listener.as_raw_fd(),
+            lock.as_raw_fd(),
+            keeper.page.as_raw_fd(),
+            keeper.overtime.bell().as_raw_fd(),
+        ];
         let mark = keeper.mark.clone();
         let server = keeper
             .launch(Kind::Lasting, "zproc-server", &mark, &role, &inherit)
@@ -165,13 +187,27 @@ impl Keeper {
                     Some((program.as_fd(), false)),
                     Some((self.deaths.as_fd(), false)),
                     Some((self.link.as_fd(), waits_to_write)),
+                    Some((self.overtime.bell(), false)),
                 ],
-                None,
+                self.overtime.timeout(),
             );
             // Without poll there is nothing that a keeper could do for its tree.
-            let Ok([lifeline_polled, program_polled, deaths_polled, link_polled]) = polled else {
+            let Ok(
+                [
+                    lifeline_polled,
+                    program_polled,
+                    deaths_polled,
+                    link_polled,
+                    bell,
+                ],
+            ) = polled
+            else {
                 return;
             };
+            if bell.readable {
+                self.overtime.rung();
+            }
+            self.overtime.look(self.machine.server().cast_signed());
             if program_polled.readable || (lifeline_polled.readable && has_ended(lifeline)) {
                 self.machine.program_lost();
             }
@@ -184,7 +220,7 @@ impl Keeper {
             {
                 // This is a bug of ours; the tree ends, and says why.
                 eprintln!("zproc-keeper: the server sent nonsense: {what}");
-                self.machine.server_lost();
+                self.end_server();
             }
             if self.carry_out() {
                 self.flush();
@@ -222,6 +258,9 @@ impl Keeper {
             if let Some(process) = self.machine.process(reaped.pid.unsigned_abs()) {
                 super::record::died(process, reaped.status);
             }
+            if reaped.pid == self.machine.server().cast_signed() {
+                self.overtime.tell(reaped.status);
+            }
             self.machine.reaped(Reaped {
                 pid: reaped.pid.unsigned_abs(),
                 status: reaped.status,
@@ -236,6 +275,17 @@ impl Keeper {
         }
     }
 
+    /// There is no speaking with the server any more. Mostly it has ended, and will be reaped in a
+    /// moment; how it ended is to be known before the tree ends.
+    fn end_server(&mut self) {
+        let server = self.machine.server().cast_signed();
+        sys::signal_child(server, libc::SIGKILL);
+        if let Some(status) = sys::wait_for(server) {
+            self.overtime.tell(status);
+        }
+        self.machine.server_lost();
+    }
+
     /// Reads what the server wants, and does it.
     fn listen(&mut self) -> Result<(), Malformed> {
         let mut buffer = [0; 16 * 1024];
@@ -243,7 +293,7 @@ impl Keeper {
             Ok(count) if count > 0 => count,
             Err(error) if is_passing(&error) => return Ok(()),
             Ok(_) | Err(_) => {
-                self.machine.server_lost();
+                self.end_server();
                 return Ok(());
             }
         };
@@ -270,7 +320,7 @@ impl Keeper {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     if !is_passing(&error) {
-                        self.machine.server_lost();
+                        self.end_server();
                     }
                     return;
                 }
@@ -281,14 +331,16 @@ impl Keeper {
     fn spawn(&mut self, process: ProcessId, key: Token, name: &str) {
         let socket = self.socket.clone();
         let name = role::short(name);
+        let page = self.page.as_raw_fd();
         let role = Role::Child {
             socket: socket.as_os_str().as_bytes(),
             process,
             key,
             name,
+            page,
         };
         let mark = format!("{}/{}", self.mark, process.0);
-        match self.launch(Kind::Bound, name, &mark, &role, &[]) {
+        match self.launch(Kind::Bound, name, &mark, &role, &[page]) {
             Ok(pid) => self.machine.forked(process, pid.unsigned_abs()),
             Err(LaunchError { call, errno }) => self.machine.not_forked(process, call, errno),
         }

@@ -8,6 +8,9 @@ pub(crate) mod directory;
 pub(crate) mod entry;
 pub(crate) mod keeper;
 pub(crate) mod launch;
+pub(crate) mod noted;
+pub(crate) mod overtime;
+pub(crate) mod page;
 pub mod panics;
 pub(crate) mod peer;
 #[cfg(feature = "simulation")]

@@ -40,6 +40,10 @@ pub(crate) enum Role<'a> {
         program: RawFd,
         /// The lock file of the directory, locked.
         lock: RawFd,
+        /// The page that tells of the server's end.
+        page: RawFd,
+        /// How long a function in the server may run.
+        function_time_max_ns: u64,
     },
     /// Holds the state.
     Server {
@@ -51,6 +55,9 @@ pub(crate) enum Role<'a> {
         /// The socket that clients connect to.
         listener: RawFd,
         lock: RawFd,
+        page: RawFd,
+        /// Rung when a function begins and the keeper does not watch.
+        bell: RawFd,
     },
     /// Runs a function of the user's.
     Child {
@@ -58,6 +65,7 @@ pub(crate) enum Role<'a> {
         process: ProcessId,
         key: Token,
         name: &'a str,
+        page: RawFd,
     },
 }
 
@@ -179,6 +187,7 @@ mod tests {
             process: ProcessId(7),
             key: Token([1, 2]),
             name: "f",
+            page: 9,
         };
         let packed = pack(&role).expect("pack");
         let variable = packed.variable.to_str().expect("text");

@@ -3,7 +3,7 @@
 use super::launch::{Kind, Launch, LaunchError, launch};
 use super::role::{self, Role, TREE_VARIABLE, ToProgram};
 use super::sys::{self, Pid};
-use super::{directory, entry, keeper};
+use super::{directory, entry, keeper, page};
 use crate::proto::codec;
 use crate::proto::frame;
 use crate::proto::ids::Token;
@@ -14,6 +14,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the keeper may take to say that the tree stands: a machine under load is slow.
@@ -73,6 +74,8 @@ pub(crate) struct Tree {
     pub(crate) socket: PathBuf,
     /// The program's secret.
     pub(crate) key: Token,
+    /// The page that tells of the server's end.
+    pub(crate) page: Arc<OwnedFd>,
 }
 
 /// Holds the tree: dropped, it ends it and waits until nothing is left.
@@ -105,11 +108,12 @@ impl Drop for Guard {
     }
 }
 
-/// Starts a tree: its directory, its keeper, and by that its server.
+/// Starts a tree: its directory, its keeper, and by that its server, in which no function may run for
+/// longer than this.
 ///
 /// # Errors
 /// See [`StartError`]; then nothing is left of the attempt.
-pub(crate) fn start() -> Result<Tree, StartError> {
+pub(crate) fn start(function_time_max: Duration) -> Result<Tree, StartError> {
     if sys::is_secure() {
         return Err(StartError::Secure);
     }
@@ -120,7 +124,7 @@ pub(crate) fn start() -> Result<Tree, StartError> {
         return Err(StartError::NotInExecutable);
     }
     let directory = directory::create().map_err(StartError::Directory)?;
-    let result = start_in(&directory);
+    let result = start_in(&directory, function_time_max);
     if result.is_err() {
         directory::remove_at_end(&directory.path);
     }
@@ -128,7 +132,10 @@ pub(crate) fn start() -> Result<Tree, StartError> {
     result
 }
 
-fn start_in(directory: &directory::Directory) -> Result<Tree, StartError> {
+fn start_in(
+    directory: &directory::Directory,
+    function_time_max: Duration,
+) -> Result<Tree, StartError> {
     let failed = |call| move |error| StartError::System(call, error);
     let (lifeline, far_lifeline) = UnixStream::pair().map_err(failed("socketpair"))?;
     let program = sys::pidfd_open(sys::pid()).map_err(failed("pidfd_open"))?;
@@ -136,6 +143,8 @@ fn start_in(directory: &directory::Directory) -> Result<Tree, StartError> {
         sys::random_u64().map_err(failed("getrandom"))?,
         sys::random_u64().map_err(failed("getrandom"))?,
     ]);
+    let page = page::create().map_err(failed("memfd_create"))?;
+    let limit_ns = function_time_max.as_nanos();
     let role = Role::Keeper {
         tree: &directory.tree,
         directory: directory.path.as_os_str().as_bytes(),
@@ -143,6 +152,8 @@ fn start_in(directory: &directory::Directory) -> Result<Tree, StartError> {
         lifeline: far_lifeline.as_raw_fd(),
         program: program.as_raw_fd(),
         lock: directory.lock.as_raw_fd(),
+        page: page.as_raw_fd(),
+        function_time_max_ns: u64::try_from(limit_ns).unwrap_or(u64::MAX),
     };
     let packed = role::pack(&role).map_err(failed("pipe"))?;
     let inherit = [
@@ -150,6 +161,7 @@ fn start_in(directory: &directory::Directory) -> Result<Tree, StartError> {
         far_lifeline.as_raw_fd(),
         program.as_raw_fd(),
         directory.lock.as_raw_fd(),
+        page.as_raw_fd(),
     ];
     let mut environment = keeper::environment();
     environment.extend([packed.variable, mark(&directory.tree)]);
@@ -168,7 +180,12 @@ fn start_in(directory: &directory::Directory) -> Result<Tree, StartError> {
         owner: sys::pid(),
     };
     let socket = wait_until_ready(&guard.lifeline)?;
-    Ok(Tree { guard, socket, key })
+    Ok(Tree {
+        guard,
+        socket,
+        key,
+        page: Arc::new(page),
+    })
 }
 
 /// The keeper's arguments: a name of its own, and then the program's, for the children.

@@ -5,7 +5,8 @@
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// A process as the kernel numbers it.
 pub(crate) type Pid = libc::pid_t;
@@ -234,11 +235,75 @@ pub(crate) fn fork() -> io::Result<Option<Pid>> {
     Ok((pid != 0).then_some(pid))
 }
 
-/// Waits until a child of this process has ended, and reaps it.
-pub(crate) fn wait_for(pid: Pid) {
+/// Waits until a child of this process has ended, and reaps it: its status, if it was one.
+pub(crate) fn wait_for(pid: Pid) -> Option<libc::c_int> {
+    let mut status = 0;
     // A failure means that it is no child, and so has ended.
-    // SAFETY: a null status is allowed.
-    let _ = retry(|| unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL) });
+    // SAFETY: the pointer is to a live local.
+    let result = retry(|| unsafe { libc::waitpid(pid, &mut status, libc::__WALL) });
+    result.is_ok().then_some(status)
+}
+
+/// Signals a child of this process that has not been reaped, so that its number is its own.
+pub(crate) fn signal_child(pid: Pid, signal: libc::c_int) {
+    // Failing means that it has ended.
+    // SAFETY: numbers only.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// Sleeps until the word, in memory that processes share, is something else than this, or the time
+/// is up.
+pub(crate) fn futex_wait(word: &AtomicU32, unless: u32, limit: Duration) {
+    let end = Instant::now() + limit;
+    while word.load(Ordering::Acquire) == unless {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        let timeout = libc::timespec {
+            tv_sec: libc::time_t::try_from(left.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        // SAFETY: the word and the timeout live as long as the call; the kernel only reads them.
+        unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                word.as_ptr(),
+                libc::FUTEX_WAIT,
+                unless,
+                &raw const timeout,
+            )
+        };
+    }
+}
+
+/// Wakes everybody who sleeps on the word.
+pub(crate) fn futex_wake(word: &AtomicU32) {
+    // SAFETY: the kernel uses the address only to find who sleeps there.
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAKE,
+            libc::c_int::MAX,
+        )
+    };
+}
+
+/// A bell: a descriptor that is readable once it was [rung](ring), until it is read.
+pub(crate) fn bell() -> io::Result<OwnedFd> {
+    // SAFETY: numbers only; a result that is not negative is a new descriptor.
+    let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+    // SAFETY: the kernel has just given us this descriptor, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Rings a bell. Async-signal-safe.
+pub(crate) fn ring(bell: BorrowedFd<'_>) {
+    let one = 1_u64.to_ne_bytes();
+    // Failing means that it has been rung very often and not been heard: it is readable.
+    // SAFETY: the pointer and the length are those of one live array.
+    unsafe { libc::write(bell.as_raw_fd(), one.as_ptr().cast(), one.len()) };
 }
 
 /// Every signal that can be, the C library's own included.
@@ -422,7 +487,7 @@ pub(crate) fn exit_now(code: libc::c_int) -> ! {
 /// this process.
 pub(crate) fn generation() -> u64 {
     use std::sync::Once;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::AtomicU64;
     static GENERATION: AtomicU64 = AtomicU64::new(0);
     static REGISTERED: Once = Once::new();
     extern "C" fn forked() {

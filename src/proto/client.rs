@@ -32,6 +32,7 @@ pub use watches::WatchLoss;
 use super::frame::{self, Outbox};
 use super::ids::{BuildId, ProcessId, Seq, Token, WatchId};
 use super::limits::FRAME_BYTES_MAX;
+use super::loss::ServerLoss;
 use super::marks::{self, Mark};
 use super::message::{FromClient, Reply, Request};
 use super::planted::{self, Bug};
@@ -92,10 +93,7 @@ pub enum RefusalKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
     /// The server has ended, or could not be reached for too long.
-    ServerLost {
-        /// What happened.
-        reason: String,
-    },
+    ServerLost(ServerLoss),
     /// This is the client of the process that this one was forked from.
     Forked,
     /// The server does not want this client.

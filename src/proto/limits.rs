@@ -90,6 +90,10 @@ pub const DUMP_TEXT_BYTES_MAX: usize = 200;
 /// How long to wait for it: a server that does not answer is part of the picture.
 pub const DUMP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long an atomic function or a condition may run in the server, where everybody waits for it.
+/// The server is killed for one that runs on, at the latest a quarter of this time after.
+pub const FUNCTION_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// How long a session without a connection may live before it ends (its process alive or not known).
 pub const SESSION_GRACE: Duration = Duration::from_secs(30);
 /// How long a connection may take to say hello.

@@ -6,6 +6,7 @@ use crate::proto::frame::{self, PREFIX_BYTES};
 use crate::proto::ids::{Seq, SessionId, Token};
 use crate::proto::kinds;
 use crate::proto::limits::{HELLO_TIMEOUT, PROTOCOL_VERSION, RECONNECT_TIMEOUT};
+use crate::proto::loss::{ServerEnd, ServerLoss};
 use crate::proto::marks::{self, Mark};
 use crate::proto::message::{FromClient, FromServer, Hello, Refusal, Resume};
 use crate::proto::planted::{self, Bug};
@@ -170,10 +171,8 @@ impl Client {
     }
 
     /// No connection can be opened, ever: there is no server any more.
-    pub fn gone(&mut self) {
-        self.finish(End::ServerLost {
-            reason: "the server has ended".into(),
-        });
+    pub fn gone(&mut self, loss: ServerLoss) {
+        self.finish(End::ServerLost(loss));
     }
 
     /// The client was copied into another process, which must not use it.
@@ -188,12 +187,10 @@ impl Client {
             .get_or_insert(now.after(RECONNECT_TIMEOUT));
         marks::reached_if(now >= give_up_at, Mark::ServerGivenUp);
         if now >= give_up_at {
-            self.finish(End::ServerLost {
-                reason: format!(
-                    "no connection for {} s: {reason}",
-                    RECONNECT_TIMEOUT.as_secs()
-                ),
-            });
+            let seconds = RECONNECT_TIMEOUT.as_secs();
+            let reason = format!("no connection for {seconds} s: {reason}");
+            let loss = ServerLoss::new(ServerEnd::Unreachable { reason });
+            self.finish(End::ServerLost(loss));
             return;
         }
         let pause_ns = (BACKOFF_MIN_NS << self.link.failures.min(16))

@@ -571,10 +571,11 @@ fn coming_back_is_tried_for_a_while() {
     assert!(now.since(NOW).as_secs() <= RECONNECT_TIMEOUT.as_secs() + 1);
     assert!(pauses[0].as_micros() <= 1_000);
     assert!(pauses.iter().all(|pause| pause.as_millis() <= 100));
-    let Some(End::ServerLost { reason }) = client.ended() else {
+    let Some(End::ServerLost(loss)) = client.ended() else {
         panic!("{:?}", client.ended());
     };
-    assert!(reason.contains("refused"), "{reason}");
+    let text = loss.to_string();
+    assert!(text.contains("refused"), "{text}");
 }
 
 #[test]

@@ -1,0 +1,107 @@
+//! The keeper's watch over the functions in the server: one that runs past its time costs the server
+//! its life, and whoever loses the server learns why.
+//!
+//! While functions run the keeper looks at the shared page a few times per limit; when none has run
+//! for a while it looks no more, and the server rings a bell when it begins the next one. So neither
+//! a busy server nor an idle one pays for it by the call.
+
+use super::page::{Page, Told};
+use super::sys::{self, Pid};
+use crate::proto::time::Time;
+use crate::proto::watchdog::{Verdict, Watchdog};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// See the [module](self).
+pub(crate) struct Overtime {
+    page: Page,
+    bell: OwnedFd,
+    watchdog: Watchdog,
+    limit: Duration,
+    /// Its clock begins here. Time in which the machine was suspended does not count.
+    begin: Instant,
+    /// The server was killed for a function.
+    is_over: bool,
+}
+
+impl Overtime {
+    pub(crate) fn new(page: Page, limit: Duration) -> io::Result<Overtime> {
+        Ok(Overtime {
+            page,
+            bell: sys::bell()?,
+            watchdog: Watchdog::new(limit),
+            limit,
+            begin: Instant::now(),
+            is_over: false,
+        })
+    }
+
+    /// What the server rings.
+    pub(crate) fn bell(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+
+    fn now(&self) -> Time {
+        Time::default().after(self.begin.elapsed())
+    }
+
+    /// How long until the next look.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        let deadline = self.watchdog.deadline()?;
+        Some(deadline.since(self.now()))
+    }
+
+    /// The bell was rung.
+    pub(crate) fn rung(&mut self) {
+        let _ = sys::read(self.bell.as_fd(), &mut [0; 8]);
+        self.watchdog.rung(self.page.turn(), self.now());
+    }
+
+    /// Looks, if it is time; kills the server if it has to.
+    pub(crate) fn look(&mut self, server: Pid) {
+        let now = self.now();
+        match self.watchdog.look(self.page.turn(), now) {
+            Verdict::GoOn => {}
+            Verdict::Rest => {
+                if let Some(turn) = self.page.rest() {
+                    self.watchdog.rung(turn, now);
+                }
+            }
+            // Who looks at the function with a debugger has all the time in the world.
+            Verdict::Over if is_traced(server) => {}
+            Verdict::Over => {
+                self.is_over = true;
+                sys::signal_child(server, libc::SIGKILL);
+            }
+        }
+    }
+
+    /// The server was reaped: tells those who have lost it how it ended.
+    pub(crate) fn tell(&self, status: libc::c_int) {
+        self.page.tell(match self.is_over {
+            true => Told::TimeLimit(self.limit),
+            false => Told::Status(status),
+        });
+    }
+}
+
+/// Is a debugger attached to it?
+fn is_traced(pid: Pid) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let tracer = status
+        .lines()
+        .find_map(|line| line.strip_prefix("TracerPid:"));
+    tracer.is_some_and(|tracer| tracer.trim() != "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_debugs_this_test_or_it_is_known() {
+        let status = std::fs::read_to_string("/proc/self/status").expect("there is /proc");
+        assert_eq!(is_traced(sys::pid()), !status.contains("TracerPid:\t0\n"));
+    }
+}
