@@ -66,8 +66,10 @@ pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
     let mut filled = 0;
     while filled < bytes.len() {
         let rest = &mut bytes[filled..];
+        // By number: std declares the function as a weak symbol, and a statically linked program
+        // that is optimised as one piece (musl, `lto = true`) then calls address zero.
         // SAFETY: the pointer and the length are those of one live, writable slice.
-        let count = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
+        let count = unsafe { libc::syscall(libc::SYS_getrandom, rest.as_mut_ptr(), rest.len(), 0) };
         match usize::try_from(count) {
             Ok(count) => filled += count,
             Err(_) => {
