@@ -100,6 +100,23 @@ impl Case {
     }
 }
 
+impl Case {
+    /// Writes the case to a file of this name, or, where another case has it, of the next number.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub(crate) fn keep(&self, directory: &Path, name: &str) -> Result<PathBuf, String> {
+        let numbered = (2..).map(|number| format!("{name}-{number}.case"));
+        let mut names = std::iter::once(format!("{name}.case")).chain(numbered);
+        let is_free = |path: &PathBuf| {
+            !path.exists() || Case::load(path).is_ok_and(|case| case.choices == self.choices)
+        };
+        let path = names.find_map(|name| Some(directory.join(name)).filter(is_free));
+        let path = path.expect("numbers do not end");
+        self.save(&path).map(|()| path)
+    }
+}
+
 /// `PART PROCESS draw N gives V below B`.
 fn choice(line: &str) -> Result<Choice, String> {
     let number = |text: &str| {
@@ -166,6 +183,20 @@ mod tests {
     fn a_case_is_read_back_as_it_was_written() {
         let case = example();
         assert_eq!(Case::parse(&case.text()), Ok(case));
+    }
+
+    #[test]
+    fn a_kept_case_is_not_written_over() {
+        let directory = std::env::temp_dir().join(format!("zproc-cases-{}", std::process::id()));
+        let first = example();
+        let mut second = example();
+        second.choices.pop();
+        let kept = [&first, &second, &first].map(|case| case.keep(&directory, "seed-7"));
+        let names = ["seed-7.case", "seed-7-2.case", "seed-7.case"];
+        assert_eq!(kept, names.map(|name| Ok(directory.join(name))));
+        let cases = names.map(|name| Case::load(&directory.join(name)));
+        assert_eq!(cases, [Ok(first.clone()), Ok(second), Ok(first)]);
+        std::fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]

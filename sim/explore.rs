@@ -11,7 +11,7 @@ use crate::choices::{Choice, Otherwise, Part};
 use crate::runner::caught;
 use crate::simulation::{Options, Report, Setup, Story};
 use crate::workloads::tiny::{TINY, Tiny};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -88,8 +88,7 @@ pub(crate) fn explore(tiny: &Tiny, changes: usize, jobs: u64) -> Result<bool, St
         faults: true,
         choices,
     };
-    let path = PathBuf::from(case::KEPT).join(format!("{}.case", tiny.name));
-    case.save(&path)?;
+    let path = case.keep(Path::new(case::KEPT), tiny.name)?;
     println!(
         "       see it with: cargo run --release -p zproc-sim -- replay {}",
         path.display()

@@ -576,9 +576,8 @@ fn shrink_seed(seed: u64) -> bool {
         faults: true,
         choices: shrunk.choices,
     };
-    let path = PathBuf::from(case::KEPT).join(format!("seed-{seed}.case"));
-    match case.save(&path) {
-        Ok(()) => println!(
+    match case.keep(Path::new(case::KEPT), &format!("seed-{seed}")) {
+        Ok(path) => println!(
             "kept: see it with: cargo run --release -p zproc-sim -- replay {}",
             path.display()
         ),

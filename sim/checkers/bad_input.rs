@@ -25,6 +25,8 @@ pub(crate) fn check(history: &History, ending: &Ending, verdict: &mut Verdict) {
     let is_crowded = ending.limits != Limits::USUAL || ending.has_points;
     // Reasons for which there was no room in the stream.
     let mut untold: BTreeMap<ProcessId, &Refused> = BTreeMap::new();
+    // A server that is lost, or ends because the keeper is, takes its connections along.
+    let mut is_doomed = false;
     for entry in &history.entries {
         let What::Seen(seen) = &entry.what else {
             continue;
@@ -37,7 +39,8 @@ pub(crate) fn check(history: &History, ending: &Ending, verdict: &mut Verdict) {
                     Reaction::Ended => untold,
                     _ => None,
                 };
-                let fits = is_fit(*attack, reaction, refused, is_crowded);
+                let went_along = is_doomed && refused.is_none() && *reaction == Reaction::Ended;
+                let fits = went_along || is_fit(*attack, reaction, refused, is_crowded);
                 verdict.judge(BAD_INPUT, fits, || {
                     format!(
                         "process {} tried {attack:?} and the server's reaction was {reaction:?}",
@@ -45,6 +48,7 @@ pub(crate) fn check(history: &History, ending: &Ending, verdict: &mut Verdict) {
                     )
                 });
             }
+            Seen::Doomed { .. } => is_doomed = true,
             Seen::Refused { is_told: true, .. } if hostile.contains(&entry.process) => {}
             Seen::Refused { refused, .. } if hostile.contains(&entry.process) => {
                 untold.insert(entry.process, refused);

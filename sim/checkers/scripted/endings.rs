@@ -150,6 +150,37 @@ fn a_reason_for_which_there_was_no_room() {
     }
 }
 
+/// As in seed 4975: the server was killed before it came to the second hello.
+#[test]
+fn a_lost_server_gives_no_reason() {
+    let lost = || Seen::Doomed { at: Time(5) };
+    let wrong = || Seen::Refused {
+        refused: Refused::Build,
+        is_told: false,
+    };
+    let cases = [
+        (vec![lost()], Reaction::Ended, vec![]),
+        // It had closed the connection before, for a wrong reason; it answered; it was not lost.
+        (vec![wrong(), lost()], Reaction::Ended, vec![BAD_INPUT]),
+        (vec![lost()], Reaction::Answered, vec![BAD_INPUT]),
+        (vec![], Reaction::Ended, vec![BAD_INPUT]),
+    ];
+    for (before, reaction, broken) in cases {
+        let mut script = Script::default();
+        script.see(A, Seen::Hostile);
+        for seen in before {
+            let of = match seen {
+                Seen::Doomed { .. } => ProcessId::PROGRAM,
+                _ => A,
+            };
+            script.see(of, seen);
+        }
+        let attack = Attack::SecondHello;
+        script.see(A, Seen::Attacked { attack, reaction });
+        assert_eq!(script.judged(), broken);
+    }
+}
+
 #[test]
 fn garbage_changes_nothing() {
     for (process, broken) in [(B, vec![]), (A, vec![BAD_INPUT])] {
