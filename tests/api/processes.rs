@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use zproc::{Context, End, Error, Filter, ProcessId, Result};
+use zproc::{Context, End, Error, Filter, ProcessId, Result, Revision};
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Job {
@@ -221,18 +221,24 @@ pub(super) fn record_tells_its_life(ctx: &Context) -> Result<()> {
     let process = ctx.spawn(sleeper, ())?;
     let key = format!("process/{}", process.id().0);
     let records = ctx.namespace("");
+    let mut watch = (records.watch(Filter::key(&*key)).since(Revision(1))).start()?;
+    let mut next = || -> Result<Record> {
+        let update = watch.next_update()?;
+        Ok(update.changes[0].after()?.expect("it outlasts the process"))
+    };
+    let record = next()?;
+    assert_eq!((record.id, record.parent), (process.id().0, 1));
+    assert!(record.function.ends_with("sleeper"), "{record:?}");
+    assert_eq!((record.state.as_str(), record.outcome), ("starting", None));
+    // The process may speak with the server before the keeper has told that it runs, and as whom.
+    let record = next()?;
+    assert_eq!((record.state.as_str(), record.outcome), ("running", None));
     ctx.namespace("alive")
         .wait_equal(&process.id().0.to_string(), &true)?;
     assert!(process.is_alive()?);
     assert!(process.pid()?.is_some());
-    let record: Record = records.get(&key)?.expect("it was spawned");
-    assert_eq!((record.id, record.parent), (process.id().0, 1));
-    assert!(record.function.ends_with("sleeper"), "{record:?}");
-    assert_eq!((record.state.as_str(), record.outcome), ("running", None));
-    let mut watch = records.watch(Filter::key(&*key)).start()?;
     ctx.state().set("never", &true)?;
-    let update = watch.next_update()?;
-    let record: Record = update.changes[0].after()?.expect("it outlasts the process");
+    let record = next()?;
     assert_eq!(record.state, "ended");
     assert!(record.outcome.is_some());
     process.outcome()?;
