@@ -1,10 +1,12 @@
 //! The catalogue of planted bugs: for each, the guarantee that it breaks, what is wrong, and where.
 //!
 //! `proto/ids.rs` and `proto/time.rs` hold names and two sums: what could be wrong in them would be
-//! wrong everywhere at once.
+//! wrong everywhere at once. `proto/message.rs` and `proto/limits.rs` hold types and numbers, and
+//! what pictures the tree (`dump.rs`, `server/dump.rs`, `client/unanswered.rs`) is under no guarantee.
 
 use crate::checkers::{
-    ATOMIC, BOUND, EVERY_UPDATE, LINEARIZABLE, NO_LOST_WAKEUP, ONCE, OWN_WRITES,
+    ATOMIC, BAD_INPUT, BOUND, BOUNDED, EVERY_UPDATE, LINEARIZABLE, NO_LOST_WAKEUP, ONCE, OUTLIVES,
+    OWN_WRITES,
 };
 use zproc::seam::proto::planted::Bug;
 
@@ -40,6 +42,18 @@ const fn planted(
 /// All of them, by file.
 pub(crate) const CATALOGUE: &[Planted] = &[
     planted(
+        Bug::BytesBehindMessage,
+        "proto/codec.rs",
+        BAD_INPUT,
+        "bytes behind a message are overlooked",
+    ),
+    planted(
+        Bug::OverlongFrameAwaited,
+        "proto/frame.rs",
+        BAD_INPUT,
+        "a frame that claims to be larger than allowed is waited for",
+    ),
+    planted(
         Bug::OrderOfMapCounts,
         "proto/value.rs",
         NO_LOST_WAKEUP,
@@ -50,6 +64,12 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         "proto/value.rs",
         NO_LOST_WAKEUP,
         "a negative zero is not equal to a positive one",
+    ),
+    planted(
+        Bug::BytesBehindValue,
+        "proto/value.rs",
+        BAD_INPUT,
+        "bytes behind a value are overlooked",
     ),
     planted(
         Bug::KeyWatchedAsPrefix,
@@ -80,6 +100,12 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         "proto/store.rs",
         BOUND,
         "a key that its owner writes again is not among the owner's keys any more",
+    ),
+    planted(
+        Bug::UsualValueLimit,
+        "proto/store.rs",
+        BOUNDED,
+        "values are held against the usual limit, not the server's own",
     ),
     planted(
         Bug::UndoMissed,
@@ -118,6 +144,12 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         "a rollback gives keys back their values, not their owners",
     ),
     planted(
+        Bug::OwnedCountedBefore,
+        "proto/store/transaction.rs",
+        BOUNDED,
+        "whether a process owns too many keys is asked before the new one is counted",
+    ),
+    planted(
         Bug::AbsenceNotNoted,
         "proto/store/view.rs",
         NO_LOST_WAKEUP,
@@ -146,6 +178,12 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         "proto/history.rs",
         EVERY_UPDATE,
         "a dropped change set of several namespaces is noted for the first of them only",
+    ),
+    planted(
+        Bug::EncodedNotCounted,
+        "proto/history.rs",
+        BOUNDED,
+        "the log does not count what it keeps encoded",
     ),
     planted(
         Bug::PrefixLengthForgotten,
@@ -184,6 +222,24 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         "a watch that was put back by a resume is not served until something else stirs it",
     ),
     planted(
+        Bug::WaitsNotInFlight,
+        "proto/session.rs",
+        BOUNDED,
+        "requests that wait do not count among those in flight",
+    ),
+    planted(
+        Bug::FailedStartNotTold,
+        "proto/keeper.rs",
+        NO_LOST_WAKEUP,
+        "that a process could not be started is not told",
+    ),
+    planted(
+        Bug::StartedAfterEnd,
+        "proto/keeper.rs",
+        OUTLIVES,
+        "a process that is asked for after the tree's end is started all the same",
+    ),
+    planted(
         Bug::ReplyOfAnotherSession,
         "proto/server/mod.rs",
         ONCE,
@@ -200,6 +256,24 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         "proto/server/connections.rs",
         BOUND,
         "a session that came back in time is still ended when its grace time is over",
+    ),
+    planted(
+        Bug::SecretNotAskedAgain,
+        "proto/server/connections.rs",
+        BAD_INPUT,
+        "the secret of a process that was here before is not looked at",
+    ),
+    planted(
+        Bug::LimitToldBackwards,
+        "proto/server/wire.rs",
+        BOUNDED,
+        "of a limit, what was asked for and what is allowed are told the wrong way round",
+    ),
+    planted(
+        Bug::LaterVersionIsGarbage,
+        "proto/server/wire.rs",
+        BAD_INPUT,
+        "a hello of another version that has more in it is taken for garbage",
     ),
     planted(
         Bug::WaitNotRetested,
@@ -284,6 +358,12 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         "proto/server/requests.rs",
         OWN_WRITES,
         "a ping tells the newest revision of the users' log, which knows no records",
+    ),
+    planted(
+        Bug::WatchesCountedBefore,
+        "proto/server/requests.rs",
+        BOUNDED,
+        "whether a session has too many watches is asked before the new one is counted",
     ),
     planted(
         Bug::ReleaseBeforeLastWrite,

@@ -173,9 +173,6 @@ impl World {
             false => crate::process::child(world, process, key),
         });
         self.keeper.machine.forked(process, pid);
-        if self.program_ended {
-            self.signal(process);
-        }
     }
 
     /// A pid that nobody has: the next of all, or the one that came free last.
@@ -215,12 +212,23 @@ impl World {
         if self.keeper.is_lost {
             return;
         }
+        let (cpu_user_ns, cpu_system_ns, memory_bytes_max) = (1_000_000, 500_000, 4_000_000);
+        if self.keeper.machine.has_ended() {
+            // The real keeper tells nothing more; this server is the last to go.
+            return self.notify(FromKeeper::Ended {
+                process,
+                status,
+                cpu_user_ns,
+                cpu_system_ns,
+                memory_bytes_max,
+            });
+        }
         self.keeper.machine.reaped(Reaped {
             pid,
             status,
-            cpu_user_ns: 1_000_000,
-            cpu_system_ns: 500_000,
-            memory_bytes_max: 4_000_000,
+            cpu_user_ns,
+            cpu_system_ns,
+            memory_bytes_max,
         });
         self.carry_out();
     }
@@ -268,10 +276,15 @@ impl World {
     /// The keeper sees that the program has ended. The server is the last to go, and hears of the
     /// others' ends, so that what the checkers judge is whole.
     pub(crate) fn keeper_misses_program(&mut self) {
-        self.kill_children();
+        if self.keeper.is_lost {
+            // Its children were killed with it, but for one that was being started.
+            return self.kill_children();
+        }
+        self.keeper.machine.program_lost();
+        self.carry_out();
     }
 
-    /// The server is lost, and the keeper ends the tree.
+    /// The program or the server is lost, and the keeper ends the tree.
     fn end_tree(&mut self) {
         self.kill_children();
     }

@@ -72,6 +72,8 @@ pub(crate) enum Attack {
     Body,
     /// More requests than the window holds.
     Flood,
+    /// A good request with bytes behind it in its frame.
+    Trailing,
 }
 
 /// What the server did about an attack.

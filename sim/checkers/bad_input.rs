@@ -94,7 +94,9 @@ fn is_fit(
     let late = refused == Some(&Refused::Late);
     match attack {
         Attack::Truncated => late,
-        Attack::SecondHello | Attack::Flood => matches!(refused, Some(Refused::Protocol(_))),
+        Attack::SecondHello | Attack::Flood | Attack::Trailing => {
+            matches!(refused, Some(Refused::Protocol(_)))
+        }
         Attack::Body | Attack::MutatedRequest if late => false,
         _ if late => true,
         Attack::Length | Attack::Unintroduced => matches!(refused, Some(Refused::Protocol(_))),

@@ -14,6 +14,9 @@ use zproc::seam::proto::time::Time;
 /// microseconds; a start that was under way, milliseconds.
 pub(crate) const GONE_WITHIN: Duration = Duration::from_secs(1);
 
+/// How long after the program's end a process may begin. The keeper hears of it at once.
+pub(crate) const BEGUN_WITHIN: Duration = Duration::from_micros(10);
+
 /// Judges every process that ever began.
 pub(crate) fn check(history: &History, ending: &Ending, verdict: &mut Verdict) {
     let mut began: BTreeMap<ProcessId, Time> = BTreeMap::new();
@@ -39,6 +42,14 @@ pub(crate) fn check(history: &History, ending: &Ending, verdict: &mut Verdict) {
         }
     }
     let ended = gone.get(&ProcessId::PROGRAM).copied();
+    if let Some(ended) = ended {
+        let latest = ended.after(BEGUN_WITHIN);
+        for (process, began) in &began {
+            verdict.judge(OUTLIVES, *began <= latest, || {
+                format!("the program ended at {ended:?}, and process {process} began at {began:?}")
+            });
+        }
+    }
     let Some(ended) = doomed.into_iter().chain(ended).min() else {
         return;
     };

@@ -86,7 +86,7 @@ const ATTACKS: [Attack; 14] = [
     Attack::SecondHello,
     Attack::MutatedRequest,
     Attack::Body,
-    Attack::Body,
+    Attack::Trailing,
     Attack::Flood,
 ];
 
@@ -126,6 +126,14 @@ fn mutated(mut bytes: Vec<u8>) -> Vec<u8> {
     let place = 4 + choose(bytes.len() as u64 - 4) as usize;
     bytes[place] ^= 1 + choose(255) as u8;
     bytes
+}
+
+/// More bytes in the frame than its message takes.
+fn with_more_in_it(mut frame: Vec<u8>) -> Vec<u8> {
+    frame.extend((0..=choose(20)).map(|_| choose(256) as u8));
+    let length = (frame.len() - frame::PREFIX_BYTES) as u32;
+    frame[..frame::PREFIX_BYTES].copy_from_slice(&length.to_le_bytes());
+    frame
 }
 
 /// Would the server do something for it that lasts? Then it is no garbage.
@@ -176,7 +184,10 @@ impl Peer {
                 self.provoke(&garbage())
             }
             Attack::Length => {
-                self.connect()?;
+                let greeted = choose(2) == 1 && self.greet();
+                if !greeted {
+                    self.connect()?;
+                }
                 let length = [0, FRAME_BYTES_MAX as u32 + 1, u32::MAX][choose(3) as usize];
                 self.provoke(&length.to_le_bytes())
             }
@@ -193,8 +204,12 @@ impl Peer {
             }
             Attack::Version | Attack::Build | Attack::Credentials | Attack::WrongToken => {
                 self.connect()?;
-                let hello = self.wrong_hello(attack);
-                self.provoke(&framed(&FromClient::Hello(hello)))
+                let mut hello = framed(&FromClient::Hello(self.wrong_hello(attack)));
+                // Another version may well say more.
+                if attack == Attack::Version && choose(2) == 1 {
+                    hello = with_more_in_it(hello);
+                }
+                self.provoke(&hello)
             }
             Attack::Unintroduced => {
                 self.connect()?;
@@ -220,6 +235,11 @@ impl Peer {
                 self.hostile_body()
             }
             Attack::Flood => self.flood(),
+            Attack::Trailing => {
+                self.greeted()?;
+                let request = with_more_in_it(self.request(Request::Ping));
+                self.provoke(&request)
+            }
         }
     }
 
@@ -358,11 +378,18 @@ impl Peer {
         }
         self.greeted()?;
         let mut flood = Vec::new();
+        let waits = choose(2) == 1;
         for _ in 0..=window {
             self.seq += 1;
-            let body = Request::Remove {
-                namespace: NAMESPACE,
-                key: "k",
+            let (namespace, key) = (NAMESPACE, "k");
+            let body = if waits {
+                let condition = Condition::Equal { key, value: &[1] };
+                Request::Wait {
+                    namespace,
+                    condition,
+                }
+            } else {
+                Request::Remove { namespace, key }
             };
             let (seq, acks) = (Seq(self.seq), Vec::new());
             frame::append(&FromClient::Request { seq, acks, body }, &mut flood);

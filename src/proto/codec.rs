@@ -1,5 +1,6 @@
 //! Messages to bytes and back. Little-endian, whatever the machine.
 
+use super::planted::{self, Bug};
 use speedy::{Endianness, Readable, Writable};
 
 /// The bytes are not the message they should be.
@@ -36,7 +37,7 @@ pub fn decode<'a, T: Readable<'a, Endianness>>(bytes: &'a [u8]) -> Result<T, Mal
     let (result, length) =
         T::read_with_length_from_buffer_with_ctx(Endianness::LittleEndian, bytes);
     let message = result.map_err(|error| Malformed(error.to_string()))?;
-    if length != bytes.len() {
+    if length != bytes.len() && !planted::is(Bug::BytesBehindMessage) {
         return Err(Malformed(format!(
             "{} bytes behind the message",
             bytes.len() - length

@@ -2,6 +2,7 @@
 
 use super::codec::{self, Malformed};
 use super::limits::FRAME_BYTES_MAX;
+use super::planted::{self, Bug};
 use speedy::{Endianness, Writable};
 
 /// Bytes of the length prefix.
@@ -18,7 +19,8 @@ pub fn split(input: &[u8]) -> Result<Option<(&[u8], usize)>, Malformed> {
         return Ok(None);
     };
     let length = u32::from_le_bytes(*prefix) as usize;
-    if length == 0 || length > FRAME_BYTES_MAX {
+    let overlong = length > FRAME_BYTES_MAX && !planted::is(Bug::OverlongFrameAwaited);
+    if length == 0 || overlong {
         return Err(Malformed(format!(
             "a frame of {length} bytes (1 to {FRAME_BYTES_MAX} are allowed)"
         )));

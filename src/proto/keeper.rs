@@ -11,6 +11,7 @@
 
 use super::ids::{ProcessId, Token};
 use super::message::{FromKeeper, ToKeeper};
+use super::planted::{self, Bug};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What is to be done.
@@ -140,6 +141,9 @@ impl Keeper {
 
     /// The process could not be started: this call failed.
     pub fn not_forked(&mut self, process: ProcessId, call: &'static str, errno: i32) {
+        if planted::is(Bug::FailedStartNotTold) {
+            return;
+        }
         self.want(Effect::Tell(FromKeeper::NotStarted {
             process,
             call,
@@ -187,7 +191,8 @@ impl Keeper {
     }
 
     fn want(&mut self, effect: Effect) {
-        if !self.has_ended {
+        let late = planted::is(Bug::StartedAfterEnd) && matches!(effect, Effect::Fork { .. });
+        if !self.has_ended || late {
             self.effects.push_back(effect);
         }
     }

@@ -7,11 +7,21 @@
 #[repr(u8)]
 #[non_exhaustive]
 pub enum Bug {
+    // proto/codec.rs
+    /// Bytes behind a message are overlooked.
+    BytesBehindMessage = 1,
+
+    // proto/frame.rs
+    /// A frame that claims to be larger than allowed is waited for.
+    OverlongFrameAwaited,
+
     // proto/value.rs
     /// Maps are compared in the order of their entries.
-    OrderOfMapCounts = 1,
+    OrderOfMapCounts,
     /// A negative zero is not equal to a positive one.
     SignOfZeroCounts,
+    /// Bytes behind a value are overlooked.
+    BytesBehindValue,
 
     // proto/interest.rs
     /// A watch of one key gets those that begin with its name too.
@@ -26,6 +36,8 @@ pub enum Bug {
     PageRepeatsLast,
     /// A key that its owner writes again is not among the owner's keys any more.
     OwnedAgainForgotten,
+    /// Values are held against the usual limit, not the server's own.
+    UsualValueLimit,
 
     // proto/store/transaction.rs
     /// The first write of a change set stays after a rollback.
@@ -40,6 +52,8 @@ pub enum Bug {
     RefusalForgotten,
     /// A rollback gives keys back their values, not their owners.
     OwnerNotRestored,
+    /// Whether a process owns too many keys is asked before the new one is counted.
+    OwnedCountedBefore,
 
     // proto/store/view.rs
     /// A condition that looks for an absent key is not noted to have read it.
@@ -54,6 +68,8 @@ pub enum Bug {
     EncodedForFirstFilter,
     /// A dropped change set of several namespaces is noted for the first of them only.
     DropNotedForOne,
+    /// The log does not count what it keeps encoded.
+    EncodedNotCounted,
 
     // proto/watch.rs
     /// When one of two who watch a prefix leaves, keys are not looked up under its length any
@@ -71,6 +87,14 @@ pub enum Bug {
     ResumeAtServerCursor,
     /// A watch that was put back by a resume is not served until something else stirs it.
     ResumedWatchNotReady,
+    /// Requests that wait do not count among those in flight.
+    WaitsNotInFlight,
+
+    // proto/keeper.rs
+    /// That a process could not be started is not told.
+    FailedStartNotTold,
+    /// A process that is asked for after the tree's end is started all the same.
+    StartedAfterEnd,
 
     // proto/server/mod.rs
     /// A retry is answered by what was kept last for another session.
@@ -81,6 +105,14 @@ pub enum Bug {
     // proto/server/connections.rs
     /// A session that came back in time is still ended when its grace time is over.
     GraceNotStopped,
+    /// The secret of a process that was here before is not looked at.
+    SecretNotAskedAgain,
+
+    // proto/server/wire.rs
+    /// Of a limit, what was asked for and what is allowed are told the wrong way round.
+    LimitToldBackwards,
+    /// A hello of another version that has more in it is taken for garbage.
+    LaterVersionIsGarbage,
 
     // proto/server/commits.rs
     /// A commit does not test the waits again that read by prefix.
@@ -114,6 +146,8 @@ pub enum Bug {
     WatchFromDropped,
     /// A ping tells the newest revision of the users' log, which knows no records.
     PingTellsUsersRevision,
+    /// Whether a session has too many watches is asked before the new one is counted.
+    WatchesCountedBefore,
 
     // proto/server/processes.rs
     /// What a process owns is released before its last writes are read.

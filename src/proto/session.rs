@@ -210,7 +210,12 @@ impl Session {
     /// A request has come: is it new?
     pub fn arrive(&mut self, seq: Seq, is_read: bool) -> Arrival {
         if seq > self.highest {
-            if self.replies.len() + self.waits.len() >= self.in_flight_max {
+            let waits = if planted::is(Bug::WaitsNotInFlight) {
+                0
+            } else {
+                self.waits.len()
+            };
+            if self.replies.len() + waits >= self.in_flight_max {
                 return Arrival::Violation("more requests in flight than IN_FLIGHT_MAX");
             }
             self.highest = seq;

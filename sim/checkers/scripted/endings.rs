@@ -1,7 +1,7 @@
 //! Histories of "Nothing outlives" and "Bad input is harmless".
 
 use super::*;
-use crate::checkers::outlives::GONE_WITHIN;
+use crate::checkers::outlives::{BEGUN_WITHIN, GONE_WITHIN};
 use crate::seen::{Attack, Reaction, Refused, Seen};
 use std::time::Duration;
 
@@ -54,6 +54,22 @@ fn who_began_is_dead_soon_after_the_program() {
 }
 
 #[test]
+fn nobody_begins_behind_the_program() {
+    let last = Time(1_000_000_000).after(BEGUN_WITHIN);
+    let late = last.after(Duration::from_nanos(1));
+    for (at, broken) in [(last, vec![]), (late, vec![OUTLIVES])] {
+        let mut script = tree(Some(Time(7)));
+        script.see(B, Seen::Began { at });
+        script.dies(B, late);
+        let key = format!("process/{}", B.0);
+        let ended = record("ended");
+        let change = ("", key.as_str(), None, Some(ended.as_slice()));
+        script.committed(2, B, None, Some("killed"), &[change]);
+        assert_eq!(script.judged(), broken);
+    }
+}
+
+#[test]
 fn the_loss_of_server_or_keeper_ends_the_tree() {
     let lost = Time(10);
     let last = lost.after(GONE_WITHIN);
@@ -81,7 +97,7 @@ fn protocol() -> Reaction {
 #[test]
 fn each_attack_has_its_reason() {
     let bad = || vec![BAD_INPUT];
-    let cases: [(Attack, Reaction, Vec<&str>); 14] = [
+    let cases: [(Attack, Reaction, Vec<&str>); 16] = [
         (Attack::Garbage, protocol(), vec![]),
         (Attack::Garbage, Reaction::Broken, vec![]),
         (Attack::Garbage, Reaction::Ended, bad()),
@@ -96,6 +112,8 @@ fn each_attack_has_its_reason() {
         (Attack::Body, protocol(), bad()),
         (Attack::MutatedRequest, Reaction::Answered, vec![]),
         (Attack::Flood, Reaction::Failed, bad()),
+        (Attack::Trailing, protocol(), vec![]),
+        (Attack::Trailing, Reaction::Answered, bad()),
     ];
     for (attack, reaction, broken) in cases {
         let mut script = Script::default();

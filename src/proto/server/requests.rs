@@ -383,7 +383,12 @@ impl Server {
         };
         let count = session.watches.len() as u64 + 1;
         let max = self.config.limits.watches_per_session_max as u64;
-        if count > max || session.watches.contains_key(&watch) {
+        let over = if planted::is(Bug::WatchesCountedBefore) {
+            count > max + 1
+        } else {
+            count > max
+        };
+        if over || session.watches.contains_key(&watch) {
             return self.failed(Failure::Limit {
                 limit: "WATCHES_PER_SESSION_MAX",
                 actual: count,

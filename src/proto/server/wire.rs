@@ -2,6 +2,7 @@
 
 use super::super::limits::{FAILURE_BYTES_MAX, FUNCTION_NAME_BYTES_MAX, Limits};
 use super::super::message::{Failure, Fault, Finish, FunctionRef};
+use super::super::planted::{self, Bug};
 use super::super::store::StoreError;
 use super::{FaultText, FunctionFailure};
 
@@ -13,7 +14,8 @@ pub(super) const SOFTWARE: &str = concat!("zproc ", env!("CARGO_PKG_VERSION"));
 pub(super) fn version_of_hello(payload: &[u8]) -> Option<u32> {
     let (tag, rest) = payload.split_first_chunk::<4>()?;
     let (version, _) = rest.split_first_chunk::<4>()?;
-    (u32::from_le_bytes(*tag) == 0).then(|| u32::from_le_bytes(*version))
+    let hello = u32::from_le_bytes(*tag) == 0 && !planted::is(Bug::LaterVersionIsGarbage);
+    hello.then(|| u32::from_le_bytes(*version))
 }
 
 /// A text cut to `max` bytes, at a character.
@@ -40,6 +42,10 @@ pub(super) fn function_failure<'a>(failure: &'a FunctionFailure, name: &'a str) 
 
 pub(super) fn store_failure(error: &StoreError) -> Failure<'static> {
     match *error {
+        StoreError::Limit { limit, actual, max } if planted::is(Bug::LimitToldBackwards) => {
+            let (actual, max) = (max, actual);
+            Failure::Limit { limit, actual, max }
+        }
         StoreError::Limit { limit, actual, max } => Failure::Limit { limit, actual, max },
         StoreError::ReadOnly => Failure::ReadOnly,
         StoreError::Malformed(what) => Failure::Malformed { what },

@@ -239,7 +239,7 @@ impl Transaction<'_> {
             ..
         } = self.store.limits;
         limit("OWNED_BYTES_MAX", bytes - freed + size, owned_bytes_max)?;
-        let added = usize::from(freed == 0);
+        let added = usize::from(freed == 0 && !planted::is(Bug::OwnedCountedBefore));
         limit("OWNED_KEYS_MAX", keys + added, owned_keys_max)
     }
 
