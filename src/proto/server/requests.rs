@@ -383,12 +383,8 @@ impl Server {
         };
         let count = session.watches.len() as u64 + 1;
         let max = self.config.limits.watches_per_session_max as u64;
-        let over = if planted::is(Bug::WatchesCountedBefore) {
-            count > max + 1
-        } else {
-            count > max
-        };
-        if over || session.watches.contains_key(&watch) {
+        let slack = u64::from(planted::is(Bug::WatchesCountedBefore));
+        if count > max + slack || session.watches.contains_key(&watch) {
             return self.failed(Failure::Limit {
                 limit: "WATCHES_PER_SESSION_MAX",
                 actual: count,
