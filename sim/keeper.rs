@@ -54,6 +54,8 @@ enum Asked {
         process: ProcessId,
         key: Token,
         name: String,
+        /// Opaque here: a simulated process has no environment, files or limits.
+        setup: Vec<u8>,
     },
     Kill {
         process: ProcessId,
@@ -78,12 +80,22 @@ impl KeeperHost {
 
 impl World {
     /// The server wants a process.
-    pub(crate) fn keeper_spawns(&mut self, process: ProcessId, key: Token, name: String) {
+    pub(crate) fn keeper_spawns(
+        &mut self,
+        process: ProcessId,
+        key: Token,
+        name: String,
+        setup: Vec<u8>,
+    ) {
         if let Some(story) = self.trace.story(self.now) {
             story.spawning(process, &name);
         }
-        let asked = Asked::Spawn { process, key, name };
-        self.keeper.asked.push_back(asked);
+        self.keeper.asked.push_back(Asked::Spawn {
+            process,
+            key,
+            name,
+            setup,
+        });
         self.queue_keeper(process);
     }
 
@@ -115,9 +127,18 @@ impl World {
             return;
         }
         let (process, message) = match self.keeper.asked.pop_front() {
-            Some(Asked::Spawn { process, key, name }) => {
-                let name = name.as_str();
-                let message = ToKeeper::Spawn { process, key, name };
+            Some(Asked::Spawn {
+                process,
+                key,
+                name,
+                setup,
+            }) => {
+                let message = ToKeeper::Spawn {
+                    process,
+                    key,
+                    name: &name,
+                    setup: codec::decode(&setup).expect("the server has encoded it"),
+                };
                 (process, codec::to_bytes(&message))
             }
             Some(Asked::Kill { process }) => {
@@ -143,7 +164,9 @@ impl World {
     fn carry_out(&mut self) {
         while let Some(effect) = self.keeper.machine.poll_effect() {
             match effect {
-                Effect::Fork { process, key, name } => self.fork(process, key, &name),
+                Effect::Fork {
+                    process, key, name, ..
+                } => self.fork(process, key, &name),
                 Effect::Kill { pid, .. } => {
                     // As the kernel does it: whoever has the number now. A dead one stays dead.
                     if let Some(process) = self.keeper.pids.get(&pid).copied() {

@@ -424,7 +424,12 @@ impl World {
                 self.wake_reader(link);
             }
             Effect::Drain { connection } => self.server_drains(connection),
-            Effect::Spawn { process, key, name } => self.keeper_spawns(process, key, name),
+            Effect::Spawn {
+                process,
+                key,
+                name,
+                setup,
+            } => self.keeper_spawns(process, key, name, setup),
             Effect::Kill { process } => self.keeper_kills(process),
         }
     }

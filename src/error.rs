@@ -9,6 +9,7 @@ use crate::proto::ids::{ProcessId, Revision};
 use crate::proto::loss::ServerLoss;
 use crate::proto::message::{Failure, Fault};
 use crate::proto::server::FaultText;
+use crate::proto::setup::Unfit;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::panic::Location;
@@ -85,6 +86,8 @@ pub(crate) enum Kind {
         found: String,
         why: String,
     },
+    /// A process can't be set up so.
+    Setup(String),
     /// A value of the caller's does not serialise.
     Unencodable {
         type_name: String,
@@ -329,6 +332,13 @@ impl Error {
         matches!(self.kind(), Kind::Unencodable { .. } | Kind::Malformed(_))
     }
 
+    /// What a [`ProcessBuilder`](crate::ProcessBuilder) was told makes no sense (a zero byte in a
+    /// path, a soft limit above the hard one, ...); nothing was started.
+    #[must_use]
+    pub fn is_bad_setup(&self) -> bool {
+        matches!(self.kind(), Kind::Setup(_))
+    }
+
     /// The argument or the result of a function could not be decoded or encoded where it ran.
     #[must_use]
     pub fn is_undecodable(&self) -> bool {
@@ -430,6 +440,7 @@ impl fmt::Display for Kind {
             }
             Kind::ReadOnly => f.write_str("the namespace is read-only: it is the framework's"),
             Kind::Malformed(what) => write!(f, "the value is not well-formed: {what}"),
+            Kind::Setup(what) => write!(f, "no process can be started so: {what}"),
             Kind::WrongType { wanted, found, why } => {
                 write!(f, "wanted {wanted}, but there is {found} ({why})")
             }
@@ -535,6 +546,19 @@ impl From<CallError> for Kind {
     }
 }
 
+impl From<Unfit> for Kind {
+    fn from(unfit: Unfit) -> Kind {
+        match unfit {
+            Unfit::Limit { limit, actual, max } => Kind::Limit {
+                limit: limit.to_owned(),
+                actual: actual as u64,
+                max: max as u64,
+            },
+            Unfit::Nonsense(what) => Kind::Setup(what.to_owned()),
+        }
+    }
+}
+
 impl From<Failure<'_>> for Kind {
     fn from(failure: Failure<'_>) -> Kind {
         match failure {
@@ -550,6 +574,7 @@ impl From<Failure<'_>> for Kind {
             Failure::ReadOnly => Kind::ReadOnly,
             Failure::UnknownProcess { process } => Kind::UnknownProcess(process),
             Failure::Malformed { what } => Kind::Malformed(what.to_owned()),
+            Failure::Setup { what } => Kind::Setup(what.to_owned()),
         }
     }
 }

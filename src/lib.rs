@@ -107,6 +107,7 @@ pub use api::context::Context;
 pub use api::outcome::{End, Outcome};
 pub use api::process::Process;
 pub use api::snapshot::Snapshot;
+pub use api::spawn::{Input, Output, ProcessBuilder};
 pub use api::state::State;
 pub use api::txn::Txn;
 pub use api::view::{Verdict, View};
@@ -118,6 +119,8 @@ pub use proto::dump::{
 };
 pub use proto::ids::{ProcessId, Revision};
 pub use proto::loss::{ServerEnd, ServerLoss};
+pub use proto::setup::Resource;
+pub use tree::ContextBuilder;
 
 /// The README's programs are compiled and run.
 #[cfg(doctest)]

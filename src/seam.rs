@@ -10,7 +10,7 @@ pub use crate::process::code::build_id;
 pub use crate::process::panics;
 #[cfg(feature = "simulation")]
 pub use crate::process::record;
-pub use crate::tree::{socket_path, with_function_time_max};
+pub use crate::tree::socket_path;
 
 #[doc(inline)]
 pub use crate::{client, proto, runtime};

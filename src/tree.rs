@@ -1,7 +1,7 @@
 //! The glue: how a tree begins for the program, and the mains of its server and its children.
 
-use crate::api::context::Context;
-use crate::api::shipped::{self, ShippedFunctions};
+use crate::api::context::{Context, Home};
+use crate::api::shipped::{self, InitBody, InitSignature, ShippedFunctions};
 use crate::client::{CallError, Connection};
 use crate::driver::clock::Clock;
 use crate::driver::port::UnixPort;
@@ -48,33 +48,86 @@ impl Context {
     /// the platform does not run the library's hook, it names [`init`](crate::init)).
     #[track_caller]
     pub fn new() -> Result<Context> {
-        with_function_time_max(limits::FUNCTION_TIME_MAX)
+        Context::builder().start()
+    }
+
+    /// As [`Context::new`], with more to say on how.
+    ///
+    /// ```
+    /// fn main() -> zproc::Result<()> {
+    ///     fn set_up_logging(ctx: &zproc::Context) {
+    ///         eprintln!("process {} begins", ctx.process_id());
+    ///     }
+    ///     let ctx = zproc::Context::builder().child_init(set_up_logging).start()?;
+    ///     assert_eq!(ctx.spawn(|_, n: u64| n + 1, 1)?.join()?, 2);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn builder() -> ContextBuilder {
+        ContextBuilder::default()
     }
 }
 
-/// A tree in whose server no function may run for longer than this: for tests, which would have to
-/// wait long for the usual limit.
-///
-/// # Errors
-/// As for [`Context::new`].
-#[track_caller]
-pub fn with_function_time_max(limit: Duration) -> Result<Context> {
-    let operation = Operation {
-        verb: "Context::new",
-        object: None,
-        namespace: None,
-        caller: Location::caller(),
-    };
-    let tree = start::start(limit)
-        .map_err(|error| Error::new(Kind::NoTree(error.to_string()), &operation))?;
-    begin(ProcessId::PROGRAM);
-    let page = Arc::clone(&tree.page);
-    let connection = connect(&tree.socket, ProcessId::PROGRAM, tree.key, page)?;
-    Ok(Context::from_connection(
-        connection,
-        ProcessId::PROGRAM,
-        Some(Arc::new(tree)),
-    ))
+/// How a tree is to be started. Made by [`Context::builder`].
+#[derive(Debug)]
+#[must_use = "nothing is started before `start`"]
+pub struct ContextBuilder {
+    home: Home,
+    function_time_max: Duration,
+}
+
+impl Default for ContextBuilder {
+    fn default() -> ContextBuilder {
+        ContextBuilder {
+            home: Home::default(),
+            function_time_max: limits::FUNCTION_TIME_MAX,
+        }
+    }
+}
+
+impl ContextBuilder {
+    /// Has `f` run in each process of the tree, before the process's own function: for logging,
+    /// handlers of signals, and whatever else `main` would do, which never runs there.
+    ///
+    /// As the functions of processes it captures nothing. If it panics, the process ends so.
+    pub fn child_init<F>(mut self, f: F) -> ContextBuilder
+    where
+        F: Fn(&Context) + Copy + Send + 'static,
+    {
+        self.home.init = Some(code::ship::<F, InitSignature, InitBody>(f));
+        self
+    }
+
+    /// How long a function may run in the server, atomic functions and conditions of waits; 10
+    /// seconds if nothing is said. Everybody waits meanwhile, so one that takes longer is ended, and
+    /// the server and the tree with it: see [`Error::server_loss`].
+    pub fn function_time_max(mut self, limit: Duration) -> ContextBuilder {
+        self.function_time_max = limit;
+        self
+    }
+
+    /// Starts the tree.
+    ///
+    /// # Errors
+    /// As for [`Context::new`].
+    #[track_caller]
+    pub fn start(self) -> Result<Context> {
+        let operation = Operation {
+            verb: "Context::new",
+            object: None,
+            namespace: None,
+            caller: Location::caller(),
+        };
+        let tree = start::start(self.function_time_max)
+            .map_err(|error| Error::new(Kind::NoTree(error.to_string()), &operation))?;
+        begin(ProcessId::PROGRAM);
+        let page = Arc::clone(&tree.page);
+        let connection = connect(&tree.socket, ProcessId::PROGRAM, tree.key, page)?;
+        Ok(
+            Context::from_connection(connection, ProcessId::PROGRAM, Some(Arc::new(tree)))
+                .at_home(self.home),
+        )
+    }
 }
 
 /// Where the server of this context's tree listens; `None` where the program did not start it.

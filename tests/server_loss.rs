@@ -100,7 +100,10 @@ fn takes_down(
     how: impl Fn(&ServerEnd) -> bool,
     function: Option<&str>,
 ) -> Duration {
-    let ctx = zproc::seam::with_function_time_max(LIMIT).expect("a tree");
+    let ctx = Context::builder()
+        .function_time_max(LIMIT)
+        .start()
+        .expect("a tree");
     let socket = zproc::seam::socket_path(&ctx).expect("this is the program");
     let place = tempfile::tempdir().expect("a temporary directory");
     let word = place.path().join("word");
@@ -322,7 +325,10 @@ fn works(_: &mut Txn<'_>, time: Duration) -> Result<()> {
 /// Many that together take far longer than the limit, and one that takes nearly all of it.
 #[test]
 fn functions_that_end_in_time_are_left_alone() {
-    let ctx = zproc::seam::with_function_time_max(LIMIT).expect("a tree");
+    let ctx = Context::builder()
+        .function_time_max(LIMIT)
+        .start()
+        .expect("a tree");
     let state = ctx.state();
     state.atomic(works, LIMIT / 2).expect("in time");
     let begin = Instant::now();

@@ -7,6 +7,7 @@ use zproc::seam::proto::message::{
     FromClient, FromKeeper, FromServer, FunctionRef, Hello, Reply, Request,
 };
 use zproc::seam::proto::server::{Config, Effect, FunctionFailure, Functions, Server};
+use zproc::seam::proto::setup::Setup;
 use zproc::seam::proto::store::{Transaction, View};
 use zproc::seam::proto::time::Time;
 use zproc::seam::proto::{codec, frame};
@@ -137,6 +138,7 @@ impl World {
                 name: "child",
             },
             args: &[0xc0],
+            setup: Setup::default(),
         });
         world
     }

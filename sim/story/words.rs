@@ -93,7 +93,7 @@ pub(crate) fn from_server(payload: &[u8]) -> Said {
         FromServer::Reply { seq, body } => match codec::decode::<Reply<'_>>(body) {
             Ok(body) => {
                 let mut said = Said::new(Some(seq.0), reply(&body));
-                if let Reply::Task { function, args } = body {
+                if let Reply::Task { function, args, .. } = body {
                     said.role = Some(call(function, args));
                 }
                 said
@@ -251,7 +251,7 @@ pub(crate) fn request(request: &Request<'_>) -> String {
         Request::Unwatch {
             watch: WatchId(watch),
         } => format!("unwatch {watch}"),
-        Request::Spawn { function, args } => format!("spawn {}", call(*function, args)),
+        Request::Spawn { function, args, .. } => format!("spawn {}", call(*function, args)),
         Request::Dump => "dump".to_owned(),
         Request::Begin => "begin: what is to be run?".to_owned(),
         Request::Finish { finish } => format!("finish: {}", finished(finish)),
@@ -345,7 +345,7 @@ fn reply(reply: &Reply<'_>) -> String {
         }
         Reply::Spawned { revision, process } => format!("{process} {}", at(revision)),
         Reply::Dump(_) => "the dump".to_owned(),
-        Reply::Task { function, args } => format!("run {}", call(*function, args)),
+        Reply::Task { function, args, .. } => format!("run {}", call(*function, args)),
         Reply::Ended { revision, outcome } => {
             format!("{} {}", ended(&outcome.end), at(revision))
         }
@@ -365,6 +365,7 @@ fn failed(failure: &Failure<'_>) -> String {
         Failure::ReadOnly => "the namespace is read-only".to_owned(),
         Failure::UnknownProcess { process } => format!("there is no process {process}"),
         Failure::Malformed { what } => format!("malformed: {what}"),
+        Failure::Setup { what } => format!("no such setup: {what}"),
     }
 }
 

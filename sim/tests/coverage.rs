@@ -11,7 +11,19 @@ const EXEMPT: &[(&str, &str)] = &[
         "the seam's, by which the simulator itself makes contexts",
     ),
     (
+        "Context::builder",
+        "for trees of real processes; a simulated program is given its context",
+    ),
+    (
         "Context::new",
+        "starts real processes; a simulated program is given its context",
+    ),
+    (
+        "ContextBuilder::child_init",
+        "for trees of real processes; tests/starting.rs runs it",
+    ),
+    (
+        "ContextBuilder::start",
         "starts real processes; a simulated program is given its context",
     ),
 ];

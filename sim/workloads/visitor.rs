@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use zproc::seam::proto::marks::{self, Mark};
 use zproc::{
-    Change, Context, End, Error, Filter, Outcome, Process, Result, Snapshot, State, Txn, Update,
-    View, Watch,
+    Change, Context, End, Error, Filter, Input, Outcome, Output, Process, ProcessBuilder, Resource,
+    Result, Snapshot, State, Txn, Update, View, Watch,
 };
 
 pub(crate) fn visitor(ctx: &Context, steps: u64) -> Result<u64> {
@@ -218,7 +218,7 @@ fn double(_: &Context, number: u64) -> u64 {
 }
 
 fn processes(ctx: &Context) -> Result<()> {
-    let process: Process<u64> = ctx.spawn(double, 21)?;
+    let process: Process<u64> = Context::spawn(ctx, double, 21)?;
     let _may_be_over = process.is_alive()?;
     let _may_be_none = process.pid()?;
     let soon = process.join_timeout(Duration::from_micros(choose(3_000)));
@@ -234,6 +234,37 @@ fn processes(ctx: &Context) -> Result<()> {
     let same = outcome.is_value() == joined.is_ok();
     expect(same || forgotten, "outcome and result");
     expect(id.0 > 1, "a number of its own");
+    with_options(ctx)
+}
+
+/// What its state is.
+fn at_home(ctx: &Context, _: ()) -> String {
+    ctx.state().namespace_name().to_owned()
+}
+
+/// A process that is told how to start; of most of it a simulated one sees nothing.
+fn with_options(ctx: &Context) -> Result<()> {
+    let builder: ProcessBuilder<(), String> = ctx.process(at_home);
+    let builder = ProcessBuilder::namespace(builder, MIX)
+        .name("at home")
+        .env_clear()
+        .env("A", "1")
+        .env_remove("B")
+        .current_dir("/")
+        .stdin(Input::Null)
+        .stdout(Output::Null)
+        .stderr(Output::Inherit)
+        .niceness(1)
+        .resource_limit(Resource::OpenFiles, 100, Resource::UNLIMITED);
+    match ProcessBuilder::spawn(&builder, ())?.join() {
+        Err(error) if is_death(&error) || is_lost(&error) || error.is_unknown_process() => {}
+        home => expect(home? == MIX, "a state of its own"),
+    }
+    let refused = builder.env("A=", "").spawn(());
+    expect(
+        refused.is_err_and(|error| error.is_bad_setup()),
+        "a variable that can't be",
+    );
     Ok(())
 }
 

@@ -1,12 +1,12 @@
 //! The context: a program's, or a process's, hold on its tree.
 
 use super::process::Process;
-use super::shipped::{ProcessBody, ProcessSignature};
+use super::shipped::{InitSignature, ProcessBody, ProcessSignature};
+use super::spawn::ProcessBuilder;
 use super::state::State;
-use super::value;
 use crate::client::Connection;
 use crate::error::{Error, Kind, Operation, Result};
-use crate::process::code;
+use crate::process::code::{self, Shipped};
 use crate::proto::dump::Dump;
 use crate::proto::ids::ProcessId;
 use crate::proto::limits::{DUMP_LINES_MAX, DUMP_TIMEOUT};
@@ -48,7 +48,26 @@ struct Inner {
     // Dropped in this order: the connection before what it leads to.
     connection: Connection,
     process: ProcessId,
+    home: Home,
     keep: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// What a process was given by those above it.
+#[derive(Debug, Clone)]
+pub(crate) struct Home {
+    /// What [`Context::state`] is.
+    pub(crate) namespace: Arc<str>,
+    /// Runs first in each process that it starts.
+    pub(crate) init: Option<Shipped<InitSignature>>,
+}
+
+impl Default for Home {
+    fn default() -> Home {
+        Home {
+            namespace: "default".into(),
+            init: None,
+        }
+    }
 }
 
 impl std::fmt::Debug for Context {
@@ -76,9 +95,26 @@ impl Context {
             inner: Arc::new(Inner {
                 connection,
                 process,
+                home: Home::default(),
                 keep,
             }),
         }
+    }
+
+    /// The same with another home. For its first holder, before there are clones of it.
+    pub(crate) fn at_home(&self, home: Home) -> Context {
+        Context {
+            inner: Arc::new(Inner {
+                connection: self.inner.connection.clone(),
+                process: self.inner.process,
+                home,
+                keep: self.inner.keep.clone(),
+            }),
+        }
+    }
+
+    pub(crate) fn home(&self) -> &Home {
+        &self.inner.home
     }
 
     /// What was given to be kept.
@@ -86,10 +122,11 @@ impl Context {
         self.inner.keep.as_deref()
     }
 
-    /// The state: the namespace `"default"`.
+    /// The state: the namespace `"default"`, or the one that the process was
+    /// [given](ProcessBuilder::namespace).
     #[must_use]
     pub fn state(&self) -> State {
-        State::new(self.clone(), "default".into())
+        State::new(self.clone(), self.inner.home.namespace.clone())
     }
 
     /// A namespace: a dict of its own, on the same server, in the same order of revisions. It need
@@ -157,23 +194,36 @@ impl Context {
         A: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + 'static,
     {
-        let function = code::ship::<F, ProcessSignature, ProcessBody<A, R>>(f).reference();
-        let operation = Operation {
-            verb: "spawn",
-            object: Some(function.name),
-            namespace: None,
-            caller: Location::caller(),
-        };
-        let args = value::encode(&args).map_err(|kind| Error::new(kind, &operation))?;
-        let request = Request::Spawn {
-            function,
-            args: &args,
-        };
-        let process = self.call(&operation, None, &request, |reply| match reply {
-            Reply::Spawned { process, .. } => Ok(*process),
-            other => Err(unexpected(other)),
-        })?;
-        Ok(Process::new(self.clone(), process))
+        self.process(f).spawn(args)
+    }
+
+    /// As [`spawn`](Context::spawn), with more to say on how: `f` is what the process runs,
+    /// [`ProcessBuilder::spawn`] starts it.
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// fn greet(_: &zproc::Context, name: String) -> String {
+    ///     format!("{}, {name}", std::env::var("GREETING").unwrap())
+    /// }
+    /// let ctx = zproc::Context::new()?;
+    /// let process = ctx
+    ///     .process(greet)
+    ///     .name("greeter")
+    ///     .env("GREETING", "good morning")
+    ///     .current_dir("/")
+    ///     .spawn("world".to_owned())?;
+    /// assert_eq!(process.join()?, "good morning, world");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn process<F, A, R>(&self, f: F) -> ProcessBuilder<A, R>
+    where
+        F: Fn(&Context, A) -> R + Copy + Send + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+    {
+        let function = code::ship::<F, ProcessSignature, ProcessBody<A, R>>(f);
+        ProcessBuilder::new(self.clone(), function.reference())
     }
 
     /// This process's id in the tree; the program's own is [`ProcessId::PROGRAM`].

@@ -21,6 +21,8 @@ pub(crate) mod watch;
 
 pub(crate) mod process;
 
+pub(crate) mod spawn;
+
 pub(crate) mod outcome;
 
 pub(crate) mod shipped;

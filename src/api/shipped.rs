@@ -4,7 +4,7 @@
 //! Each of the three has a [`Signature`] and a [`Body`]; the body is where the types of a user's
 //! function are still known, so there its argument is decoded and its result encoded.
 
-use super::context::{Context, unexpected};
+use super::context::{Context, Home, unexpected};
 use super::txn::Txn;
 use super::value;
 use super::view::{Verdict, View};
@@ -114,6 +114,26 @@ where
     }
 }
 
+/// How the functions are called that run in a process before its own.
+#[derive(Debug)]
+pub(crate) enum InitSignature {}
+
+impl Signature for InitSignature {
+    const SHAPE: u64 = 0x69_6e_69_74;
+    type Input<'a> = &'a Context;
+    type Output = ();
+}
+
+/// Such a function.
+#[derive(Debug)]
+pub(crate) enum InitBody {}
+
+impl<F: Fn(&Context)> Body<F, InitSignature> for InitBody {
+    fn run(f: &F, ctx: &Context) {
+        f(ctx);
+    }
+}
+
 /// What came of a process's function: a [`Finish`] of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finished {
@@ -186,13 +206,59 @@ impl Functions for ShippedFunctions {
 #[must_use]
 pub fn run_process(ctx: &Context, function: &FunctionRef<'_>, args: &[u8]) -> Finished {
     let Some(shipped) = code::find::<ProcessSignature>(function) else {
-        return Finished::Undecodable(panics::bound(FaultText {
-            message: format!("this executable has no function {} to spawn", function.name),
-            location: String::new(),
-            backtrace: String::new(),
-        }));
+        return unknown(function);
     };
-    panics::capture(|| shipped.call((ctx, args))).unwrap_or_else(Finished::Panic)
+    let init = ctx.home().init;
+    let run = || {
+        if let Some(init) = init {
+            init.call(ctx);
+        }
+        shipped.call((ctx, args))
+    };
+    panics::capture(run).unwrap_or_else(Finished::Panic)
+}
+
+fn unknown(function: &FunctionRef<'_>) -> Finished {
+    Finished::Undecodable(panics::bound(FaultText {
+        message: format!("this executable has no function {} to spawn", function.name),
+        location: String::new(),
+        backtrace: String::new(),
+    }))
+}
+
+/// What a process was asked to do.
+struct Task {
+    offset: i64,
+    name: String,
+    args: Vec<u8>,
+    namespace: String,
+    init: Option<(i64, String)>,
+}
+
+impl Task {
+    /// Does it.
+    fn run(&self, ctx: &Context) -> Finished {
+        let function = FunctionRef {
+            offset: self.offset,
+            name: &self.name,
+        };
+        let init = match &self.init {
+            None => None,
+            Some((offset, name)) => {
+                let offset = *offset;
+                let init = FunctionRef { offset, name };
+                match code::find::<InitSignature>(&init) {
+                    None => return unknown(&init),
+                    found => found,
+                }
+            }
+        };
+        let home = Home {
+            namespace: self.namespace.as_str().into(),
+            init,
+        };
+        run_process(&ctx.at_home(home), &function, &self.args)
+    }
 }
 
 /// The whole life of a child process on its connection: asks what to run, runs it, says what came
@@ -208,23 +274,24 @@ pub fn run_task(ctx: &Context) -> Result<()> {
         namespace: None,
         caller: Location::caller(),
     };
-    let (offset, name, args) =
-        ctx.call(
-            &operation("begin"),
-            None,
-            &Request::Begin,
-            |reply| match reply {
-                Reply::Task { function, args } => {
-                    Ok((function.offset, function.name.to_owned(), args.to_vec()))
-                }
-                other => Err(unexpected(other)),
-            },
-        )?;
-    let function = FunctionRef {
-        offset,
-        name: &name,
-    };
-    let finished = run_process(ctx, &function, &args);
+    let owned = |function: &FunctionRef<'_>| (function.offset, function.name.to_owned());
+    let begin = operation("begin");
+    let task = ctx.call(&begin, None, &Request::Begin, |reply| match reply {
+        Reply::Task {
+            function,
+            args,
+            namespace,
+            init,
+        } => Ok(Task {
+            offset: function.offset,
+            name: function.name.to_owned(),
+            args: args.to_vec(),
+            namespace: (*namespace).to_owned(),
+            init: init.as_ref().map(owned),
+        }),
+        other => Err(unexpected(other)),
+    })?;
+    let finished = task.run(ctx);
     let request = Request::Finish {
         finish: finished.as_finish(),
     };

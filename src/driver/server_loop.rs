@@ -287,10 +287,16 @@ impl ServerLoop {
             match effect {
                 Effect::Close { connection } => self.close(connection, now),
                 Effect::Drain { connection } => self.drain(connection, now),
-                Effect::Spawn { process, key, name } => self.keeper_outbox.push(&ToKeeper::Spawn {
+                Effect::Spawn {
+                    process,
+                    key,
+                    name,
+                    setup,
+                } => self.keeper_outbox.push(&ToKeeper::Spawn {
                     process,
                     key,
                     name: &name,
+                    setup: codec::decode(&setup).expect("the server has just encoded it"),
                 }),
                 Effect::Kill { process } => self.keeper_outbox.push(&ToKeeper::Kill { process }),
             }

@@ -13,7 +13,7 @@ use super::role::{self, ENTRY_VARIABLE, Role};
 use super::sys;
 use crate::tree;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int};
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{IntoRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -128,8 +128,9 @@ fn run(role: Role<'_>, later_constructors: impl FnOnce()) -> ! {
             page,
             function_time_max_ns,
         } => {
-            keeper::settle();
-            let [lifeline, program, lock, page] = adopt([lifeline, program, lock, page]);
+            let stdin = keeper::settle().map_or(-1, OwnedFd::into_raw_fd);
+            let [lifeline, program, lock, page, stdin] =
+                adopt([lifeline, program, lock, page, stdin]);
             keeper::main(keeper::Start {
                 tree: tree.to_string(),
                 directory: path(directory),
@@ -139,6 +140,7 @@ fn run(role: Role<'_>, later_constructors: impl FnOnce()) -> ! {
                 lock,
                 page,
                 function_time_max: Duration::from_nanos(function_time_max_ns),
+                stdin,
             })
         }
         Role::Server {

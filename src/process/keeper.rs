@@ -13,6 +13,7 @@ use super::launch::{Kind, Launch, LaunchError, launch};
 use super::overtime::Overtime;
 use super::page::{Page, Told};
 use super::role::{self, Role, TREE_VARIABLE, ToProgram};
+use super::stage::{self, Stage};
 use super::sweep::{self, Seen};
 use super::sys::{self, Pid, SignalMask};
 use crate::proto::codec::{self, Malformed};
@@ -45,6 +46,8 @@ pub(crate) struct Start {
     pub(crate) page: OwnedFd,
     /// How long a function in the server may run.
     pub(crate) function_time_max: Duration,
+    /// The program's standard input.
+    pub(crate) stdin: OwnedFd,
 }
 
 /// Runs the keeper until the tree has ended.
@@ -113,6 +116,8 @@ struct Keeper {
     environment: Vec<CString>,
     /// [`TREE_VARIABLE`] of the keeper itself, that of each process begins so.
     mark: String,
+    /// The program's standard input, for processes that are to read it.
+    stdin: OwnedFd,
     link: UnixStream,
     inbox: Vec<u8>,
     outbox: Outbox,
@@ -144,6 +149,7 @@ impl Keeper {
                 .collect(),
             environment: environment(),
             mark,
+            stdin: start.stdin.try_clone()?,
             link,
             inbox: Vec::new(),
             outbox: Outbox::default(),
@@ -170,7 +176,14 @@ impl Keeper {
         ];
         let mark = keeper.mark.clone();
         let server = keeper
-            .launch(Kind::Lasting, "zproc-server", &mark, &role, &inherit)
+            .launch(
+                Kind::Lasting,
+                "zproc-server",
+                &mark,
+                &role,
+                &inherit,
+                Stage::default(),
+            )
             .map_err(|error| io::Error::other(format!("the server: {error}")))?;
         keeper.machine = Machine::new(server.unsigned_abs());
         // Our copies of the server's ends close here, so that its end shows.
@@ -237,7 +250,12 @@ impl Keeper {
     fn carry_out(&mut self) -> bool {
         while let Some(effect) = self.machine.poll_effect() {
             match effect {
-                Effect::Fork { process, key, name } => self.spawn(process, key, &name),
+                Effect::Fork {
+                    process,
+                    key,
+                    name,
+                    setup,
+                } => self.spawn(process, key, &name, &setup),
                 Effect::Kill { pid, process } => self.kill(pid.cast_signed(), process),
                 Effect::KillLeft { pid, process } => {
                     self.kill_left_by(pid.cast_signed(), process);
@@ -328,7 +346,9 @@ impl Keeper {
         }
     }
 
-    fn spawn(&mut self, process: ProcessId, key: Token, name: &str) {
+    fn spawn(&mut self, process: ProcessId, key: Token, name: &str, setup: &[u8]) {
+        let setup = codec::decode(setup).expect("the machine has encoded it");
+        let stage = stage::prepare(&setup, &self.environment, self.stdin.as_raw_fd());
         let socket = self.socket.clone();
         let name = role::short(name);
         let page = self.page.as_raw_fd();
@@ -340,7 +360,7 @@ impl Keeper {
             page,
         };
         let mark = format!("{}/{}", self.mark, process.0);
-        match self.launch(Kind::Bound, name, &mark, &role, &[page]) {
+        match self.launch(Kind::Bound, name, &mark, &role, &[page], stage) {
             Ok(pid) => self.machine.forked(process, pid.unsigned_abs()),
             Err(LaunchError { call, errno }) => self.machine.not_forked(process, call, errno),
         }
@@ -353,6 +373,7 @@ impl Keeper {
         mark: &str,
         role: &Role<'_>,
         inherit: &[RawFd],
+        mut stage: Stage,
     ) -> Result<Pid, LaunchError> {
         let packed = role::pack(role).map_err(|error| LaunchError {
             call: "pipe",
@@ -364,15 +385,17 @@ impl Keeper {
         arguments.extend(self.arguments.iter().cloned());
         let mark = CString::new(format!("{TREE_VARIABLE}={mark}"))
             .expect("a mark came from the environment, where no string has a zero in it");
-        let own = self.environment.len();
-        self.environment.extend([packed.variable, mark]);
+        let environment = stage.environment.as_mut().unwrap_or(&mut self.environment);
+        let own = environment.len();
+        environment.extend([packed.variable, mark]);
         let result = launch(&Launch {
             kind,
             arguments: &arguments,
-            environment: &self.environment,
+            environment,
             inherit: &inherit,
+            changes: &stage.changes,
         });
-        self.environment.truncate(own);
+        environment.truncate(own);
         result
     }
 
@@ -493,10 +516,13 @@ fn end_all_below() {
 }
 
 /// Makes this process fit to be a keeper: deaf to signals, and with the actions that its children
-/// are to begin with.
-pub(crate) fn settle() {
+/// are to begin with. Gives the standard input that it had.
+pub(crate) fn settle() -> Option<OwnedFd> {
     SignalMask::ALL.set();
     sys::reset_dispositions();
+    sys::settle_stdio(false);
+    let stdin = sys::duplicate_stdin();
     sys::settle_stdio(true);
     sys::set_thread_name(c"zproc-keeper");
+    stdin
 }

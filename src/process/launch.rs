@@ -37,6 +37,32 @@ pub(crate) struct Launch<'a> {
     pub(crate) environment: &'a [CString],
     /// The descriptors from 3 on that it gets; no other is open in it.
     pub(crate) inherit: &'a [RawFd],
+    /// What is to be different in it.
+    pub(crate) changes: &'a Changes,
+}
+
+/// What is done between fork and exec, in this order.
+#[derive(Default)]
+pub(crate) struct Changes {
+    /// The standard input, output and error.
+    pub(crate) stdio: [Redirect; 3],
+    /// The working directory.
+    pub(crate) directory: Option<CString>,
+    pub(crate) niceness: Option<c_int>,
+    /// Last, so that they hinder nothing of the above.
+    pub(crate) limits: Vec<(c_int, libc::rlimit)>,
+}
+
+/// What becomes of a standard descriptor.
+#[derive(Default)]
+pub(crate) enum Redirect {
+    /// It is this process's.
+    #[default]
+    Keep,
+    /// It is this descriptor, which is not a standard one.
+    To(RawFd),
+    /// It is this file.
+    Open { path: CString, flags: c_int },
 }
 
 /// The system call that failed, and how.
@@ -54,10 +80,27 @@ impl std::fmt::Display for LaunchError {
 }
 
 /// The steps of the child that can fail, by number, since it can't hand over a string.
-const CALLS: [&str; 3] = ["clone", "setsid", "execve"];
+const CALLS: [&str; 10] = [
+    "clone",
+    "setsid",
+    "execve",
+    "open of the standard input",
+    "open of the standard output",
+    "open of the standard error",
+    "dup2",
+    "chdir",
+    "setpriority",
+    "setrlimit",
+];
 const CALL_CLONE: u8 = 0;
 const CALL_SETSID: u8 = 1;
 const CALL_EXECVE: u8 = 2;
+/// And the two behind it.
+const CALL_OPEN: u8 = 3;
+const CALL_DUP: u8 = 6;
+const CALL_CHDIR: u8 = 7;
+const CALL_SETPRIORITY: u8 = 8;
+const CALL_SETRLIMIT: u8 = 9;
 
 const STACK_BYTES: usize = 64 * 1024;
 
@@ -68,6 +111,7 @@ struct Shared<'a> {
     arguments: *const *const c_char,
     environment: *const *const c_char,
     inherit: &'a [RawFd],
+    changes: &'a Changes,
     /// The go-between's child runs here.
     inner_stack_top: *mut c_void,
     failed_call: AtomicU8,
@@ -84,6 +128,13 @@ impl Shared<'_> {
             .unwrap_or(libc::EIO);
         self.failed_call.store(call, Ordering::Relaxed);
         self.errno.store(errno, Ordering::Relaxed);
+    }
+
+    /// Of a process that shares the memory: says what failed and ends.
+    fn give_up(&self, call: u8) -> ! {
+        self.fail(call);
+        // SAFETY: ends this process only, and runs no handler.
+        unsafe { libc::_exit(127) }
     }
 }
 
@@ -116,6 +167,7 @@ pub(crate) fn launch(launch: &Launch<'_>) -> Result<Pid, LaunchError> {
         arguments: arguments.as_ptr(),
         environment: environment.as_ptr(),
         inherit: launch.inherit,
+        changes: launch.changes,
         inner_stack_top: inner_stack.top(),
         failed_call: AtomicU8::new(CALL_CLONE),
         errno: AtomicI32::new(0),
@@ -199,8 +251,7 @@ extern "C" fn child(argument: *mut c_void) -> c_int {
             Kind::Hidden => {
                 // Out of the reach of the terminal's Ctrl-C from the first moment on.
                 if libc::setsid() == -1 {
-                    shared.fail(CALL_SETSID);
-                    libc::_exit(127);
+                    shared.give_up(CALL_SETSID);
                 }
             }
             Kind::Lasting => {
@@ -231,12 +282,63 @@ extern "C" fn child(argument: *mut c_void) -> c_int {
         for &fd in shared.inherit {
             libc::fcntl(fd, libc::F_SETFD, 0);
         }
+        change(shared);
         if shared.kind != Kind::Hidden {
             // The keeper, which starts these, keeps every disposition at its default.
             SignalMask::EMPTY.set();
         }
         libc::execve(EXECUTABLE.as_ptr(), shared.arguments, shared.environment);
-        shared.fail(CALL_EXECVE);
-        libc::_exit(127)
+        shared.give_up(CALL_EXECVE)
     }
+}
+
+/// What is to be different in the child, done by itself: system calls only.
+fn change(shared: &Shared<'_>) {
+    let changes = shared.changes;
+    for (number, redirect) in (0_u8..).zip(&changes.stdio) {
+        let from = match redirect {
+            Redirect::Keep => continue,
+            Redirect::To(from) => *from,
+            Redirect::Open { path, flags } => {
+                open(path, *flags).unwrap_or_else(|| shared.give_up(CALL_OPEN + number))
+            }
+        };
+        // SAFETY: numbers. It is the child's own table of descriptors.
+        if unsafe { libc::dup2(from, number.into()) } == -1 {
+            shared.give_up(CALL_DUP);
+        }
+    }
+    if let Some(directory) = &changes.directory {
+        // SAFETY: a terminated string.
+        if unsafe { libc::chdir(directory.as_ptr()) } == -1 {
+            shared.give_up(CALL_CHDIR);
+        }
+    }
+    if let Some(niceness) = changes.niceness {
+        // SAFETY: numbers; zero is the calling process.
+        if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness) } == -1 {
+            shared.give_up(CALL_SETPRIORITY);
+        }
+    }
+    for (resource, bounds) in &changes.limits {
+        // SAFETY: a number, and a pointer to a struct that `launch` keeps alive. Limits are a
+        // process's own, though its memory is borrowed.
+        if unsafe { libc::setrlimit(*resource as _, bounds) } == -1 {
+            shared.give_up(CALL_SETRLIMIT);
+        }
+    }
+}
+
+/// Opens a file for the child; `None` when it fails. Never waits: a pipe that has a name and no
+/// reader would hold up the keeper.
+fn open(path: &CStr, flags: c_int) -> Option<RawFd> {
+    let way = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: a terminated string, and numbers.
+    let fd = unsafe { libc::open(path.as_ptr(), flags | way, 0o666) };
+    if fd == -1 {
+        return None;
+    }
+    // SAFETY: numbers. From here on it waits like any other file.
+    unsafe { libc::fcntl(fd, libc::F_SETFL, flags) };
+    Some(fd)
 }

@@ -16,6 +16,7 @@ pub(crate) mod peer;
 #[cfg(feature = "simulation")]
 pub mod record;
 pub(crate) mod role;
+mod stage;
 pub(crate) mod start;
 pub(crate) mod sweep;
 pub(crate) mod sys;

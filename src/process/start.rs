@@ -1,6 +1,6 @@
 //! The program's side of the start and the end of a tree.
 
-use super::launch::{Kind, Launch, LaunchError, launch};
+use super::launch::{Changes, Kind, Launch, LaunchError, launch};
 use super::role::{self, Role, TREE_VARIABLE, ToProgram};
 use super::sys::{self, Pid};
 use super::{directory, entry, keeper, page};
@@ -170,6 +170,7 @@ fn start_in(
         arguments: &arguments(),
         environment: &environment,
         inherit: &inherit,
+        changes: &Changes::default(),
     })
     .map_err(StartError::Keeper)?;
     // Else its end would not show.

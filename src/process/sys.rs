@@ -412,6 +412,14 @@ pub(crate) fn settle_stdio(stdin: bool) {
     }
 }
 
+/// The standard input under another number, for a process to come.
+pub(crate) fn duplicate_stdin() -> Option<OwnedFd> {
+    // SAFETY: numbers only.
+    let fd = unsafe { libc::fcntl(0, libc::F_DUPFD_CLOEXEC, 3) };
+    // SAFETY: the kernel has just given us this descriptor, and nobody else knows of it.
+    (fd >= 3).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Takes over a descriptor that this process was started with.
 ///
 /// `None` if it is not open. To be called once per number, by the role that was told of it.

@@ -95,6 +95,15 @@ impl std::fmt::Debug for Token {
     }
 }
 
+/// A function of the program, so named that another process of the same build finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
+pub struct FunctionRef<'a> {
+    /// Bytes from the anchor to the function's record in the executable's image.
+    pub offset: i64,
+    /// The function's `type_name`, checked before it is called and shown to people.
+    pub name: &'a str,
+}
+
 /// Identity of the executable: functions may be shipped between equal ones only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Readable, Writable)]
 pub struct BuildId(pub [u64; 2]);

@@ -9,6 +9,7 @@
 //! [server](Keeper::server_lost) is lost. After each it wants [effects](Keeper::poll_effect), to be
 //! carried out at once and in order: a number names a process only until that process is reaped.
 
+use super::codec;
 use super::ids::{ProcessId, Token};
 use super::message::{FromKeeper, ToKeeper};
 use super::planted::{self, Bug};
@@ -23,8 +24,10 @@ pub enum Effect {
         process: ProcessId,
         /// The secret that it shows the server.
         key: Token,
-        /// Its function, for people.
+        /// Its name, for people.
         name: String,
+        /// How it is to be started: an encoded [`Setup`](super::setup::Setup).
+        setup: Vec<u8>,
     },
     /// Kill the process with this number, all below it, and what it has left behind.
     Kill {
@@ -117,10 +120,19 @@ impl Keeper {
     /// The server wants something. Asked again for the same process, nothing is started.
     pub fn asked(&mut self, message: &ToKeeper<'_>) {
         match *message {
-            ToKeeper::Spawn { process, key, name } if process > self.latest => {
+            ToKeeper::Spawn {
+                process,
+                key,
+                name,
+                ref setup,
+            } if process > self.latest => {
                 self.latest = process;
-                let name = name.to_owned();
-                self.want(Effect::Fork { process, key, name });
+                self.want(Effect::Fork {
+                    process,
+                    key,
+                    name: name.to_owned(),
+                    setup: codec::to_bytes(setup),
+                });
             }
             ToKeeper::Spawn { .. } => {}
             ToKeeper::Kill { process } => {
@@ -200,6 +212,7 @@ impl Keeper {
 
 #[cfg(test)]
 mod tests {
+    use super::super::setup::Setup;
     use super::*;
 
     const SERVER: u32 = 10;
@@ -213,6 +226,7 @@ mod tests {
             process: ProcessId(process),
             key: Token([process, 0]),
             name: "work",
+            setup: Setup::default(),
         }
     }
 
@@ -252,6 +266,7 @@ mod tests {
             process: ProcessId(2),
             key: Token([2, 0]),
             name: "work".into(),
+            setup: codec::to_bytes(&Setup::default()),
         };
         assert_eq!(effects(&mut keeper), [fork]);
         keeper.not_forked(ProcessId(2), "clone", 11);

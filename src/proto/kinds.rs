@@ -83,6 +83,7 @@ kinds! {
     }
     Failure {
         Error, Panic, Undecodable, UnknownFunction, Limit, ReadOnly, UnknownProcess, Malformed,
+        Setup,
     }
     Refusal { Version, Build, Credentials, SessionUnknown, Limit, Protocol, Ended, Late }
     End { Finished, Exited, Signaled, BeforeConnect, NotStarted }
@@ -104,6 +105,11 @@ pub const RARE: &[(&str, &str, &str)] = &[
         "Failure",
         "Malformed",
         "the api refuses to send what is malformed",
+    ),
+    (
+        "Failure",
+        "Setup",
+        "the api refuses to send what no process can be set up by",
     ),
     ("Refusal", "Version", "a simulated tree is one executable"),
     ("Refusal", "Build", "a simulated tree is one executable"),

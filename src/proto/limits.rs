@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 /// Version of the wire protocol; a peer of another one is refused by name.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// Longest key, in bytes of UTF-8.
 pub const KEY_BYTES_MAX: usize = 1024;
@@ -65,6 +65,14 @@ pub const PROCESSES_LIVE_MAX: usize = 4096;
 pub const PROCESSES_ENDED_MAX: usize = 1024;
 /// Most bytes of results of ended processes that are kept; the oldest goes first.
 pub const RESULTS_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Most bytes of what is said of the way to start a process: its environment and its paths.
+pub const SETUP_BYTES_MAX: usize = 256 * 1024;
+/// Most changes of its environment.
+pub const SETUP_VARIABLES_MAX: usize = 4096;
+/// Most limits of its resources.
+pub const SETUP_LIMITS_MAX: usize = 64;
+/// How long a process that is asked to end may take, where nothing else is said.
+pub const GRACE: Duration = Duration::from_secs(5);
 
 /// Most frames that one connection is served in one turn.
 pub const FRAMES_PER_TURN_MAX: usize = 64;
@@ -215,6 +223,11 @@ impl Limits {
         let update = self.change_set_bytes_max
             + MESSAGE_OVERHEAD_BYTES_MAX
             + self.change_set_changes_max * 64;
+        let task = self.value_bytes_max
+            + SETUP_BYTES_MAX
+            + 3 * FUNCTION_NAME_BYTES_MAX
+            + SETUP_VARIABLES_MAX * 16
+            + MESSAGE_OVERHEAD_BYTES_MAX;
         let page =
             self.page_bytes_max + self.value_bytes_max + KEY_BYTES_MAX + MESSAGE_OVERHEAD_BYTES_MAX;
         let relations = [
@@ -245,6 +258,10 @@ impl Limits {
                 "a change set does not fit a frame",
             ),
             (page <= FRAME_BYTES_MAX, "a page does not fit a frame"),
+            (
+                task <= FRAME_BYTES_MAX,
+                "a process's task does not fit a frame",
+            ),
             (
                 outcome <= FRAME_BYTES_MAX && outcome <= self.replies_bytes_max,
                 "a result does not fit a frame, or is never retained",

@@ -6,7 +6,9 @@
 )]
 
 use super::dump::Dump;
+pub use super::ids::FunctionRef;
 use super::ids::{BuildId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
+use super::setup::Setup;
 use super::time::Time;
 use speedy::{Readable, Writable};
 
@@ -159,6 +161,7 @@ pub enum Request<'a> {
     Spawn {
         function: FunctionRef<'a>,
         args: &'a [u8],
+        setup: Setup<'a>,
     },
     /// Asked by a process first of all: what shall I run? Answered by `Task`.
     Begin,
@@ -166,15 +169,6 @@ pub enum Request<'a> {
     Finish { finish: Finish<'a> },
     /// Who waits for what? Answered by `Dump`.
     Dump,
-}
-
-/// A function of the program, so named that another process of the same build finds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
-pub struct FunctionRef<'a> {
-    /// Bytes from the anchor to the function's record in the executable's image.
-    pub offset: i64,
-    /// The function's `type_name`, checked before it is called and shown to people.
-    pub name: &'a str,
 }
 
 /// What a wait waits for.
@@ -328,6 +322,10 @@ pub enum Reply<'a> {
     Task {
         function: FunctionRef<'a>,
         args: &'a [u8],
+        /// What the process's state is.
+        namespace: &'a str,
+        /// To be run first, by those that it starts, too.
+        init: Option<FunctionRef<'a>>,
     },
     /// A process has ended.
     Ended {
@@ -366,6 +364,8 @@ pub enum Failure<'a> {
     UnknownProcess { process: ProcessId },
     /// The value is not well-formed MessagePack.
     Malformed { what: &'a str },
+    /// No process can be set up so.
+    Setup { what: &'a str },
 }
 
 /// How a process ended, all parts, as the server and the keeper together know it.
@@ -433,14 +433,19 @@ pub struct Change<'a> {
 
 /// What the server asks of the keeper.
 #[derive(Debug, Clone, PartialEq, Readable, Writable)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives for the time of one encoding"
+)]
 pub enum ToKeeper<'a> {
     /// Start a process. Repeated for the same id, it is done once.
     Spawn {
         process: ProcessId,
         /// The secret it shows when it connects.
         key: Token,
-        /// Its function, for the name that `ps` shows.
+        /// For people: what `ps` shows.
         name: &'a str,
+        setup: Setup<'a>,
     },
     /// Kill a process and what it has forked.
     Kill { process: ProcessId },

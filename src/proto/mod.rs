@@ -36,6 +36,7 @@ pub mod planted;
 pub mod points;
 pub mod server;
 pub mod session;
+pub mod setup;
 pub mod store;
 pub mod time;
 pub mod value;

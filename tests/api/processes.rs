@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use zproc::{Context, End, Error, Filter, ProcessId, Result, Revision};
+use zproc::{Context, End, Error, Filter, Input, Output, ProcessId, Resource, Result, Revision};
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Job {
@@ -338,5 +338,92 @@ pub(super) fn killed_by_a_signal(ctx: &Context) -> Result<()> {
     assert!(error.is_killed(), "{error}");
     assert!(error.to_string().contains("SIGABRT"), "{error}");
     assert_eq!(error.exit_code(), None);
+    Ok(())
+}
+
+/// The name of its state, and of that of a child of its own.
+fn states(ctx: &Context, depth: u32) -> Result<Vec<String>> {
+    ctx.state().set("here", &depth)?;
+    let mut names = match depth {
+        0 => Vec::new(),
+        _ => ctx.spawn(states, depth - 1)?.join()??,
+    };
+    names.push(ctx.state().namespace_name().to_owned());
+    Ok(names)
+}
+
+pub(super) fn state_of_its_own(ctx: &Context) -> Result<()> {
+    let process = ctx.process(states).namespace("elsewhere").spawn(1)?;
+    assert_eq!(process.join()??, ["default", "elsewhere"]);
+    assert_eq!(ctx.namespace("elsewhere").get("here")?, Some(1));
+    assert_eq!(ctx.state().get("here")?, Some(0));
+    Ok(())
+}
+
+pub(super) fn one_builder_many_processes(ctx: &Context) -> Result<()> {
+    let adder = ctx.process(|ctx: &Context, n: u64| ctx.process_id().0 + n);
+    for number in 0..4 {
+        let process = adder
+            .clone()
+            .name(format!("adder {number}"))
+            .spawn(number)?;
+        let id = process.id().0;
+        assert_eq!(process.join()?, id + number);
+    }
+    let (first, second) = (adder.spawn(1)?, adder.spawn(1)?);
+    assert_ne!(first.id(), second.id());
+    assert_ne!(first.join()?, second.join()?);
+    Ok(())
+}
+
+pub(super) fn name_in_the_record(ctx: &Context) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Record {
+        name: String,
+        function: String,
+    }
+    let quiet = ctx.process(|_, ()| ());
+    let named = quiet.clone().name("quiet: 1").spawn(())?;
+    let nameless = quiet.spawn(())?;
+    let record = |id: ProcessId| ctx.namespace("").get(&format!("process/{}", id.0));
+    let record_of: Record = record(named.id())?.expect("it was spawned");
+    assert_eq!(record_of.name, "quiet: 1");
+    assert!(record_of.function.contains("name_in_the_record"));
+    let record_of: Record = record(nameless.id())?.expect("it was spawned");
+    assert_eq!(record_of.name, record_of.function);
+    named.join()?;
+    nameless.join()
+}
+
+pub(super) fn setups_that_make_no_sense(ctx: &Context) -> Result<()> {
+    let fine = ctx.process(|_, ()| ());
+    let bad = [
+        fine.clone().env("", "x"),
+        fine.clone().env("A=B", "x"),
+        fine.clone().env("A", "x\0"),
+        fine.clone().env("ZPROC_TREE", "x"),
+        fine.clone().env_remove("ZPROC_ENTRY"),
+        fine.clone().current_dir(""),
+        fine.clone().stdin(Input::File("a\0b".into())),
+        fine.clone().stderr(Output::Append("".into())),
+        fine.clone().niceness(20),
+        fine.clone().resource_limit(Resource::CpuTime, 2, 1),
+    ];
+    for builder in bad {
+        let error = builder.spawn(()).unwrap_err();
+        assert!(error.is_bad_setup() && !error.is_limit(), "{error}");
+    }
+    let large = [
+        fine.clone().name("x".repeat(5_000)),
+        fine.clone().namespace("x".repeat(256)),
+        fine.clone().env("A", "x".repeat(300_000)),
+        (0..5_000).fold(fine.clone(), |builder, n| builder.env(format!("A{n}"), "")),
+    ];
+    for builder in large {
+        let error = builder.spawn(()).unwrap_err();
+        assert!(error.is_limit(), "{error}");
+    }
+    // Nothing was started.
+    assert_eq!(fine.spawn(())?.id().0, 2);
     Ok(())
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::seen::Seen;
 use zproc::seam::proto::message::Failure;
 use zproc::seam::proto::server::Usage;
+use zproc::seam::proto::setup::Setup;
 
 /// A script under limits that are small.
 fn small() -> Script {
@@ -96,6 +97,7 @@ fn the_records_of_the_living_are_counted() {
             name: "f",
         },
         args: &[],
+        setup: Setup::default(),
     };
     for (second, broken) in [("ended", vec![]), ("starting", vec![BOUNDED])] {
         let mut script = small();

@@ -6,6 +6,7 @@
 mod commits;
 mod connections;
 mod dump;
+mod endings;
 mod processes;
 mod requests;
 mod usage;
@@ -138,8 +139,10 @@ pub enum Effect {
         process: ProcessId,
         /// The secret it shows when it connects.
         key: Token,
-        /// The name of its function.
+        /// Its name, for people.
         name: String,
+        /// How it is to be started: an encoded [`Setup`](super::setup::Setup).
+        setup: Vec<u8>,
     },
     /// Have the keeper kill a process and what is below it.
     Kill {

@@ -6,11 +6,13 @@ use super::super::history::Cause;
 use super::super::ids::{ConnectionId, ProcessId, Seq, SessionId, Token};
 use super::super::kinds;
 use super::super::marks::{self, Mark};
-use super::super::message::{End, Failure, Finish, FromKeeper, FunctionRef, Reply, WireOutcome};
+use super::super::message::{Failure, Finish, FromKeeper, FunctionRef, Reply, WireOutcome};
 use super::super::planted::{self, Bug};
 use super::super::session::WaitKind;
+use super::super::setup::Setup;
 use super::super::store::{Key, Namespace, RESERVED, Rights};
 use super::super::time::Time;
+use super::endings::outcome_of;
 use super::requests::cause;
 use super::{Effect, Server, Timer, WaitKey, wire};
 use serde::{Deserialize, Serialize};
@@ -24,6 +26,8 @@ pub struct Record {
     pub id: u64,
     /// The process that spawned it.
     pub parent: u64,
+    /// Its name, if it was given one; else that of its function.
+    pub name: String,
     /// The name of its function.
     pub function: String,
     /// `starting`, `running` or `ended`.
@@ -36,15 +40,15 @@ pub struct Record {
 
 /// A death notice that waits until the last writes have been read.
 #[derive(Debug)]
-struct Death {
-    end: DeathKind,
-    cpu_user_ns: u64,
-    cpu_system_ns: u64,
-    memory_bytes_max: u64,
+pub(super) struct Death {
+    pub(super) end: DeathKind,
+    pub(super) cpu_user_ns: u64,
+    pub(super) cpu_system_ns: u64,
+    pub(super) memory_bytes_max: u64,
 }
 
 #[derive(Debug)]
-enum DeathKind {
+pub(super) enum DeathKind {
     Status(i32),
     NotStarted { call: String, errno: i32 },
 }
@@ -70,13 +74,15 @@ pub(super) struct Process {
     children: BTreeSet<ProcessId>,
     function: String,
     offset: i64,
-    /// Given away with the task.
-    args: Option<Vec<u8>>,
+    /// For people.
+    name: String,
+    /// Given away with the task: its argument, and an encoded [`Setup`].
+    args: Option<(Vec<u8>, Vec<u8>)>,
     pub(super) state: State,
     pid: Option<u32>,
-    started_at: Time,
+    pub(super) started_at: Time,
     /// What it said of its own end: an encoded [`Finish`].
-    finish: Option<Vec<u8>>,
+    pub(super) finish: Option<Vec<u8>>,
     death: Option<Death>,
     /// An encoded [`WireOutcome`].
     pub(super) outcome: Option<Vec<u8>>,
@@ -96,6 +102,7 @@ impl Process {
             children: BTreeSet::new(),
             function: "main".to_owned(),
             offset: 0,
+            name: "main".to_owned(),
             args: None,
             state: State::Running,
             pid: None,
@@ -152,6 +159,7 @@ impl Process {
         let record = Record {
             id: id.0,
             parent: self.parent.0,
+            name: self.name.clone(),
             function: self.function.clone(),
             state: state.to_owned(),
             pid: self.pid,
@@ -172,9 +180,11 @@ impl Server {
         parent: ProcessId,
         function: &FunctionRef<'_>,
         args: &[u8],
+        setup: &Setup<'_>,
         now: Time,
     ) -> Vec<u8> {
-        if let Err(failure) = wire::task(function, args, &self.config.limits) {
+        let fits = wire::task(function, args, &self.config.limits);
+        if let Err(failure) = fits.and_then(|()| wire::setup(setup)) {
             return self.failed(failure);
         }
         let live = self.processes.len() - self.ended.len();
@@ -190,12 +200,18 @@ impl Server {
         self.processes_made += 1;
         let id = ProcessId(self.processes_made);
         let key = self.draw_token();
+        let name = match setup.name {
+            "" => function.name.to_owned(),
+            name => name.to_owned(),
+        };
+        let setup = codec::to_bytes(setup);
         let process = Process {
             parent,
             key,
             function: function.name.to_owned(),
             offset: function.offset,
-            args: Some(args.to_vec()),
+            name: name.clone(),
+            args: Some((args.to_vec(), setup.clone())),
             state: State::Starting,
             ..Process::program(key, now)
         };
@@ -209,7 +225,8 @@ impl Server {
         self.effects.push_back(Effect::Spawn {
             process: id,
             key,
-            name: function.name.to_owned(),
+            name,
+            setup,
         });
         codec::to_bytes(&Reply::Spawned {
             revision: match planted::is(Bug::SpawnedBeforeRecord) {
@@ -239,13 +256,19 @@ impl Server {
             Some((args, process.offset, process.function.clone()))
         });
         match task {
-            Some((args, offset, name)) => codec::to_bytes(&Reply::Task {
-                function: FunctionRef {
-                    offset,
-                    name: &name,
-                },
-                args: &args,
-            }),
+            Some(((args, setup), offset, name)) => {
+                let setup =
+                    codec::decode::<Setup<'_>>(&setup).expect("it was encoded by this server");
+                codec::to_bytes(&Reply::Task {
+                    function: FunctionRef {
+                        offset,
+                        name: &name,
+                    },
+                    args: &args,
+                    namespace: setup.namespace,
+                    init: setup.init,
+                })
+            }
             None => self.failed(Failure::UnknownProcess { process: id }),
         }
     }
@@ -590,81 +613,4 @@ fn remove_all(
         transaction.remove(namespace, key)?;
     }
     Ok(())
-}
-
-/// What happened to a process, encoded and in words.
-fn outcome_of(process: &Process, death: &Death, now: Time) -> (Vec<u8>, String) {
-    let finish = process
-        .finish
-        .as_deref()
-        .map(|finish| codec::decode::<Finish<'_>>(finish).expect("it was encoded by this server"));
-    let end = match (&death.end, finish) {
-        (DeathKind::NotStarted { call, errno }, _) => End::NotStarted {
-            call,
-            errno: *errno,
-        },
-        (DeathKind::Status(_), Some(finish)) => End::Finished(finish),
-        (DeathKind::Status(status), None) if !process.has_connected => {
-            End::BeforeConnect { status: *status }
-        }
-        (DeathKind::Status(status), None) => of_status(*status),
-    };
-    kinds::said(&end);
-    let clean = matches!(death.end, DeathKind::Status(0));
-    marks::reached_if(
-        !clean && matches!(end, End::Finished(_)),
-        Mark::FinishedAndDied,
-    );
-    let text = describe(&end);
-    let outcome = WireOutcome {
-        end,
-        cpu_user_ns: death.cpu_user_ns,
-        cpu_system_ns: death.cpu_system_ns,
-        memory_bytes_max: death.memory_bytes_max,
-        wall_ns: u64::try_from(now.since(process.started_at).as_nanos()).unwrap_or(u64::MAX),
-    };
-    (codec::to_bytes(&outcome), text)
-}
-
-/// The parts of a wait status, as Linux lays them out (wait(2)).
-fn of_status(status: i32) -> End<'static> {
-    match status & 0x7f {
-        0 => End::Exited {
-            code: (status >> 8) & 0xff,
-        },
-        signal => End::Signaled {
-            signal,
-            core: status & 0x80 != 0,
-        },
-    }
-}
-
-/// How a process ended, in a few words: for its record and for those who lose what it owned.
-fn describe(end: &End<'_>) -> String {
-    const WORDS_BYTES_MAX: usize = 1024;
-    let mut text = match end {
-        End::Finished(Finish::Value(_)) => "returned".to_owned(),
-        End::Finished(Finish::Error { text, .. }) => format!("returned an error: {text}"),
-        End::Finished(Finish::Panic(fault)) => format!("panicked: {}", fault.message),
-        End::Finished(Finish::Undecodable(fault)) => {
-            format!("could not be decoded: {}", fault.message)
-        }
-        End::Exited { code } => format!("exited with code {code}"),
-        End::Signaled { signal, core: true } => {
-            format!("killed by signal {signal}, with a core dump")
-        }
-        End::Signaled { signal, .. } => format!("killed by signal {signal}"),
-        End::BeforeConnect { status } => match of_status(*status) {
-            End::Exited { code } => format!("exited with code {code} before it connected"),
-            End::Signaled { signal, .. } => {
-                format!("killed by signal {signal} before it connected")
-            }
-            _ => "died before it connected".to_owned(),
-        },
-        End::NotStarted { call, errno } => {
-            format!("could not be started: {call} failed with errno {errno}")
-        }
-    };
-    text.truncate(text.floor_char_boundary(WORDS_BYTES_MAX));
-    text
 }

@@ -114,7 +114,11 @@ impl Server {
                 self.remove_watch(session, watch);
                 codec::to_bytes(&Reply::Done { revision })
             }
-            Request::Spawn { function, args } => self.spawn(process, &function, args, now),
+            Request::Spawn {
+                function,
+                args,
+                ref setup,
+            } => self.spawn(process, &function, args, setup, now),
             Request::Begin => self.begin(process),
             Request::Finish { ref finish } => self.finish(process, finish),
             Request::Dump => codec::to_bytes(&Reply::Dump(self.dump(now))),

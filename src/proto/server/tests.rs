@@ -1,8 +1,9 @@
 //! The server driven by hand-made messages, one check per feature.
 
 use super::super::message::*;
+use super::super::setup::Setup;
 use super::*;
-use crate::proto::limits::CREDIT_BYTES_MIN;
+use crate::proto::limits::{CREDIT_BYTES_MIN, PROTOCOL_VERSION};
 
 mod burial;
 mod dumped;
@@ -78,7 +79,7 @@ fn server_with(configure: impl FnOnce(&mut Config)) -> Server {
 
 fn hello(process: ProcessId, key: Token, resume: Option<Resume>) -> FromClient<'static> {
     FromClient::Hello(Hello {
-        version: limits::PROTOCOL_VERSION,
+        version: PROTOCOL_VERSION,
         build: BUILD,
         process,
         key,
@@ -289,8 +290,8 @@ fn hellos_that_are_refused() {
         say(&mut server, id, &FromClient::Hello(hello));
         refusal(&mut server, id)
     };
-    let version = format!("Version {{ server: {}", limits::PROTOCOL_VERSION);
-    assert!(refused(|hello| hello.version = limits::PROTOCOL_VERSION + 97).starts_with(&version));
+    let version = format!("Version {{ server: {}", PROTOCOL_VERSION);
+    assert!(refused(|hello| hello.version = PROTOCOL_VERSION + 97).starts_with(&version));
     assert_eq!(refused(|hello| hello.build = BuildId([9, 9])), "Build");
     assert_eq!(refused(|hello| hello.key = Token([9, 9])), "Credentials");
     assert_eq!(refused(|hello| hello.process = ProcessId(9)), "Credentials");
@@ -476,7 +477,12 @@ fn child(server: &mut Server, parent: &mut Peer) -> (ProcessId, Token) {
         name: "f",
     };
     let args = &[0xc0];
-    parent.call(server, Request::Spawn { function, args }, |reply| {
+    let spawn = Request::Spawn {
+        function,
+        args,
+        setup: Setup::default(),
+    };
+    parent.call(server, spawn, |reply| {
         assert!(matches!(reply, Reply::Spawned { .. }), "{reply:?}");
     });
     match server.poll_effect() {

@@ -3,6 +3,7 @@
 use super::super::limits::{FAILURE_BYTES_MAX, FUNCTION_NAME_BYTES_MAX, Limits};
 use super::super::message::{Failure, Fault, Finish, FunctionRef};
 use super::super::planted::{self, Bug};
+use super::super::setup::{Setup, Unfit};
 use super::super::store::StoreError;
 use super::{FaultText, FunctionFailure};
 
@@ -104,4 +105,16 @@ pub(super) fn task(
         FUNCTION_NAME_BYTES_MAX,
     )?;
     within("VALUE_BYTES_MAX", args.len(), limits.value_bytes_max)
+}
+
+/// How a process is to be started, if it can be.
+pub(super) fn setup(setup: &Setup<'_>) -> Result<(), Failure<'static>> {
+    setup.check().map_err(|unfit| match unfit {
+        Unfit::Limit { limit, actual, max } => Failure::Limit {
+            limit,
+            actual: actual as u64,
+            max: max as u64,
+        },
+        Unfit::Nonsense(what) => Failure::Setup { what },
+    })
 }

@@ -106,6 +106,7 @@ fn small_limits_of_the_tree() {
             name: "f",
         },
         args: &[],
+        setup: Setup::default(),
     };
     // The program is a process too.
     let told = refused_by(

@@ -1,0 +1,311 @@
+//! How a process is to be started.
+
+use super::context::{Context, unexpected};
+use super::process::Process;
+use super::value;
+use crate::error::{Error, Kind, Operation, Result};
+use crate::proto::ids::FunctionRef;
+use crate::proto::message::{Reply, Request};
+use crate::proto::setup::{self, Resource, ResourceLimit, Setup, Variable};
+use serde::Serialize;
+use std::ffi::{OsStr, OsString};
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::path::{Path, PathBuf};
+
+/// How a process is to be started, and what it runs. Made by [`Context::process`].
+///
+/// It can start any number of processes; each [`spawn`](ProcessBuilder::spawn) is one.
+///
+/// What is not said is as the program had it when it made the tree, whoever spawns: environment,
+/// working directory, standard output and error, priority and limits. Relative paths are counted
+/// from the program's working directory at that time, [`current_dir`](ProcessBuilder::current_dir)
+/// or not.
+///
+/// What can't be done as it was said (a directory that is not there, a niceness that is not
+/// allowed) is told when the process is joined: it was
+/// [not started](crate::Error::is_not_started), by the system call that failed.
+///
+/// ```
+/// # fn main() -> zproc::Result<()> {
+/// fn count(_: &zproc::Context, text: String) -> usize {
+///     text.split_whitespace().count()
+/// }
+/// let ctx = zproc::Context::new()?;
+/// let counter = ctx.process(count).name("counter").niceness(5);
+/// let processes = [counter.spawn("one two".to_owned())?, counter.spawn("three".to_owned())?];
+/// let counts = processes.map(|process| process.join().unwrap());
+/// assert_eq!(counts, [2, 1]);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "nothing is started before `spawn`"]
+pub struct ProcessBuilder<A, R> {
+    context: Context,
+    function: FunctionRef<'static>,
+    name: String,
+    namespace: Option<String>,
+    clears_environment: bool,
+    environment: Vec<(OsString, Option<OsString>)>,
+    directory: Option<PathBuf>,
+    stdin: Input,
+    stdout: Output,
+    stderr: Output,
+    limits: Vec<ResourceLimit>,
+    niceness: Option<i32>,
+    types: PhantomData<fn(A) -> R>,
+}
+
+/// Where a process's standard input comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Input {
+    /// Nowhere: it is at its end (`/dev/null`).
+    #[default]
+    Null,
+    /// From the program's. Who reads first gets it, the program included.
+    Inherit,
+    /// From this file.
+    File(PathBuf),
+}
+
+/// Where a process's standard output or error goes to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Output {
+    /// To the program's.
+    #[default]
+    Inherit,
+    /// Nowhere (`/dev/null`).
+    Null,
+    /// To this file, which is made or emptied first.
+    File(PathBuf),
+    /// To the end of this file, which is made if it is not there.
+    Append(PathBuf),
+}
+
+impl<A, R> std::fmt::Debug for ProcessBuilder<A, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProcessBuilder")
+            .field("function", &self.function.name)
+            .field("setup", &self.setup())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<A, R> Clone for ProcessBuilder<A, R> {
+    fn clone(&self) -> ProcessBuilder<A, R> {
+        ProcessBuilder {
+            context: self.context.clone(),
+            function: self.function,
+            name: self.name.clone(),
+            namespace: self.namespace.clone(),
+            clears_environment: self.clears_environment,
+            environment: self.environment.clone(),
+            directory: self.directory.clone(),
+            stdin: self.stdin.clone(),
+            stdout: self.stdout.clone(),
+            stderr: self.stderr.clone(),
+            limits: self.limits.clone(),
+            niceness: self.niceness,
+            types: PhantomData,
+        }
+    }
+}
+
+impl<A, R> ProcessBuilder<A, R> {
+    pub(super) fn new(context: Context, function: FunctionRef<'static>) -> ProcessBuilder<A, R> {
+        ProcessBuilder {
+            context,
+            function,
+            name: String::new(),
+            namespace: None,
+            clears_environment: false,
+            environment: Vec::new(),
+            directory: None,
+            stdin: Input::default(),
+            stdout: Output::default(),
+            stderr: Output::default(),
+            limits: Vec::new(),
+            niceness: None,
+            types: PhantomData,
+        }
+    }
+
+    /// Its name for people: in `ps`, in its record, as the name of its main thread. Else that of
+    /// its function.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Sets an environment variable. Of several changes of one variable the last counts.
+    ///
+    /// The names `ZPROC_TREE` and `ZPROC_ENTRY` are the framework's own.
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        let value = value.as_ref().to_owned();
+        self.environment
+            .push((name.as_ref().to_owned(), Some(value)));
+        self
+    }
+
+    /// Removes an environment variable.
+    pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.environment.push((name.as_ref().to_owned(), None));
+        self
+    }
+
+    /// Begins with an empty environment, and forgets the changes made before this call.
+    pub fn env_clear(mut self) -> Self {
+        self.clears_environment = true;
+        self.environment.clear();
+        self
+    }
+
+    /// Its working directory.
+    pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// What [`Context::state`] means in it; else the namespace `"default"`. It can reach all the
+    /// others as ever; those that it starts begin with `"default"` again.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = Some(namespace.into());
+        self
+    }
+
+    /// Where its standard input comes from; else from nowhere.
+    pub fn stdin(mut self, input: Input) -> Self {
+        self.stdin = input;
+        self
+    }
+
+    /// Where its standard output goes to; else to the program's.
+    pub fn stdout(mut self, output: Output) -> Self {
+        self.stdout = output;
+        self
+    }
+
+    /// Where its standard error goes to; else to the program's.
+    pub fn stderr(mut self, output: Output) -> Self {
+        self.stderr = output;
+        self
+    }
+
+    /// How willingly it lets others run first, from -20 (not at all) to 19, as `nice(1)` counts.
+    /// To go below the program's own takes rights that most users have not.
+    pub fn niceness(mut self, niceness: i32) -> Self {
+        self.niceness = Some(niceness);
+        self
+    }
+
+    /// How much it may use of something: what holds, and up to where it may raise that itself.
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// use zproc::Resource;
+    ///
+    /// fn burn(_: &zproc::Context, _: ()) {
+    ///     loop {}
+    /// }
+    /// let ctx = zproc::Context::new()?;
+    /// let process = ctx
+    ///     .process(burn)
+    ///     .resource_limit(Resource::CpuTime, 1, 2)
+    ///     .spawn(())?;
+    /// let killed = process.join().unwrap_err();
+    /// assert!(killed.is_killed() && killed.to_string().contains("SIGXCPU"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn resource_limit(mut self, resource: Resource, soft: u64, hard: u64) -> Self {
+        self.limits.retain(|limit| limit.resource != resource);
+        self.limits.push(ResourceLimit {
+            resource,
+            soft,
+            hard,
+        });
+        self
+    }
+
+    /// Starts a process of this kind. See [`Context::spawn`].
+    ///
+    /// # Errors
+    /// As for [`Context::spawn`]; [`is_bad_setup`](Error::is_bad_setup) when what was said makes
+    /// no sense, [`is_limit`](Error::is_limit) when there is too much of it.
+    #[track_caller]
+    pub fn spawn(&self, args: A) -> Result<Process<R>>
+    where
+        A: Serialize,
+    {
+        let operation = Operation {
+            verb: "spawn",
+            object: Some(self.function.name),
+            namespace: None,
+            caller: Location::caller(),
+        };
+        let setup = self.setup();
+        let fits = setup.check().map_err(Kind::from);
+        let args = fits
+            .and_then(|()| value::encode(&args))
+            .map_err(|kind| Error::new(kind, &operation))?;
+        let request = Request::Spawn {
+            function: self.function,
+            args: &args,
+            setup,
+        };
+        let context = &self.context;
+        let process = context.call(&operation, None, &request, |reply| match reply {
+            Reply::Spawned { process, .. } => Ok(*process),
+            other => Err(unexpected(other)),
+        })?;
+        Ok(Process::new(context.clone(), process))
+    }
+
+    fn setup(&self) -> Setup<'_> {
+        let usual = Setup::default();
+        let home = self.context.home();
+        Setup {
+            name: &self.name,
+            namespace: self.namespace.as_deref().unwrap_or(usual.namespace),
+            clears_environment: self.clears_environment,
+            environment: self.environment.iter().map(variable).collect(),
+            directory: self.directory.as_deref().map(bytes),
+            stdin: match &self.stdin {
+                Input::Null => setup::Input::Null,
+                Input::Inherit => setup::Input::Inherit,
+                Input::File(path) => setup::Input::File(bytes(path)),
+            },
+            stdout: self.stdout.as_message(),
+            stderr: self.stderr.as_message(),
+            limits: self.limits.clone(),
+            niceness: self.niceness,
+            init: home.init.map(|init| init.reference()),
+            ..usual
+        }
+    }
+}
+
+impl Output {
+    fn as_message(&self) -> setup::Output<'_> {
+        match self {
+            Output::Inherit => setup::Output::Inherit,
+            Output::Null => setup::Output::Null,
+            Output::File(path) => setup::Output::File(bytes(path)),
+            Output::Append(path) => setup::Output::Append(bytes(path)),
+        }
+    }
+}
+
+fn variable((name, value): &(OsString, Option<OsString>)) -> Variable<'_> {
+    Variable {
+        name: name.as_encoded_bytes(),
+        value: value.as_deref().map(OsStr::as_encoded_bytes),
+    }
+}
+
+/// A path as the system takes it, where all paths are bytes.
+fn bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_encoded_bytes()
+}
