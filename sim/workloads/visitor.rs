@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use zproc::seam::proto::marks::{self, Mark};
 use zproc::{
-    Change, Context, End, Error, Filter, Input, Outcome, Output, Process, ProcessBuilder, Resource,
-    Result, Snapshot, State, Txn, Update, View, Watch,
+    Change, Context, Dump, End, Error, Filter, Input, Outcome, Output, Process, ProcessBuilder,
+    Resource, Result, Snapshot, State, Txn, Update, View, Watch, WatchBuilder,
 };
 
 pub(crate) fn visitor(ctx: &Context, steps: u64) -> Result<u64> {
@@ -244,7 +244,7 @@ fn at_home(ctx: &Context, _: ()) -> String {
 
 /// A process that is told how to start; of most of it a simulated one sees nothing.
 fn with_options(ctx: &Context) -> Result<()> {
-    let builder: ProcessBuilder<(), String> = ctx.process(at_home);
+    let builder: ProcessBuilder<(), String> = Context::process(ctx, at_home);
     let builder = ProcessBuilder::namespace(builder, MIX)
         .name("at home")
         .env_clear()
@@ -304,7 +304,7 @@ fn picture(ctx: &Context) -> Result<()> {
     let dump = ctx.dump()?;
     marks::reached_if(dump.waits().count() > 0, Mark::DumpSawWaits);
     expect(dump.circles().is_empty(), "joins in a circle");
-    let own = dump.process(ctx.process_id());
+    let own = Dump::process(&dump, ctx.process_id());
     expect(
         own.is_some() || !dump.answered,
         "this process is in the picture",
@@ -352,7 +352,7 @@ fn large(state: &State) -> Result<()> {
     for number in 0..5 {
         state.set(&format!("large/{number}"), &text)?;
     }
-    let mut watch = state.watch(Filter::prefix("large/")).start()?;
+    let mut watch = WatchBuilder::start(state.watch(Filter::prefix("large/")))?;
     state.clear()?;
     match tolerate(watch.next_update())? {
         Some(update) => marks::reached_if(update.reset, Mark::UpdateReset),
