@@ -11,6 +11,7 @@
 use super::keeper;
 use super::role::{self, ENTRY_VARIABLE, Role};
 use super::sys;
+use crate::proto::ids::Token;
 use crate::tree;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int};
 use std::os::fd::{IntoRawFd as _, OwnedFd, RawFd};
@@ -128,20 +129,9 @@ fn run(role: Role<'_>, later_constructors: impl FnOnce()) -> ! {
             page,
             function_time_max_ns,
         } => {
-            let stdin = keeper::settle().map_or(-1, OwnedFd::into_raw_fd);
-            let [lifeline, program, lock, page, stdin] =
-                adopt([lifeline, program, lock, page, stdin]);
-            keeper::main(keeper::Start {
-                tree: tree.to_string(),
-                directory: path(directory),
-                key,
-                lifeline,
-                program,
-                lock,
-                page,
-                function_time_max: Duration::from_nanos(function_time_max_ns),
-                stdin,
-            })
+            let descriptors = [lifeline, program, lock, page];
+            let limit = Duration::from_nanos(function_time_max_ns);
+            run_keeper(tree, path(directory), key, descriptors, limit)
         }
         Role::Server {
             tree,
@@ -187,6 +177,29 @@ fn run(role: Role<'_>, later_constructors: impl FnOnce()) -> ! {
             })
         }
     }
+}
+
+/// Runs the keeper, whose role names these descriptors: lifeline, program, lock and page.
+fn run_keeper(
+    tree: &str,
+    directory: PathBuf,
+    key: Token,
+    [lifeline, program, lock, page]: [RawFd; 4],
+    function_time_max: Duration,
+) -> ! {
+    let stdin = keeper::settle().map_or(-1, OwnedFd::into_raw_fd);
+    let [lifeline, program, lock, page, stdin] = adopt([lifeline, program, lock, page, stdin]);
+    keeper::main(keeper::Start {
+        tree: tree.to_string(),
+        directory,
+        key,
+        lifeline,
+        program,
+        lock,
+        page,
+        function_time_max,
+        stdin,
+    })
 }
 
 /// Makes this process fit to be a server.
