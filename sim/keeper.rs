@@ -18,7 +18,7 @@ use zproc::seam::proto::codec;
 use zproc::seam::proto::ids::{ProcessId, Token};
 use zproc::seam::proto::keeper::{Effect, Keeper, Reaped};
 use zproc::seam::proto::loss::ServerEnd;
-use zproc::seam::proto::message::{FromKeeper, ToKeeper};
+use zproc::seam::proto::message::{FromKeeper, ToKeeper, Why};
 use zproc::seam::proto::time::Time;
 
 /// The server's pid.
@@ -47,19 +47,13 @@ pub(crate) struct KeeperHost {
     next_pid: u32,
 }
 
-/// As `ToKeeper`.
+/// A message of the server's, encoded, and whom it is about.
 #[derive(Debug)]
-enum Asked {
-    Spawn {
-        process: ProcessId,
-        key: Token,
-        name: String,
-        /// Opaque here: a simulated process has no environment, files or limits.
-        setup: Vec<u8>,
-    },
-    Kill {
-        process: ProcessId,
-    },
+struct Asked {
+    process: ProcessId,
+    message: Vec<u8>,
+    /// It takes as long as a fork does.
+    is_spawn: bool,
 }
 
 impl KeeperHost {
@@ -90,18 +84,29 @@ impl World {
         if let Some(story) = self.trace.story(self.now) {
             story.spawning(process, &name);
         }
-        self.keeper.asked.push_back(Asked::Spawn {
+        let setup = codec::decode(&setup).expect("the server has encoded it");
+        let message = ToKeeper::Spawn {
             process,
             key,
-            name,
+            name: &name,
+            // Opaque here: a simulated process has no environment, files or limits.
             setup,
-        });
-        self.queue_keeper(process);
+        };
+        self.ask_keeper(process, true, &message);
     }
 
     /// The server wants a process killed.
-    pub(crate) fn keeper_kills(&mut self, process: ProcessId) {
-        self.keeper.asked.push_back(Asked::Kill { process });
+    pub(crate) fn keeper_kills(&mut self, process: ProcessId, why: Why) {
+        self.ask_keeper(process, false, &ToKeeper::Kill { process, why });
+    }
+
+    fn ask_keeper(&mut self, process: ProcessId, is_spawn: bool, message: &ToKeeper<'_>) {
+        let message = codec::to_bytes(message);
+        self.keeper.asked.push_back(Asked {
+            process,
+            message,
+            is_spawn,
+        });
         self.queue_keeper(process);
     }
 
@@ -112,7 +117,7 @@ impl World {
         }
         self.keeper.turn_queued = true;
         let delay_ns = match self.keeper.asked.front() {
-            Some(Asked::Spawn { .. }) => {
+            Some(asked) if asked.is_spawn => {
                 (self.choices).between(Part::Keeper(process), 100_000, 2_000_000)
             }
             _ => 2_000,
@@ -126,25 +131,11 @@ impl World {
         if self.keeper.is_lost {
             return;
         }
-        let (process, message) = match self.keeper.asked.pop_front() {
-            Some(Asked::Spawn {
-                process,
-                key,
-                name,
-                setup,
-            }) => {
-                let message = ToKeeper::Spawn {
-                    process,
-                    key,
-                    name: &name,
-                    setup: codec::decode(&setup).expect("the server has encoded it"),
-                };
-                (process, codec::to_bytes(&message))
-            }
-            Some(Asked::Kill { process }) => {
-                (process, codec::to_bytes(&ToKeeper::Kill { process }))
-            }
-            None => return,
+        let Some(Asked {
+            process, message, ..
+        }) = self.keeper.asked.pop_front()
+        else {
+            return;
         };
         if self.strikes(Fault::KeeperCrash, process) {
             return self.lose_keeper();
@@ -152,10 +143,8 @@ impl World {
         let message = codec::decode(&message).expect("it was encoded here");
         self.keeper.machine.asked(&message);
         self.carry_out();
-        if let Some(Asked::Spawn { process, .. } | Asked::Kill { process }) =
-            self.keeper.asked.front()
-        {
-            let process = *process;
+        if let Some(next) = self.keeper.asked.front() {
+            let process = next.process;
             self.queue_keeper(process);
         }
     }
@@ -239,6 +228,7 @@ impl World {
         if self.keeper.machine.has_ended() {
             // The real keeper tells nothing more; this server is the last to go.
             return self.notify(FromKeeper::Ended {
+                why: None,
                 process,
                 status,
                 cpu_user_ns,

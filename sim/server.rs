@@ -430,7 +430,7 @@ impl World {
                 name,
                 setup,
             } => self.keeper_spawns(process, key, name, setup),
-            Effect::Kill { process } => self.keeper_kills(process),
+            Effect::Kill { process, why } => self.keeper_kills(process, why),
         }
     }
 

@@ -372,10 +372,11 @@ impl Error {
         matches!(self.kind(), Kind::UnknownProcess(_))
     }
 
-    /// The process was killed by a signal.
+    /// The process was killed, by a signal of whoever's. The [outcome](Error::outcome) tells
+    /// whose: [`End::Killed`] if it was zproc's own, and why.
     #[must_use]
     pub fn is_killed(&self) -> bool {
-        matches!(self.end(), Some(End::Signaled { .. }))
+        matches!(self.end(), Some(End::Signaled { .. } | End::Killed { .. }))
     }
 
     /// The process could not be started, or ended before it had connected.

@@ -104,7 +104,7 @@ mod tree;
 pub mod seam;
 
 pub use api::context::Context;
-pub use api::outcome::{End, Outcome};
+pub use api::outcome::{End, Outcome, Why};
 pub use api::process::Process;
 pub use api::snapshot::Snapshot;
 pub use api::spawn::{Input, Output, ProcessBuilder};

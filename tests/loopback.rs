@@ -18,7 +18,7 @@ use zproc::seam::proto::client::Config;
 use zproc::seam::proto::ids::{ConnectionId, ProcessId, Token};
 use zproc::seam::proto::limits::IN_FLIGHT_MAX;
 use zproc::seam::proto::loss::{ServerEnd, ServerLoss};
-use zproc::seam::proto::message::FromKeeper;
+use zproc::seam::proto::message::{FromKeeper, Why};
 use zproc::seam::proto::server::{self, Effect, Server};
 use zproc::seam::proto::time::Time;
 use zproc::seam::runtime::{ConnectError, LinkId, Parker, Port, Ready};
@@ -120,9 +120,9 @@ impl World {
                 let world = self.clone();
                 std::thread::spawn(move || world.child(process, key));
             }
-            Effect::Kill { process } => {
+            Effect::Kill { process, why } => {
                 inner.dead.push(process);
-                inner.ended(process, 9);
+                inner.ended(process, 9, Some(why));
             }
         }
     }
@@ -149,7 +149,7 @@ impl World {
         }
         let mut inner = self.lock();
         if !inner.dead.contains(&process) {
-            inner.ended(process, 0);
+            inner.ended(process, 0, None);
         }
         self.pump(&mut inner);
     }
@@ -178,10 +178,11 @@ impl Inner {
         self.server.sent(connection, bytes.len(), now());
     }
 
-    fn ended(&mut self, process: ProcessId, status: i32) {
+    fn ended(&mut self, process: ProcessId, status: i32, why: Option<Why>) {
         let event = FromKeeper::Ended {
             process,
             status,
+            why,
             cpu_user_ns: 1,
             cpu_system_ns: 2,
             memory_bytes_max: 3,

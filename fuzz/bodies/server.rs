@@ -200,10 +200,11 @@ impl World {
                     let started = FromKeeper::Started { process, pid: 7 };
                     self.server.keeper(started, self.now);
                 }
-                Effect::Kill { process } => {
+                Effect::Kill { process, .. } => {
                     let ended = FromKeeper::Ended {
                         process,
                         status: 9,
+                        why: None,
                         cpu_user_ns: 0,
                         cpu_system_ns: 0,
                         memory_bytes_max: 0,

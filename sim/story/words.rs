@@ -254,6 +254,7 @@ pub(crate) fn request(request: &Request<'_>) -> String {
         Request::Spawn { function, args, .. } => format!("spawn {}", call(*function, args)),
         Request::Dump => "dump".to_owned(),
         Request::Begin => "begin: what is to be run?".to_owned(),
+        Request::Kill { process } => format!("kill {process}"),
         Request::Finish { finish } => format!("finish: {}", finished(finish)),
     }
 }
@@ -373,6 +374,7 @@ fn ended(end: &End<'_>) -> String {
     match end {
         End::Finished(finish) => format!("finished: {}", finished(finish)),
         End::Exited { code } => format!("exited with {code}"),
+        End::Killed { why } => format!("killed ({why:?})"),
         End::Signaled { signal, .. } => format!("killed by signal {signal}"),
         End::BeforeConnect { .. } => "ended before it had connected".to_owned(),
         End::NotStarted { call, errno } => format!("not started: {call} gave error {errno}"),

@@ -6,6 +6,7 @@
 
 mod consumers;
 mod crowds;
+mod endings;
 mod families;
 pub(crate) mod functions;
 mod gluttons;
@@ -44,6 +45,8 @@ pub(crate) enum Role {
     Watcher,
     /// Processes below it.
     Parent,
+    /// Processes below it that it ends.
+    Ender,
     /// Several threads on one connection.
     Threads,
     /// Two threads on one connection, of which one gives up its waits.
@@ -167,6 +170,7 @@ fn act(ctx: &Context, role: Role, steps: u64) -> Result<u64> {
         Role::Threads => consumers::threads(ctx, steps),
         Role::Fickle => consumers::fickle(ctx, steps),
         Role::Parent => families::parent(ctx, steps),
+        Role::Ender => endings::ender(ctx, steps),
     }
 }
 
@@ -194,6 +198,7 @@ fn lead(ctx: &Context) -> Result<()> {
         let role = match choose_for(place, 128) {
             127 => Role::Heavy,
             119..127 => Role::Visitor,
+            109..112 => Role::Ender,
             112..116 => Role::Glutton,
             116..119 => Role::Hostile,
             drawn => ROLES[drawn as usize % ROLES.len()],

@@ -228,6 +228,8 @@ fn processes(ctx: &Context) -> Result<()> {
     }
     let outcome: Outcome = process.outcome()?;
     let id = process.id();
+    let killed = process.kill()?;
+    expect(killed.end == outcome.end, "the end of one that has ended");
     let joined = process.join();
     // In between it may be forgotten, where few ends are remembered, or all be lost.
     let forgotten = matches!(&joined, Err(error) if error.is_unknown_process() || is_lost(error));

@@ -244,10 +244,7 @@ impl Context {
             namespace: None,
             caller: Location::caller(),
         };
-        self.call(&operation, None, &Request::Ping, |reply| match reply {
-            Reply::Done { .. } => Ok(()),
-            other => Err(unexpected(other)),
-        })
+        self.order(&operation, &Request::Ping)
     }
 
     /// Who waits for what, since when: a picture of the whole tree, for when it hangs.
@@ -311,6 +308,14 @@ impl Context {
         calls.truncate(DUMP_LINES_MAX);
         dump.calls = calls;
         Ok(dump)
+    }
+
+    /// A request that is done, with nothing more to say.
+    pub(crate) fn order(&self, operation: &Operation<'_>, request: &Request<'_>) -> Result<()> {
+        self.call(operation, None, request, |reply| match reply {
+            Reply::Done { .. } => Ok(()),
+            other => Err(unexpected(other)),
+        })
     }
 
     pub(crate) fn connection(&self) -> &Connection {

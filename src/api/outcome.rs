@@ -55,7 +55,12 @@ pub enum End {
         /// The code.
         code: i32,
     },
-    /// A signal killed it.
+    /// The tree's keeper killed it.
+    Killed {
+        /// For this reason.
+        why: Why,
+    },
+    /// A signal killed it, and it was not zproc that sent it.
     Signaled {
         /// Its number.
         signal: i32,
@@ -74,6 +79,16 @@ pub enum End {
         /// Its `errno`.
         errno: i32,
     },
+}
+
+/// Why a process of the tree was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Why {
+    /// Somebody asked for it, by [`Process::kill`](crate::Process::kill).
+    Asked,
+    /// The process that had spawned it ended.
+    Parent,
 }
 
 impl Outcome {
@@ -114,6 +129,12 @@ impl End {
                 message: fault.message.to_owned(),
             },
             message::End::Exited { code } => End::Exited { code },
+            message::End::Killed { why } => End::Killed {
+                why: match why {
+                    message::Why::Asked => Why::Asked,
+                    message::Why::Parent => Why::Parent,
+                },
+            },
             message::End::Signaled { signal, core } => End::Signaled { signal, core },
             message::End::BeforeConnect { status } => End::BeforeConnect { status },
             message::End::NotStarted { call, errno } => End::NotStarted {
@@ -144,6 +165,7 @@ impl fmt::Display for End {
                 f,
                 "the process exited with code {code} before its function had returned"
             ),
+            End::Killed { why } => write!(f, "the process was killed: {why}"),
             End::Signaled { signal, core } => {
                 write!(f, "the process was killed by {}", Signal(*signal))?;
                 f.write_str(if *core { " (core dumped)" } else { "" })
@@ -161,6 +183,15 @@ impl fmt::Display for End {
                 write!(f, "the process could not be started: {call}: {error}")
             }
         }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Why::Asked => "it was asked for",
+            Why::Parent => "its parent had ended",
+        })
     }
 }
 
@@ -294,6 +325,11 @@ mod tests {
                 errno: libc::EAGAIN
             })
             .starts_with("the process could not be started: fork: ")
+        );
+        let why = Why::Parent;
+        assert_eq!(
+            text(End::Killed { why }),
+            "the process was killed: its parent had ended"
         );
         let panic = End::Panic {
             message: "no".to_owned(),

@@ -122,6 +122,36 @@ impl<R> Process<R> {
         self.result(&operation, Some(limit))
     }
 
+    /// Kills it, with all that it has started, and tells how it ended: `killed`, unless it had
+    /// ended a moment before. It runs no code any more; what it had written is kept, what it
+    /// [owned](crate::State::set_owned) is released, and its children are killed, too.
+    ///
+    /// Killing one that has ended does nothing.
+    ///
+    /// # Errors
+    /// [`is_unknown_process`](crate::Error::is_unknown_process) when its record is gone, and what a
+    /// lost server gives.
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// use zproc::{Context, End, Why};
+    ///
+    /// let ctx = Context::new()?;
+    /// let process = ctx.spawn(|ctx: &Context, ()| ctx.state().wait_equal("never", &1).map(drop), ())?;
+    /// let outcome = process.kill()?;
+    /// assert_eq!(outcome.end, End::Killed { why: Why::Asked });
+    /// assert!(process.join().unwrap_err().is_killed());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn kill(&self) -> Result<Outcome> {
+        let operation = self.operation("kill", Location::caller());
+        let request = Request::Kill { process: self.id };
+        self.context.order(&operation, &request)?;
+        self.wait(&operation, None, |outcome| Ok(outcome.1))
+    }
+
     fn result(&self, operation: &Operation<'_>, limit: Option<Duration>) -> Result<R>
     where
         R: DeserializeOwned,

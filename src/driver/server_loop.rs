@@ -298,7 +298,9 @@ impl ServerLoop {
                     name: &name,
                     setup: codec::decode(&setup).expect("the server has just encoded it"),
                 }),
-                Effect::Kill { process } => self.keeper_outbox.push(&ToKeeper::Kill { process }),
+                Effect::Kill { process, why } => {
+                    self.keeper_outbox.push(&ToKeeper::Kill { process, why });
+                }
             }
         }
         while let Some(id) = self.server.poll_ready() {

@@ -11,7 +11,7 @@
 
 use super::codec;
 use super::ids::{ProcessId, Token};
-use super::message::{FromKeeper, ToKeeper};
+use super::message::{FromKeeper, ToKeeper, Why};
 use super::planted::{self, Bug};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -64,11 +64,29 @@ pub struct Reaped {
     pub memory_bytes_max: u64,
 }
 
+/// A process that was started and not reaped.
+#[derive(Debug)]
+struct Running {
+    process: ProcessId,
+    /// Why it was killed from here, if it was.
+    killed: Option<Why>,
+}
+
+/// The signal's number, and so the low bits of the status of whom it has killed.
+const SIGKILL: i32 = 9;
+
+impl Running {
+    /// Why it was killed, if that is what it died of: it may have ended a moment before.
+    fn died_of(&self, status: i32) -> Option<Why> {
+        self.killed.filter(|_| status & 0x7f == SIGKILL)
+    }
+}
+
 /// The keeper. See the [module](self).
 #[derive(Debug)]
 pub struct Keeper {
     server: u32,
-    running: BTreeMap<u32, ProcessId>,
+    running: BTreeMap<u32, Running>,
     /// The latest process that was asked for; the server gives rising numbers and asks in order.
     latest: ProcessId,
     has_ended: bool,
@@ -108,7 +126,7 @@ impl Keeper {
     /// The process that has this number.
     #[must_use]
     pub fn process(&self, pid: u32) -> Option<ProcessId> {
-        self.running.get(&pid).copied()
+        self.running.get(&pid).map(|running| running.process)
     }
 
     /// Does this number belong to the server, or to a process that was started and not reaped?
@@ -135,19 +153,37 @@ impl Keeper {
                 });
             }
             ToKeeper::Spawn { .. } => {}
-            ToKeeper::Kill { process } => {
-                let found = self.running.iter().find(|(_, other)| **other == process);
+            ToKeeper::Kill { process, why } => {
                 // If it is not there it was reaped, and its number may be another's.
-                if let Some((&pid, _)) = found {
-                    self.want(Effect::Kill { pid, process });
+                if let Some(pid) = self.pid(process) {
+                    self.kill(pid, why);
                 }
             }
         }
     }
 
+    /// The number of a process that was started and not reaped.
+    fn pid(&self, process: ProcessId) -> Option<u32> {
+        let mut all = self.running.iter();
+        all.find(|(_, running)| running.process == process)
+            .map(|(pid, _)| *pid)
+    }
+
+    /// Kills who has this number, unless that is done already: the first reason is the one.
+    fn kill(&mut self, pid: u32, why: Why) {
+        if let Some(running) = self.running.get_mut(&pid)
+            && running.killed.is_none()
+        {
+            running.killed = Some(why);
+            let process = running.process;
+            self.want(Effect::Kill { pid, process });
+        }
+    }
+
     /// The process runs, under this number.
     pub fn forked(&mut self, process: ProcessId, pid: u32) {
-        self.running.insert(pid, process);
+        let killed = None;
+        self.running.insert(pid, Running { process, killed });
         self.want(Effect::Tell(FromKeeper::Started { process, pid }));
     }
 
@@ -169,14 +205,15 @@ impl Keeper {
         if reaped.pid == self.server {
             return self.server_lost();
         }
-        let Some(process) = self.running.remove(&reaped.pid) else {
+        let Some(running) = self.running.remove(&reaped.pid) else {
             return;
         };
-        let pid = reaped.pid;
+        let (pid, process) = (reaped.pid, running.process);
         self.want(Effect::KillLeft { pid, process });
         self.want(Effect::Tell(FromKeeper::Ended {
             process,
             status: reaped.status,
+            why: running.died_of(reaped.status),
             cpu_user_ns: reaped.cpu_user_ns,
             cpu_system_ns: reaped.cpu_system_ns,
             memory_bytes_max: reaped.memory_bytes_max,
@@ -233,6 +270,7 @@ mod tests {
     fn kill(process: u64) -> ToKeeper<'static> {
         ToKeeper::Kill {
             process: ProcessId(process),
+            why: Why::Asked,
         }
     }
 
@@ -308,6 +346,32 @@ mod tests {
         let process = ProcessId(3);
         assert_eq!(effects(&mut keeper), [Effect::Kill { pid: 102, process }]);
         assert!(keeper.knows(102) && keeper.knows(SERVER) && !keeper.knows(103));
+    }
+
+    #[test]
+    fn the_first_reason_of_a_kill_is_told_if_it_died_of_it() {
+        let kill_as = |process: u64, why| ToKeeper::Kill {
+            process: ProcessId(process),
+            why,
+        };
+        for (status, told) in [(9, Some(Why::Parent)), (3 << 8, None), (15, None)] {
+            let mut keeper = keeper_of(&[2, 3]);
+            keeper.asked(&kill_as(2, Why::Parent));
+            keeper.asked(&kill_as(2, Why::Asked));
+            let process = ProcessId(2);
+            assert_eq!(effects(&mut keeper), [Effect::Kill { pid: 102, process }]);
+            keeper.reaped(reaped(102, status));
+            keeper.reaped(reaped(103, 9));
+            let whys: Vec<_> = effects(&mut keeper)
+                .into_iter()
+                .filter_map(|effect| match effect {
+                    Effect::Tell(FromKeeper::Ended { why, .. }) => Some(why),
+                    _ => None,
+                })
+                .collect();
+            // The other one was killed by somebody else.
+            assert_eq!(whys, [told, None]);
+        }
     }
 
     #[test]

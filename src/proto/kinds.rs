@@ -69,7 +69,7 @@ macro_rules! kinds {
 kinds! {
     Request {
         Ping, Get, Len, Page, Updates, Set, Remove, GetOrInsert, Clear, Atomic, Wait, Watch,
-        Unwatch, Spawn, Begin, Finish, Dump,
+        Unwatch, Spawn, Begin, Finish, Kill, Dump,
     }
     Condition { Function, Equal, Ended }
     Filter { Key, Prefix, All }
@@ -86,7 +86,7 @@ kinds! {
         Setup,
     }
     Refusal { Version, Build, Credentials, SessionUnknown, Limit, Protocol, Ended, Late }
-    End { Finished, Exited, Signaled, BeforeConnect, NotStarted }
+    End { Finished, Exited, Killed, Signaled, BeforeConnect, NotStarted }
 }
 
 /// Kinds that an ensemble may do without, each with the reason.

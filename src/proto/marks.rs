@@ -130,6 +130,8 @@ marks! {
     EndReleasedNothing: "a process ended that owned nothing";
     ChildrenKilled: "the end of a process ended its children";
     KilledBeforeStart: "a process was to be killed before it ran";
+    KillAsked: "a process was killed as somebody asked for it";
+    KillTooLate: "a process was to be killed that had ended";
     RecordEvicted: "the record of an ended process was forgotten",
         rare: "needs more ended processes than PROCESSES_ENDED_MAX";
     FinishedAndDied: "a process had said what came of it, and died of something else",
@@ -201,6 +203,8 @@ marks! {
     ParentSawDeath: "a parent joined a child that was killed";
     ParentSawPanic: "a parent joined a child that panicked";
     ParentSawNoStart: "a parent joined a child that could not be started";
+    EnderKilled: "a process killed one that would not have ended by itself";
+    EnderSawChildGo: "a process saw the child of one that it had killed go with its parent";
     MemberLostSession: "a member of the crew ended by the loss of its session";
     DumpSawWaits: "a dump told of a wait";
 }

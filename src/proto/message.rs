@@ -167,6 +167,9 @@ pub enum Request<'a> {
     Begin,
     /// Said by a process last of all: what came of it. Answered by `Done`.
     Finish { finish: Finish<'a> },
+    /// End a process at once. Answered by `Done` as soon as the keeper is told; for one that has
+    /// ended nothing happens.
+    Kill { process: ProcessId },
     /// Who waits for what? Answered by `Dump`.
     Dump,
 }
@@ -390,12 +393,23 @@ pub enum End<'a> {
     Finished(Finish<'a>),
     /// It exited with this code without having finished.
     Exited { code: i32 },
-    /// This signal killed it.
+    /// The keeper killed it.
+    Killed { why: Why },
+    /// This signal killed it, and it was not the keeper's.
     Signaled { signal: i32, core: bool },
     /// It exited before it had connected.
     BeforeConnect { status: i32 },
     /// It could not be started: the system call and its errno.
     NotStarted { call: &'a str, errno: i32 },
+}
+
+/// Why the keeper killed a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
+pub enum Why {
+    /// Somebody asked for it.
+    Asked,
+    /// The process that had spawned it ended.
+    Parent,
 }
 
 /// One revision of one namespace, as a watch sees it.
@@ -448,7 +462,7 @@ pub enum ToKeeper<'a> {
         setup: Setup<'a>,
     },
     /// Kill a process and what it has forked.
-    Kill { process: ProcessId },
+    Kill { process: ProcessId, why: Why },
 }
 
 /// What the keeper tells the server.
@@ -467,6 +481,8 @@ pub enum FromKeeper<'a> {
         process: ProcessId,
         /// As `wait4` gave it.
         status: i32,
+        /// Set if it was the keeper that killed it.
+        why: Option<Why>,
         cpu_user_ns: u64,
         cpu_system_ns: u64,
         memory_bytes_max: u64,

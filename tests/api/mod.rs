@@ -8,6 +8,7 @@ pub(crate) mod table;
 mod atomic;
 mod dict;
 mod dumps;
+mod endings;
 mod limits;
 mod processes;
 mod waits;

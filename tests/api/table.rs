@@ -1,6 +1,6 @@
 //! Every body, by name; whoever runs them gives each a tree of its own.
 
-use super::{atomic, dict, dumps, limits, processes, waits, watches};
+use super::{atomic, dict, dumps, endings, limits, processes, waits, watches};
 use zproc::{Context, Result};
 
 /// Where a body may run.
@@ -107,6 +107,10 @@ bodies! {
     processes::one_builder_many_processes,
     processes::name_in_the_record,
     processes::setups_that_make_no_sense,
+    endings::kill,
+    endings::kill_before_it_runs,
+    endings::kill_of_one_that_has_ended,
+    endings::killed_with_its_children,
     dumps::who_waits_for_what,
     processes::exit_code only real: "`exit` ends the simulator's own process",
     processes::killed_by_a_signal only real: "the simulator has no signals; its crashes are faults",

@@ -70,7 +70,8 @@ impl Kind {
             | Request::Clear { .. }
             | Request::Atomic { .. }
             | Request::Spawn { .. }
-            | Request::Finish { .. } => Kind::Mutating,
+            | Request::Finish { .. }
+            | Request::Kill { .. } => Kind::Mutating,
             Request::Wait { .. } => Kind::Wait,
             Request::Watch { watch, .. } => Kind::Watch(*watch),
         }

@@ -60,6 +60,7 @@ fn in_words(request: &Request<'_>) -> String {
         Request::Spawn { function, .. } => format!("spawn {}", function.name),
         Request::Begin => "ask what to run".to_owned(),
         Request::Finish { .. } => "say what came of it".to_owned(),
+        Request::Kill { process } => format!("kill process {process}"),
         Request::Dump => "ask who waits for what".to_owned(),
     }
 }

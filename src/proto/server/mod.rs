@@ -1,12 +1,13 @@
 //! The server's machine: connections in, change sets through, replies and updates out.
 //!
 //! Connections and sessions are here; `requests` does what is asked, `commits` tells those who
-//! wait and watch, `processes` knows the tree.
+//! wait and watch, `processes` knows the tree, `ending` what is done to it.
 
 mod commits;
 mod connections;
 mod dump;
-mod endings;
+mod ending;
+mod outcomes;
 mod processes;
 mod requests;
 mod usage;
@@ -23,7 +24,7 @@ use super::ids::{BuildId, ConnectionId, ProcessId, Revision, Seq, SessionId, Tok
 use super::kinds;
 use super::limits::{self, Limits};
 use super::marks::{self, Mark};
-use super::message::{FromClient, FromServer, FunctionRef, Refusal, Request};
+use super::message::{FromClient, FromServer, FunctionRef, Refusal, Request, Why};
 use super::planted::{self, Bug};
 use super::points::{Point, Points};
 use super::session::{self, Arrival, Session};
@@ -148,6 +149,8 @@ pub enum Effect {
     Kill {
         /// The process.
         process: ProcessId,
+        /// What for.
+        why: Why,
     },
 }
 

@@ -6,13 +6,13 @@ use super::super::history::Cause;
 use super::super::ids::{ConnectionId, ProcessId, Seq, SessionId, Token};
 use super::super::kinds;
 use super::super::marks::{self, Mark};
-use super::super::message::{Failure, Finish, FromKeeper, FunctionRef, Reply, WireOutcome};
+use super::super::message::{Failure, Finish, FromKeeper, FunctionRef, Reply, Why, WireOutcome};
 use super::super::planted::{self, Bug};
 use super::super::session::WaitKind;
 use super::super::setup::Setup;
 use super::super::store::{Key, Namespace, RESERVED, Rights};
 use super::super::time::Time;
-use super::endings::outcome_of;
+use super::outcomes::outcome_of;
 use super::requests::cause;
 use super::{Effect, Server, Timer, WaitKey, wire};
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,8 @@ pub struct Record {
 #[derive(Debug)]
 pub(super) struct Death {
     pub(super) end: DeathKind,
+    /// Set if it was the keeper that killed it.
+    pub(super) why: Option<Why>,
     pub(super) cpu_user_ns: u64,
     pub(super) cpu_system_ns: u64,
     pub(super) memory_bytes_max: u64,
@@ -333,6 +335,7 @@ impl Server {
                 let call = call.to_owned();
                 let death = Death {
                     end: DeathKind::NotStarted { call, errno },
+                    why: None,
                     cpu_user_ns: 0,
                     cpu_system_ns: 0,
                     memory_bytes_max: 0,
@@ -342,12 +345,14 @@ impl Server {
             FromKeeper::Ended {
                 process,
                 status,
+                why,
                 cpu_user_ns,
                 cpu_system_ns,
                 memory_bytes_max,
             } => {
                 let death = Death {
                     end: DeathKind::Status(status),
+                    why,
                     cpu_user_ns,
                     cpu_system_ns,
                     memory_bytes_max,
@@ -469,7 +474,11 @@ impl Server {
         for child in children {
             let state = self.processes.get(&child).map(|child| child.state);
             marks::reached_if(state == Some(State::Starting), Mark::KilledBeforeStart);
-            self.effects.push_back(Effect::Kill { process: child });
+            let why = Why::Parent;
+            self.effects.push_back(Effect::Kill {
+                process: child,
+                why,
+            });
         }
     }
 

@@ -35,6 +35,7 @@ impl Server {
             request,
             Request::Unwatch { .. }
                 | Request::Finish { .. }
+                | Request::Kill { .. }
                 | Request::Wait {
                     condition: Condition::Ended { .. },
                     ..
@@ -121,6 +122,7 @@ impl Server {
             } => self.spawn(process, &function, args, setup, now),
             Request::Begin => self.begin(process),
             Request::Finish { ref finish } => self.finish(process, finish),
+            Request::Kill { process } => self.kill(process),
             Request::Dump => codec::to_bytes(&Reply::Dump(self.dump(now))),
         })
     }

@@ -7,6 +7,7 @@ use crate::proto::limits::{CREDIT_BYTES_MIN, PROTOCOL_VERSION};
 
 mod burial;
 mod dumped;
+mod endings;
 mod hostile;
 mod small;
 mod watching;
@@ -519,6 +520,7 @@ fn last_writes_then_release_then_the_outcome() {
     let ended = FromKeeper::Ended {
         process,
         status: 9,
+        why: None,
         cpu_user_ns: 1,
         cpu_system_ns: 2,
         memory_bytes_max: 3,
@@ -564,6 +566,7 @@ fn the_end_of_a_process_ends_its_children() {
     let ended = FromKeeper::Ended {
         process: parent,
         status: 0,
+        why: None,
         cpu_user_ns: 0,
         cpu_system_ns: 0,
         memory_bytes_max: 0,
@@ -571,6 +574,7 @@ fn the_end_of_a_process_ends_its_children() {
     server.keeper(ended, Time(3));
     let kill = Effect::Kill {
         process: grandchild,
+        why: Why::Parent,
     };
     assert_eq!(server.poll_effect(), Some(kill));
 }

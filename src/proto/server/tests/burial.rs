@@ -18,6 +18,7 @@ fn dies_with(last_bytes: &[u8]) -> String {
     let ended = FromKeeper::Ended {
         process,
         status: 9,
+        why: None,
         cpu_user_ns: 0,
         cpu_system_ns: 0,
         memory_bytes_max: 0,

@@ -95,6 +95,7 @@ fn a_lost_connection_and_a_circle_are_told() {
     let ended = FromKeeper::Ended {
         process,
         status: 9,
+        why: None,
         cpu_user_ns: 0,
         cpu_system_ns: 0,
         memory_bytes_max: 0,

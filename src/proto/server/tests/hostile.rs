@@ -8,6 +8,7 @@ fn ended(process: ProcessId) -> FromKeeper<'static> {
     FromKeeper::Ended {
         process,
         status: 0,
+        why: None,
         cpu_user_ns: 0,
         cpu_system_ns: 0,
         memory_bytes_max: 0,

@@ -3,7 +3,7 @@
 use super::super::codec;
 use super::super::kinds;
 use super::super::marks::{self, Mark};
-use super::super::message::{End, Finish, WireOutcome};
+use super::super::message::{End, Finish, Why, WireOutcome};
 use super::super::time::Time;
 use super::processes::{Death, DeathKind, Process};
 
@@ -19,6 +19,7 @@ pub(super) fn outcome_of(process: &Process, death: &Death, now: Time) -> (Vec<u8
             errno: *errno,
         },
         (DeathKind::Status(_), Some(finish)) => End::Finished(finish),
+        (DeathKind::Status(_), None) if let Some(why) = death.why => End::Killed { why },
         (DeathKind::Status(status), None) if !process.has_connected => {
             End::BeforeConnect { status: *status }
         }
@@ -65,6 +66,8 @@ fn describe(end: &End<'_>) -> String {
             format!("could not be decoded: {}", fault.message)
         }
         End::Exited { code } => format!("exited with code {code}"),
+        End::Killed { why: Why::Asked } => "killed".to_owned(),
+        End::Killed { why: Why::Parent } => "killed, as its parent had ended".to_owned(),
         End::Signaled { signal, core: true } => {
             format!("killed by signal {signal}, with a core dump")
         }

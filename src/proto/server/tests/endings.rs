@@ -1,0 +1,51 @@
+//! Processes that others end.
+
+use super::*;
+
+fn kill(process: u64) -> Request<'static> {
+    Request::Kill {
+        process: ProcessId(process),
+    }
+}
+
+#[test]
+fn a_kill_is_passed_on_as_long_as_there_is_somebody_to_kill() {
+    let mut server = server_with(|_| ());
+    let mut program = Peer::program(&mut server);
+    let (process, _) = child(&mut server, &mut program);
+    let done = |reply: Reply<'_>| assert!(matches!(reply, Reply::Done { .. }), "{reply:?}");
+    program.call(&mut server, kill(process.0), done);
+    let why = Why::Asked;
+    assert_eq!(server.poll_effect(), Some(Effect::Kill { process, why }));
+    let ended = FromKeeper::Ended {
+        process,
+        status: 9,
+        why: Some(why),
+        cpu_user_ns: 0,
+        cpu_system_ns: 0,
+        memory_bytes_max: 0,
+    };
+    server.keeper(ended, Time(3));
+    let commits: Vec<_> = std::iter::from_fn(|| server.poll_commit()).collect();
+    let last = commits.last().expect("there are change sets");
+    // Not "before it connected": the reason is known.
+    assert_eq!(last.released.as_deref(), Some("killed"));
+    program.call(&mut server, kill(process.0), done);
+    assert_eq!(server.poll_effect(), None);
+}
+
+#[test]
+fn nobody_kills_the_program_or_one_that_is_not_there() {
+    let mut server = server_with(|_| ());
+    let mut program = Peer::program(&mut server);
+    for process in [1, 7] {
+        program.call(&mut server, kill(process), |reply| {
+            let failure = match reply {
+                Reply::Failed { failure, .. } => failure,
+                other => panic!("{other:?}"),
+            };
+            assert!(matches!(failure, Failure::UnknownProcess { .. }));
+        });
+    }
+    assert_eq!(server.poll_effect(), None);
+}
