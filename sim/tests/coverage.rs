@@ -23,6 +23,10 @@ const EXEMPT: &[(&str, &str)] = &[
         "for trees of real processes; tests/starting.rs runs it",
     ),
     (
+        "ContextBuilder::function_time_max",
+        "functions take no time in a simulated server",
+    ),
+    (
         "ContextBuilder::start",
         "starts real processes; a simulated program is given its context",
     ),
