@@ -63,6 +63,13 @@
 //! every call, in flight or later, gives an error that [`is_server_lost`](Error::is_server_lost); its
 //! [`server_loss`](Error::server_loss) tells how the server ended and which function it was running.
 //!
+//! "Nothing outlives" is about the end of the program. When a single process ends, what it had started
+//! is ended with it as far as that can be told from parents, process group, session and environment:
+//! a daemon that has shed all four lives until the tree ends. If keeper and guard, the two processes
+//! that hold a tree, are both killed at once, the server ends what bears the tree's mark in its
+//! environment, so a daemon with a cleared one stays. What has become another user's, and what hangs
+//! in the kernel, can't be killed by anybody.
+//!
 //! The tree is one machine's: the state does not outlast the program, and is not replicated.
 //!
 //! # Functions that run elsewhere

@@ -263,7 +263,7 @@ pub(crate) fn futex_wait(word: &AtomicU32, unless: u32, limit: Duration) {
             return;
         }
         let timeout = libc::timespec {
-            tv_sec: libc::time_t::try_from(left.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
         };
         // SAFETY: the word and the timeout live as long as the call; the kernel only reads them.
