@@ -4,8 +4,11 @@
 //! where kept cases run before everything else. When the code has changed, a kept case still is a
 //! run, near the one that it was: that is why found bugs keep a test of their own besides.
 
-use crate::choices::Choice;
-use std::fmt::Write as _;
+use crate::choices::{Choice, Part};
+use crate::explore;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// First line of a case file.
@@ -24,38 +27,97 @@ pub(crate) struct Case {
     pub(crate) choices: Vec<Choice>,
 }
 
+/// Why a text is no case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Wrong {
+    /// It does not begin as a case does.
+    Header,
+    /// Faults are drawn, or there are none.
+    Faults(String),
+    /// There is no such world, and which there are.
+    World(String),
+    /// Not the words of a choice.
+    Choice(String),
+    /// The part of the world is none, and which was named.
+    Part(String),
+    /// Not a number.
+    Number(String),
+    /// A choice that is not below its bound.
+    TooLarge(u64, u64),
+    /// The draw was given before, in that line.
+    Twice(usize),
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wrong::Header => write!(to, "not a case, which begins with \"{HEADER}\""),
+            Wrong::Faults(text) => write!(to, "faults are \"drawn\" or \"none\", not {text:?}"),
+            Wrong::World(what) | Wrong::Part(what) => to.write_str(what),
+            Wrong::Choice(text) => write!(to, "not a choice: {text:?}"),
+            Wrong::Number(text) => write!(to, "not a number: {text:?}"),
+            Wrong::TooLarge(value, below) => write!(to, "{value} is not below {below}"),
+            Wrong::Twice(line) => write!(to, "line {line} gives this draw already"),
+        }
+    }
+}
+
+/// A line that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WrongLine {
+    /// Its number, from one.
+    pub(crate) line: usize,
+    /// What is wrong with it.
+    pub(crate) wrong: Wrong,
+}
+
+impl fmt::Display for WrongLine {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "line {}: {}", self.line, self.wrong)
+    }
+}
+
+/// A text of one line that does nothing to a terminal.
+fn plain(text: &str) -> String {
+    text.replace(char::is_control, " ").trim().to_owned()
+}
+
+/// A choice as it stands in a file.
+fn line(choice: &Choice) -> String {
+    let Choice {
+        part,
+        nth,
+        value,
+        below,
+    } = choice;
+    format!("{part} draw {nth} gives {value} below {below}")
+}
+
 impl Case {
     /// The case as it is written to a file.
     pub(crate) fn text(&self) -> String {
-        let mut text = format!("{HEADER}\n");
-        let about = self.about.replace(['\n', '\r'], " ");
         let faults = if self.faults { "drawn" } else { "none" };
+        let mut lines = vec![
+            HEADER.to_owned(),
+            format!("# {}", plain(&self.about)),
+            format!("faults {faults}"),
+        ];
+        lines.extend(self.world.iter().map(|world| format!("world {world}")));
         let mut choices = self.choices.clone();
         choices.sort_unstable();
-        let _ = writeln!(text, "# {about}\nfaults {faults}");
-        if let Some(world) = &self.world {
-            let _ = writeln!(text, "world {world}");
-        }
-        for choice in &choices {
-            let Choice {
-                part,
-                nth,
-                value,
-                below,
-            } = choice;
-            let _ = writeln!(text, "{part} draw {nth} gives {value} below {below}");
-        }
-        text
+        lines.extend(choices.iter().map(line));
+        lines.join("\n") + "\n"
     }
 
     /// The case that this text describes.
     ///
     /// # Errors
-    /// The number of the line that is not understood, and why.
-    pub(crate) fn parse(text: &str) -> Result<Case, String> {
-        let mut lines = text.lines().enumerate();
-        if lines.next().is_none_or(|(_, line)| line.trim() != HEADER) {
-            return Err(format!("not a case: the first line is not \"{HEADER}\""));
+    /// The first line that is wrong, and why.
+    pub(crate) fn parse(text: &str) -> Result<Case, WrongLine> {
+        let mut lines = (1..).zip(text.lines().map(str::trim));
+        if lines.next().is_none_or(|(_, line)| line != HEADER) {
+            let wrong = Wrong::Header;
+            return Err(WrongLine { line: 1, wrong });
         }
         let mut case = Case {
             about: String::new(),
@@ -63,20 +125,56 @@ impl Case {
             faults: true,
             choices: Vec::new(),
         };
-        for (index, line) in lines {
-            let line = line.trim();
-            if let Some(about) = line.strip_prefix('#') {
-                case.about = about.trim().to_owned();
-            } else if let Some(faults) = line.strip_prefix("faults ") {
-                case.faults = faults != "none";
-            } else if let Some(world) = line.strip_prefix("world ") {
-                case.world = Some(world.to_owned());
-            } else if !line.is_empty() {
-                let choice = choice(line).map_err(|why| format!("line {}: {why}", index + 1))?;
-                case.choices.push(choice);
-            }
+        let mut given = BTreeMap::new();
+        for (line, text) in lines {
+            let read = case.read(text, line, &mut given);
+            read.map_err(|wrong| WrongLine { line, wrong })?;
         }
         Ok(case)
+    }
+
+    /// One line but the first. `given` has the line of each draw.
+    fn read(
+        &mut self,
+        text: &str,
+        line: usize,
+        given: &mut BTreeMap<(Part, u64), usize>,
+    ) -> Result<(), Wrong> {
+        if let Some(about) = text.strip_prefix('#') {
+            self.about = plain(about);
+        } else if let Some(faults) = text.strip_prefix("faults ") {
+            self.faults = match faults.trim() {
+                "drawn" => true,
+                "none" => false,
+                other => return Err(Wrong::Faults(other.to_owned())),
+            };
+        } else if let Some(world) = text.strip_prefix("world ") {
+            let world = explore::world(world.trim()).map_err(Wrong::World)?;
+            self.world = Some(world.name.to_owned());
+        } else if !text.is_empty() {
+            let choice = choice(text)?;
+            if let Some(before) = given.insert((choice.part, choice.nth), line) {
+                return Err(Wrong::Twice(before));
+            }
+            self.choices.push(choice);
+        }
+        Ok(())
+    }
+
+    /// What to say of a case of which the run that it describes drew only a part, or drew among
+    /// more or fewer: the code has changed since, or somebody has written in it.
+    pub(crate) fn stale(&self, drawn: &[Choice]) -> Option<String> {
+        let drawn: BTreeSet<_> = (drawn.iter())
+            .map(|choice| (choice.part, choice.nth, choice.below))
+            .collect();
+        let is_stale = |choice: &&Choice| !drawn.contains(&(choice.part, choice.nth, choice.below));
+        let first = self.choices.iter().find(is_stale)?;
+        Some(format!(
+            "{} of the case's {} choices are not drawn, or with another bound; the first: {}",
+            self.choices.iter().filter(is_stale).count(),
+            self.choices.len(),
+            line(first)
+        ))
     }
 
     /// The case in this file.
@@ -118,46 +216,59 @@ impl Case {
 }
 
 /// `PART PROCESS draw N gives V below B`.
-fn choice(line: &str) -> Result<Choice, String> {
+fn choice(line: &str) -> Result<Choice, Wrong> {
     let number = |text: &str| {
         let number = text.parse::<u64>();
-        number.map_err(|_| format!("not a number: {text}"))
+        number.map_err(|_| Wrong::Number(text.to_owned()))
     };
     let words: Vec<&str> = line.split_whitespace().collect();
     let &[kind, process, "draw", nth, "gives", value, "below", below] = words.as_slice() else {
-        return Err(format!("not a choice: {line}"));
+        return Err(Wrong::Choice(line.to_owned()));
     };
-    Ok(Choice {
-        part: format!("{kind} {process}").parse()?,
+    let choice = Choice {
+        part: format!("{kind} {process}").parse().map_err(Wrong::Part)?,
         nth: number(nth)?,
         value: number(value)?,
         below: number(below)?,
-    })
+    };
+    if choice.value >= choice.below {
+        return Err(Wrong::TooLarge(choice.value, choice.below));
+    }
+    Ok(choice)
 }
 
 /// Where kept cases are, seen from the top of a project.
 pub(crate) const KEPT: &str = "proptest-regressions/sim";
+/// Where the cases of planted bugs go: they are nothing to keep.
+pub(crate) const PLANTED: &str = "target/cases";
 
 /// The files of kept cases in a directory, by name; none when there is no such directory.
-pub(crate) fn kept(directory: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(directory) else {
-        return Vec::new();
+///
+/// # Errors
+/// It can't be read.
+pub(crate) fn kept(directory: &Path) -> Result<Vec<PathBuf>, String> {
+    let told = |error: std::io::Error| format!("{}: {error}", directory.display());
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(told)?,
     };
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut files: Vec<PathBuf> = paths
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "case")
-        })
-        .collect();
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(told)?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "case")
+        {
+            files.push(path);
+        }
+    }
     files.sort();
-    files
+    Ok(files)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::choices::Part;
     use crate::faults::Fault;
 
     fn example() -> Case {
@@ -201,13 +312,69 @@ mod tests {
 
     #[test]
     fn what_is_no_case_is_refused_by_line() {
-        assert!(Case::parse("").is_err());
-        assert!(Case::parse("something else").is_err());
-        let mut text = example().text();
-        text.push_str("workload:0 2 draw x gives 3 below 4\n");
-        let error = Case::parse(&text).unwrap_err();
-        assert!(error.contains("line 8") && error.contains('x'), "{error}");
-        let error = Case::parse(&format!("{HEADER}\nlove 2 draw 1 gives 3 below 4"));
-        assert!(error.unwrap_err().contains("love 2"));
+        let wrong = |line, wrong| Err(WrongLine { line, wrong });
+        assert_eq!(Case::parse(""), wrong(1, Wrong::Header));
+        assert_eq!(Case::parse("something else"), wrong(1, Wrong::Header));
+        let of = |what: &str| what.to_owned();
+        let lines = [
+            (
+                "workload:0 2 draw x gives 3 below 4",
+                Wrong::Number(of("x")),
+            ),
+            ("workload:0 2 draw 9 gives 4 below 4", Wrong::TooLarge(4, 4)),
+            ("workload:0 2 draw 0 gives 3 below 4", Wrong::Twice(6)),
+            (
+                "workload:0 2 gives 3",
+                Wrong::Choice(of("workload:0 2 gives 3")),
+            ),
+            ("faults some", Wrong::Faults(of("some"))),
+        ];
+        for (line, why) in lines {
+            let text = example().text() + line + "\n";
+            assert_eq!(Case::parse(&text), wrong(8, why), "{line}");
+        }
+        let names = [
+            ("love 2 draw 1 gives 3 below 4", "love 2"),
+            (
+                "workload:18446744073709551615 2 draw 1 gives 3 below 4",
+                "615 2",
+            ),
+            ("world oyster", "no such world: oyster; there are counter"),
+        ];
+        for (line, told) in names {
+            let error = Case::parse(&format!("{HEADER}\n\n{line}")).unwrap_err();
+            assert!(error.to_string().starts_with("line 3: "), "{error}");
+            assert!(error.to_string().contains(told), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_comment_does_nothing_to_a_terminal() {
+        let case = Case::parse(&format!("{HEADER}\n# \u{1b}[2Jred\u{9b}31m\n")).unwrap();
+        assert_eq!(case.about, "[2Jred 31m");
+        let about = "first\r\n\u{7}second".to_owned();
+        let written = Case { about, ..example() };
+        assert!(written.text().contains("# first   second\n"));
+    }
+
+    #[test]
+    fn what_a_run_does_not_draw_is_told() {
+        let case = example();
+        assert_eq!(case.stale(&case.choices), None);
+        let told = case.stale(&case.choices[1..]).unwrap();
+        assert!(told.starts_with("1 of the case's 3 ") && told.ends_with("below 1099511627776"));
+        let mut other = case.choices.clone();
+        other[2].below -= 1;
+        assert!(case.stale(&other).unwrap().contains("partial-read"));
+    }
+
+    #[test]
+    fn a_directory_that_can_not_be_read_is_not_an_empty_one() {
+        let file = std::env::temp_dir().join(format!("zproc-no-directory-{}", std::process::id()));
+        assert_eq!(kept(&file), Ok(Vec::new()));
+        std::fs::write(&file, "").unwrap();
+        let error = kept(&file).unwrap_err();
+        assert!(error.contains("zproc-no-directory"), "{error}");
+        std::fs::remove_file(file).unwrap();
     }
 }

@@ -156,11 +156,13 @@ impl FromStr for Part {
                     _ => return Err(unknown()),
                 };
                 let number: usize = number.parse().map_err(|_| unknown())?;
-                Some(first + number).filter(|kind| *kind < end)
+                first.checked_add(number).filter(|kind| *kind < end)
             }
         };
-        let kind = kind.ok_or_else(unknown)?;
-        Part::join(kind, process).ok_or_else(unknown)
+        let part = kind.and_then(|kind| Part::join(kind, process));
+        // What belongs to no process has no other number than zero.
+        part.filter(|part| part.process() == process)
+            .ok_or_else(unknown)
     }
 }
 
@@ -512,7 +514,16 @@ mod tests {
         }
         assert!(seen.len() > FIRST_FAULT + crate::faults::FAULTS);
         const { assert!(FIRST_FAULT + crate::faults::FAULTS <= FIRST_POINT) };
-        for wrong in ["", "network", "network x", "fault:love 1", "weather 3"] {
+        for wrong in [
+            "",
+            "network",
+            "network x",
+            "fault:love 1",
+            "weather 3",
+            "workload:4 1",
+            "workload:18446744073709551615 1",
+            "swarm 1",
+        ] {
             assert!(wrong.parse::<Part>().is_err(), "{wrong}");
         }
     }

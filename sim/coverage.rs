@@ -1,5 +1,6 @@
 //! What an ensemble of runs has reached: the marks, and the kinds of messages.
 
+use crate::say::say;
 use std::fmt::Write;
 use zproc::seam::proto::kinds::{RARE, unsaid};
 use zproc::seam::proto::marks::{Mark, unreached};
@@ -37,10 +38,13 @@ fn missed() -> Vec<Missed> {
 /// Tells what no run has come to; false if that is a failure, which it is only if `all` is wanted.
 pub(crate) fn tell(all: bool) -> bool {
     let missed = missed();
-    print!("{}", text(&missed));
+    let told = text(&missed);
+    if !told.is_empty() {
+        say!("{}", told.trim_end());
+    }
     let wanted = missed.iter().filter(|one| one.rare.is_none()).count();
     if all && wanted > 0 {
-        println!("FAILED: {wanted} marks that are not rare were not reached");
+        say!("FAILED: {wanted} marks that are not rare were not reached");
     }
     !all || wanted == 0
 }

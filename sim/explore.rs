@@ -9,6 +9,7 @@
 use crate::case::{self, Case};
 use crate::choices::{Choice, Otherwise, Part};
 use crate::runner::caught;
+use crate::say::say;
 use crate::simulation::{Options, Report, Setup, Story};
 use crate::workloads::tiny::{TINY, Tiny};
 use std::path::Path;
@@ -45,8 +46,14 @@ pub(crate) fn run(
     caught(setup, Box::new(tiny.program))
 }
 
-/// Goes through all runs with up to so many changes; true if all were clean.
-pub(crate) fn explore(tiny: &Tiny, changes: usize, jobs: u64) -> Result<bool, String> {
+/// Goes through all runs with up to so many changes; true if all were clean. `plant`: the bug that
+/// is switched on.
+pub(crate) fn explore(
+    tiny: &Tiny,
+    changes: usize,
+    jobs: u64,
+    plant: Option<&str>,
+) -> Result<bool, String> {
     let (first, drawn) = run(tiny, &[], None)?;
     let search = Search {
         tiny,
@@ -69,7 +76,7 @@ pub(crate) fn explore(tiny: &Tiny, changes: usize, jobs: u64) -> Result<bool, St
     let runs = search.runs.into_inner();
     let failed = search.failed.into_inner();
     let Some((choices, about)) = failed.map_err(|_| "a search panicked")? else {
-        println!(
+        say!(
             "{}: {}: all {runs} runs with up to {changes} choices changed, of {} that the mildest has, are clean",
             tiny.name,
             tiny.about,
@@ -78,7 +85,7 @@ pub(crate) fn explore(tiny: &Tiny, changes: usize, jobs: u64) -> Result<bool, St
         return Ok(true);
     };
     let changed = choices.len();
-    println!(
+    say!(
         "FAILED: {}: {about}, with {changed} choices changed",
         tiny.name
     );
@@ -88,10 +95,20 @@ pub(crate) fn explore(tiny: &Tiny, changes: usize, jobs: u64) -> Result<bool, St
         faults: true,
         choices,
     };
-    let path = case.keep(Path::new(case::KEPT), tiny.name)?;
-    println!(
-        "       see it with: cargo run --release -p zproc-sim -- replay {}",
-        path.display()
+    let path = match plant {
+        None => case.keep(Path::new(case::KEPT), tiny.name)?,
+        // It is the bug's, not one to look for ever after.
+        Some(bug) => {
+            let path = Path::new(case::PLANTED).join(format!("{}-{bug}.case", tiny.name));
+            case.save(&path).map(|()| path)?
+        }
+    };
+    let planted = plant.map(|bug| format!(" --plant {bug}"));
+    let features = plant.map_or("", |_| " --features planted");
+    say!(
+        "       see it with: cargo run --release -p zproc-sim{features} -- replay {}{}",
+        path.display(),
+        planted.unwrap_or_default()
     );
     Ok(false)
 }
@@ -180,7 +197,7 @@ mod tests {
     #[test]
     fn tiny_worlds_are_clean_with_one_change() {
         for tiny in &TINY {
-            assert_eq!(explore(tiny, 1, 2), Ok(true), "{}", tiny.name);
+            assert_eq!(explore(tiny, 1, 2, None), Ok(true), "{}", tiny.name);
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Kills one planted bug: finds a seed, shrinks its run, and replays the case in a fresh process.
 
-use crate::case::Case;
+use crate::case::{self, Case};
 use crate::catalogue::Planted;
 use crate::hunt::Hunt;
 use crate::runner::one;
+use crate::say::say;
 use crate::shrink::Shrunk;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 use zproc::seam::proto::planted::activate;
@@ -18,12 +19,12 @@ const CALM_SEEDS: u64 = 50;
 /// small.
 pub(crate) fn kill(planted: &Planted, name: &str, seeds: u64, strict: bool) -> bool {
     activate(Some(planted.bug));
-    println!("{name} ({}): {}", planted.file, planted.explanation);
+    say!("{name} ({}): {}", planted.file, planted.explanation);
     let passes = |seed: &u64| one(*seed, false, None).is_ok_and(|report| report.is_clean());
     match (1..=CALM_SEEDS).find(passes) {
-        Some(seed) => println!("  passes the fault-free run of seed {seed}"),
+        Some(seed) => say!("  passes the fault-free run of seed {seed}"),
         None => {
-            println!("  ALIVE: it passes none of {CALM_SEEDS} fault-free runs: too gross a bug");
+            say!("  ALIVE: it passes none of {CALM_SEEDS} fault-free runs: too gross a bug");
             return false;
         }
     }
@@ -32,17 +33,17 @@ pub(crate) fn kill(planted: &Planted, name: &str, seeds: u64, strict: bool) -> b
     let seed = match first(&hunt, seeds) {
         Ok(seed) => seed,
         Err(others) => {
-            println!("  ALIVE after {seeds} seeds; others that spoke up: {others:?}");
+            say!("  ALIVE after {seeds} seeds; others that spoke up: {others:?}");
             return false;
         }
     };
     let to_kill = started.elapsed();
     let Some(shrunk) = hunt.smallest(seeds) else {
-        println!("  ALIVE: the run of seed {seed} could not be shrunk");
+        say!("  ALIVE: the run of seed {seed} could not be shrunk");
         return false;
     };
     let small = shrunk.is_small();
-    println!(
+    say!(
         "  KILLED {name:<26} {:<24} {:>5} seeds {:>6.1} s  to {:>2} choices {} processes {:>4} events, in {:>5} runs {:>5.1} s{}",
         planted.guarantee,
         seed,
@@ -55,7 +56,7 @@ pub(crate) fn kill(planted: &Planted, name: &str, seeds: u64, strict: bool) -> b
         if small { "" } else { "  TOO LARGE" },
     );
     for violation in &shrunk.report.violations {
-        println!("  {}: {}", violation.guarantee, violation.explanation);
+        say!("  {}: {}", violation.guarantee, violation.explanation);
     }
     comes_back(planted, name, &shrunk) && (small || !strict)
 }
@@ -85,7 +86,7 @@ fn comes_back(planted: &Planted, name: &str, shrunk: &Shrunk) -> bool {
         faults: true,
         choices: shrunk.choices.clone(),
     };
-    let path = PathBuf::from(format!("target/cases/{name}.case"));
+    let path = Path::new(case::PLANTED).join(format!("{name}.case"));
     let replayed = case.save(&path).and_then(|()| {
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let mut command = Command::new(program);
@@ -98,12 +99,12 @@ fn comes_back(planted: &Planted, name: &str, shrunk: &Shrunk) -> bool {
             let broken = text.contains(&format!("FAILED: {}: ", planted.guarantee));
             let same = text.contains(&format!("hash {:016x}", shrunk.report.hash));
             if !(broken && same) {
-                println!("  the case does not come back in a fresh process:\n{text}");
+                say!("  the case does not come back in a fresh process:\n{text}");
             }
             broken && same
         }
         Err(error) => {
-            println!("  the case was not replayed: {error}");
+            say!("  the case was not replayed: {error}");
             false
         }
     }

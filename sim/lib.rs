@@ -13,6 +13,7 @@
 //! - call `exit`, or keep what it knows in statics: they are everybody's;
 //! - draw random numbers (use [`thread::choose`]), or iterate over a hash map with random seeds.
 
+mod arguments;
 mod case;
 mod catalogue;
 mod checkers;
@@ -44,6 +45,7 @@ pub mod real;
 mod recorded;
 #[doc(hidden)]
 pub mod runner;
+mod say;
 mod seen;
 mod server;
 mod shrink;

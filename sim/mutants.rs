@@ -1,6 +1,8 @@
 //! Plants the bugs of the catalogue, and sees that the right checker finds each.
 
 use crate::catalogue::CATALOGUE;
+#[cfg(feature = "planted")]
+use crate::say::say;
 use std::process::Command;
 
 /// Which bugs, and how hard to look.
@@ -114,7 +116,7 @@ impl Hunted {
             Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
             Err(error) => format!("{name}: {error}"),
         };
-        println!("{}", text.trim_end());
+        say!("{}", text.trim_end());
         if dead {
             let line = text.lines().find(|line| line.contains("KILLED "));
             let line = line.unwrap_or(name).replacen("KILLED ", "", 1);
@@ -126,14 +128,14 @@ impl Hunted {
 
     fn tell(&mut self, of: usize) -> bool {
         self.killed.sort_unstable();
-        println!("\nkilled:\n{}", self.killed.join("\n"));
+        say!("\nkilled:\n{}", self.killed.join("\n"));
         let large = self
             .killed
             .iter()
             .filter(|line| line.ends_with("TOO LARGE"));
         let large = large.count();
         let alive = self.alive.join(" ");
-        println!(
+        say!(
             "\n{} of {of} planted bugs killed, {large} of them with a run that stays large; alive: {}",
             self.killed.len(),
             if alive.is_empty() { "none" } else { &alive }

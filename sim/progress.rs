@@ -1,6 +1,6 @@
 //! How far an ensemble is, while it runs.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
 /// The progress line: on a terminal in place, else every few seconds.
@@ -15,7 +15,7 @@ impl Progress {
         Progress {
             total,
             told: Instant::now(),
-            terminal: std::io::stderr().is_terminal(),
+            terminal: stderr().is_terminal(),
         }
     }
 
@@ -27,15 +27,15 @@ impl Progress {
         self.told = Instant::now();
         let line = format!("{done} of {} seeds, {failed} failed", self.total);
         if self.terminal {
-            eprint!("\r{line} ");
+            let _ = write!(stderr(), "\r{line} ");
         } else {
-            eprintln!("{line}");
+            let _ = writeln!(stderr(), "{line}");
         }
     }
 
     pub(crate) fn clear(&self) {
         if self.terminal {
-            eprint!("\r{:60}\r", "");
+            let _ = write!(stderr(), "\r{:60}\r", "");
         }
     }
 }

@@ -1,97 +1,28 @@
 //! The program `zproc-sim`: runs seeds, replays one, kills the planted bugs.
 
+use crate::arguments::{Run, Task, USAGE, Wanted, parse};
 use crate::case::{self, Case};
 use crate::choices::{Choice, Otherwise};
 use crate::coverage;
 use crate::explore;
 use crate::html::Recording;
 use crate::hunt::Hunt;
-use crate::mutants::{self, Mutants};
+use crate::mutants;
 use crate::process::Program;
 use crate::progress::Progress;
+use crate::say::{self, say};
 use crate::simulation::{Options, Report, Setup, Story, simulate};
 use crate::story::{Sink, terminal};
 use crate::summary::Summary;
 use crate::workloads::{self, tiny::TINY};
-use lexopt::prelude::*;
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
-
-const USAGE: &str = "\
-zproc-sim: zproc in a deterministic simulation
-
-  run --seeds N [--from S] [--jobs J] [--hashes FILE] [--print-hashes] [--twice] [--no-faults]
-      [--all-marks]
-      runs the cases kept in proptest-regressions/sim/, then N seeds, from S on (default 1), and
-      checks the guarantees; the first run that fails is shrunk and written to a case file there; with
-      --all-marks it also fails if no run reached a mark that is not a rare one
-  replay SEED|FILE [--hash-trace] [--no-faults] [--plant NAME] [--html PAGE]
-      tells what happens in one run, given by its seed or by a case file: line by line, or drawn on
-      one page to look at in a browser
-  shrink SEED
-      makes a failing run small and writes it to a case file
-  explore [WORLD] [--changes N] [--jobs J] [--plant NAME]
-      goes through all runs of tiny worlds that differ from the mildest in up to N choices (2)
-  mutants [--seeds N] [--only NAME] [--share K/N] [--jobs J] [--strict]
-      plants each bug of the catalogue, shows that its checker finds it, and shrinks its run;
-      with --strict it must come down to 20 choices and 3 processes";
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Task {
-    Run(Run),
-    Replay {
-        what: Wanted,
-        hashes: bool,
-        plant: Option<String>,
-        html: Option<String>,
-    },
-    Shrink(u64),
-    Explore {
-        world: Option<String>,
-        changes: usize,
-        jobs: u64,
-        plant: Option<String>,
-    },
-    Mutants(Mutants),
-    Help,
-}
-
-/// One run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Wanted {
-    Seed { seed: u64, faults: bool },
-    File(PathBuf),
-}
-
-impl Wanted {
-    /// A number is a seed, anything else a file.
-    fn named(what: &str, faults: bool) -> Wanted {
-        match what.parse() {
-            Ok(seed) => Wanted::Seed { seed, faults },
-            Err(_) => Wanted::File(PathBuf::from(what)),
-        }
-    }
-}
-
-/// Which seeds, and how.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Run {
-    seeds: u64,
-    from: u64,
-    jobs: u64,
-    hashes: Option<String>,
-    print_hashes: bool,
-    twice: bool,
-    faults: bool,
-    all_marks: bool,
-}
 
 /// Runs the program with the arguments it was started with.
 #[must_use]
@@ -110,15 +41,14 @@ pub fn main() -> ExitCode {
             changes,
             jobs,
             plant,
-        }) => {
-            planted(plant.as_deref()).and_then(|()| explore_worlds(world.as_deref(), changes, jobs))
-        }
+        }) => planted(plant.as_deref())
+            .and_then(|()| explore_worlds(world.as_deref(), changes, jobs, plant.as_deref())),
         Ok(Task::Mutants(mutants)) => mutants::run(&mutants),
         Ok(Task::Help) => {
-            println!("{USAGE}");
+            say!("{USAGE}");
             Ok(true)
         }
-        Err(error) => Err(format!("{error}\n\n{USAGE}")),
+        Err(error) => Err(format!("{error}; see zproc-sim --help")),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -127,81 +57,6 @@ pub fn main() -> ExitCode {
             eprintln!("zproc-sim: {error}");
             ExitCode::from(2)
         }
-    }
-}
-
-fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
-    let jobs = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
-    let mut run = Run {
-        from: 1,
-        jobs,
-        faults: true,
-        ..Run::default()
-    };
-    let (mut words, mut hash_trace, mut plant) = (Vec::new(), false, None);
-    let (mut only, mut share, mut html, mut changes) = (None, (0, 1), None, 2);
-    let mut strict = false;
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Long("seeds") => run.seeds = parser.value()?.parse()?,
-            Long("from") => run.from = parser.value()?.parse()?,
-            Long("jobs") => run.jobs = parser.value()?.parse::<u64>()?.max(1),
-            Long("hashes") => run.hashes = Some(parser.value()?.string()?),
-            Long("print-hashes") => run.print_hashes = true,
-            Long("twice") => run.twice = true,
-            Long("all-marks") => run.all_marks = true,
-            Long("no-faults") => run.faults = false,
-            Long("hash-trace") => hash_trace = true,
-            Long("html") => html = Some(parser.value()?.string()?),
-            Long("only") => only = Some(parser.value()?.string()?),
-            Long("strict") => strict = true,
-            Long("share") => share = parser.value()?.parse_with(self::share)?,
-            Long("changes") => changes = parser.value()?.parse()?,
-            Long("plant") => plant = Some(parser.value()?.string()?),
-            Short('h') | Long("help") => return Ok(Task::Help),
-            Value(word) => words.push(word.string()?),
-            other => return Err(other.unexpected()),
-        }
-    }
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words[..] {
-        ["run"] if run.seeds > 0 => Ok(Task::Run(run)),
-        ["run"] => Err("run needs --seeds".into()),
-        ["replay", what] => Ok(Task::Replay {
-            what: Wanted::named(what, run.faults),
-            hashes: hash_trace,
-            plant,
-            html,
-        }),
-        ["shrink", seed] => Ok(Task::Shrink(
-            seed.parse().map_err(|_| "shrink needs a seed, a number")?,
-        )),
-        ["explore", ref world @ ..] if world.len() < 2 => Ok(Task::Explore {
-            world: world.first().map(|world| (*world).to_owned()),
-            changes,
-            jobs: run.jobs,
-            plant,
-        }),
-        ["mutants"] => Ok(Task::Mutants(Mutants {
-            seeds: if run.seeds == 0 { 5_000 } else { run.seeds },
-            only,
-            share,
-            strict,
-            jobs: run.jobs,
-        })),
-        [] => Ok(Task::Help),
-        _ => Err(format!("not a command: {}", words.join(" ")).into()),
-    }
-}
-
-/// `K/N`, the share K, from zero, of N.
-fn share(text: &str) -> Result<(u64, u64), String> {
-    let numbers = text
-        .split_once('/')
-        .and_then(|(share, of)| Some((share.parse().ok()?, of.parse().ok()?)));
-    match numbers {
-        Some((share, of)) if share < of => Ok((share, of)),
-        _ => Err(format!("not a share, as 0/4 is one: {text}")),
     }
 }
 
@@ -251,13 +106,13 @@ pub(crate) fn again_as(
     caught(setup, Box::new(workloads::program))
 }
 
-/// The run that a case describes.
-fn replayed(case: &Case, story: Option<Story>) -> Result<Report, String> {
-    let ran = match &case.world {
+/// The run that a case describes; and what to say of a case that does not describe it all.
+fn replayed(case: &Case, story: Option<Story>) -> Result<(Report, Option<String>), String> {
+    let (report, drawn) = match &case.world {
         Some(world) => explore::run(explore::world(world)?, &case.choices, story),
         None => again_as(&case.choices, case.faults, story),
-    };
-    ran.map(|(report, _)| report)
+    }?;
+    Ok((report, case.stale(&drawn)))
 }
 
 /// A seed's run with some choices given, and all that it drew.
@@ -352,7 +207,7 @@ fn run_seeds(run: &Run) -> Result<bool, String> {
             Err(panic) => {
                 progress.clear();
                 panics += 1;
-                println!("FAILED seed {seed}: a panic outside of the simulated processes: {panic}");
+                say!("FAILED seed {seed}: a panic outside of the simulated processes: {panic}");
             }
         }
         progress.tell(summary.runs, summary.failed + panics);
@@ -367,18 +222,22 @@ fn run_seeds(run: &Run) -> Result<bool, String> {
             .map_err(|error| format!("{path}: {error}"))?;
     }
     if run.print_hashes {
-        println!("{}", lines.join("\n"));
+        say!("{}", lines.join("\n"));
         return Ok(true);
     }
-    println!("{}", summary.text(wall));
+    say!("{}", summary.text(wall));
     let covered = coverage::tell(run.all_marks);
-    let blind = summary.blind();
+    let mut blind = summary.blind();
+    if !blind.is_empty() && summary.is_short() {
+        let blind = std::mem::take(&mut blind).join(", ");
+        say!("so few runs had nothing to judge for {blind}; that is no failure");
+    }
     if !blind.is_empty() {
-        println!("FAILED: nothing was judged for {}", blind.join(", "));
+        say!("FAILED: nothing was judged for {}", blind.join(", "));
     }
     let idle = summary.idle();
     if !idle.is_empty() {
-        println!("FAILED: never struck: {}", idle.join(", "));
+        say!("FAILED: never struck: {}", idle.join(", "));
     }
     let same = !run.twice || is_same_again(run, &hashes)?;
     if let Some(seed) = first_failed.filter(|_| run.faults) {
@@ -396,12 +255,13 @@ fn run_seeds(run: &Run) -> Result<bool, String> {
 fn tell_failure(report: &Report) {
     let seed = report.seed;
     for violation in &report.violations {
-        println!(
+        say!(
             "FAILED seed {seed}: {}: {}",
-            violation.guarantee, violation.explanation
+            violation.guarantee,
+            violation.explanation
         );
     }
-    println!("       see it with: cargo run --release -p zproc-sim -- replay {seed}");
+    say!("       see it with: cargo run --release -p zproc-sim -- replay {seed}");
 }
 
 /// Runs the same seeds in another OS process and compares the hashes.
@@ -432,14 +292,14 @@ fn is_same_again(run: &Run, hashes: &BTreeMap<u64, u64>) -> Result<bool, String>
         }
     }
     if seen != hashes.len() {
-        println!("FAILED: {seen} of {} seeds ran again", hashes.len());
+        say!("FAILED: {seen} of {} seeds ran again", hashes.len());
         return Ok(false);
     }
     let Some(seed) = differing.first() else {
-        println!("all {seen} seeds ran the same again in another process");
+        say!("all {seen} seeds ran the same again in another process");
         return Ok(true);
     };
-    println!(
+    say!(
         "FAILED: {} seeds ran otherwise in another process",
         differing.len()
     );
@@ -450,8 +310,8 @@ fn is_same_again(run: &Run, hashes: &BTreeMap<u64, u64>) -> Result<bool, String>
     ];
     let (first, second) = (self::again(&replays)?, self::again(&replays)?);
     match first.lines().zip(second.lines()).find(|(a, b)| a != b) {
-        Some((first, second)) => println!("seed {seed} first differs in:\n  {first}\n  {second}"),
-        None => println!("seed {seed} differs, though two replays of it do not"),
+        Some((first, second)) => say!("seed {seed} first differs in:\n  {first}\n  {second}"),
+        None => say!("seed {seed} differs, though two replays of it do not"),
     }
     Ok(false)
 }
@@ -475,12 +335,7 @@ fn again(arguments: &[String]) -> Result<String, String> {
 /// Prints each line of a story.
 fn printer() -> Sink {
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    terminal::printer(colour, |line| {
-        // A reader that has seen enough closes the pipe.
-        if writeln!(std::io::stdout(), "{line}").is_err() {
-            std::process::exit(0);
-        }
-    })
+    terminal::printer(colour, say::line)
 }
 
 /// Tells a run on the terminal, or with `html` on a page that is written there.
@@ -492,19 +347,22 @@ fn replay(what: &Wanted, hashes: bool, html: Option<&str>) -> Result<bool, Strin
         Wanted::Seed { seed, faults } => (format!("seed {seed}"), one(*seed, *faults, story)),
         Wanted::File(path) => {
             let case = Case::load(path)?;
-            let ran = replayed(&case, story);
             let name = format!("{} ({})", path.display(), case.about);
-            (name, ran)
+            let ran = replayed(&case, story);
+            if let Ok((_, Some(stale))) = &ran {
+                say!("{stale}");
+            }
+            (name, ran.map(|(report, _)| report))
         }
     };
     if let Some(file) = html {
         let page = recording.page(&name, ran.as_ref().map_err(String::as_str));
         std::fs::write(file, page).map_err(|error| format!("{file}: {error}"))?;
-        println!("drawn in {file}");
+        say!("drawn in {file}");
     }
     Ok(match ran {
         Ok(report) => {
-            println!(
+            say!(
                 "\n{name}: {} events, {} operations, hash {:016x}; the program: {}",
                 report.events,
                 report.operations,
@@ -515,18 +373,18 @@ fn replay(what: &Wanted, hashes: bool, html: Option<&str>) -> Result<bool, Strin
                 }
             );
             for line in &report.waiting {
-                println!("waiting: {line}");
+                say!("waiting: {line}");
             }
             if report.is_clean() {
-                println!("the guarantees held");
+                say!("the guarantees held");
             }
             for violation in &report.violations {
-                println!("FAILED: {}: {}", violation.guarantee, violation.explanation);
+                say!("FAILED: {}: {}", violation.guarantee, violation.explanation);
             }
             report.is_clean()
         }
         Err(panic) => {
-            println!("FAILED: {name}: a panic outside of the simulated processes: {panic}");
+            say!("FAILED: {name}: a panic outside of the simulated processes: {panic}");
             false
         }
     })
@@ -538,24 +396,24 @@ const SHRINK_SEEDS: u64 = 500;
 /// Shrinks a seed's run, if it fails, and writes the case to where kept ones are.
 fn shrink_seed(seed: u64) -> bool {
     let Ok((first, choices)) = drawn(seed, &[], Otherwise::Drawn) else {
-        println!("seed {seed} panics outside of the simulated processes: it can't be shrunk");
+        say!("seed {seed} panics outside of the simulated processes: it can't be shrunk");
         return false;
     };
     let Some(violation) = first.violations.first() else {
-        println!("seed {seed} does not fail");
+        say!("seed {seed} does not fail");
         return first.is_clean();
     };
-    println!("shrinking seed {seed} ...");
+    say!("shrinking seed {seed} ...");
     let hunt = Hunt::new(violation.guarantee);
     let Some(mut shrunk) = hunt.shrunk(choices) else {
-        println!("seed {seed} was not the same again");
+        say!("seed {seed} was not the same again");
         return false;
     };
     if !shrunk.is_small()
         && let Some(other) = hunt.smallest(SHRINK_SEEDS)
         && other.size() < shrunk.size()
     {
-        println!("another run that breaks the same guarantee gets smaller:");
+        say!("another run that breaks the same guarantee gets smaller:");
         shrunk = other;
     }
     let found = (shrunk.report.violations.iter())
@@ -563,7 +421,7 @@ fn shrink_seed(seed: u64) -> bool {
         .map_or_else(String::new, |found| {
             format!("{}: {}", found.guarantee, found.explanation)
         });
-    println!(
+    say!(
         "to {} choices, {} processes, {} events, in {} runs: {found}",
         shrunk.choices.len(),
         shrunk.report.processes,
@@ -577,22 +435,27 @@ fn shrink_seed(seed: u64) -> bool {
         choices: shrunk.choices,
     };
     match case.keep(Path::new(case::KEPT), &format!("seed-{seed}")) {
-        Ok(path) => println!(
+        Ok(path) => say!(
             "kept: see it with: cargo run --release -p zproc-sim -- replay {}",
             path.display()
         ),
-        Err(error) => println!("the case was not kept: {error}"),
+        Err(error) => say!("the case was not kept: {error}"),
     }
     false
 }
 
-fn explore_worlds(world: Option<&str>, changes: usize, jobs: u64) -> Result<bool, String> {
+fn explore_worlds(
+    world: Option<&str>,
+    changes: usize,
+    jobs: u64,
+    plant: Option<&str>,
+) -> Result<bool, String> {
     let mut clean = true;
     match world {
-        Some(world) => clean = explore::explore(explore::world(world)?, changes, jobs)?,
+        Some(world) => clean = explore::explore(explore::world(world)?, changes, jobs, plant)?,
         None => {
             for tiny in &TINY {
-                clean &= explore::explore(tiny, changes, jobs)?;
+                clean &= explore::explore(tiny, changes, jobs, plant)?;
             }
         }
     }
@@ -601,66 +464,23 @@ fn explore_worlds(world: Option<&str>, changes: usize, jobs: u64) -> Result<bool
 
 /// Runs the kept cases; how many failed.
 fn run_kept() -> Result<usize, String> {
-    let files = case::kept(Path::new(case::KEPT));
+    let files = case::kept(Path::new(case::KEPT))?;
     let mut failed = 0;
     for path in &files {
         let case = Case::load(path)?;
-        if !replayed(&case, None).is_ok_and(|report| report.is_clean()) {
+        let ran = replayed(&case, None);
+        if let Ok((_, Some(stale))) = &ran {
+            say!("{}: {stale}", path.display());
+        }
+        if !ran.is_ok_and(|(report, _)| report.is_clean()) {
             failed += 1;
-            println!(
+            say!(
                 "FAILED: kept case {}: {}\n       see it with: cargo run --release -p zproc-sim -- replay {0}",
                 path.display(),
                 case.about
             );
         }
     }
-    println!("{} kept cases, {failed} failed", files.len());
+    say!("{} kept cases, {failed} failed", files.len());
     Ok(failed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(arguments: &[&str]) -> Result<Task, String> {
-        parse(lexopt::Parser::from_args(arguments)).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn arguments() {
-        let run = parsed(&["run", "--seeds", "20", "--from=7", "--jobs", "2", "--twice"]);
-        let Ok(Task::Run(run)) = run else {
-            panic!("{run:?}");
-        };
-        assert_eq!((run.seeds, run.from, run.jobs, run.twice), (20, 7, 2, true));
-        let replay = |what| Task::Replay {
-            what,
-            hashes: false,
-            plant: None,
-            html: None,
-        };
-        let seed = Wanted::Seed {
-            seed: 5,
-            faults: true,
-        };
-        assert_eq!(parsed(&["replay", "5"]), Ok(replay(seed)));
-        let file = Wanted::File(PathBuf::from("x.case"));
-        assert_eq!(parsed(&["replay", "x.case"]), Ok(replay(file)));
-        let page = parsed(&["replay", "x.case", "--html", "x.html"]);
-        assert!(
-            matches!(&page, Ok(Task::Replay { html: Some(page), .. }) if page == "x.html"),
-            "{page:?}"
-        );
-        assert_eq!(parsed(&["shrink", "7"]), Ok(Task::Shrink(7)));
-        let mutants = parsed(&["mutants", "--share", "1/4", "--jobs=3"]);
-        let Ok(Task::Mutants(mutants)) = mutants else {
-            panic!("{mutants:?}");
-        };
-        assert_eq!((mutants.share, mutants.jobs), ((1, 4), 3));
-        assert!(parsed(&["mutants", "--share", "4/4"]).is_err());
-        assert!(parsed(&["run"]).is_err());
-        assert!(parsed(&["shrink", "x"]).is_err());
-        assert!(parsed(&["run", "--sedes", "5"]).is_err());
-        assert_eq!(parsed(&[]), Ok(Task::Help));
-    }
 }

@@ -10,7 +10,8 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 use zproc::seam::proto::points::Point;
 
-/// In so many runs every fault strikes at least once, the rarest too.
+/// In so many runs every fault strikes at least once, the rarest too, and there is something to
+/// judge for each guarantee.
 const RUNS_TO_STRIKE: u64 = 300;
 
 /// The sums and distributions of many runs.
@@ -51,6 +52,11 @@ impl Summary {
         self.in_flight.push(report.struck.in_flight_total());
         // A sum, so that the order in which jobs finish does not matter.
         self.hash = (self.hash).wrapping_add(mix(report.hash ^ mix(report.seed)));
+    }
+
+    /// Were there so few runs that what is rare need not have come?
+    pub(crate) fn is_short(&self) -> bool {
+        self.runs < RUNS_TO_STRIKE
     }
 
     /// Guarantees that nothing was judged for.
