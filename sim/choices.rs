@@ -267,6 +267,7 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Choices {
     /// All choices drawn from `seed`.
+    #[cfg(any(test, feature = "recording"))]
     #[must_use]
     pub(crate) fn new(seed: u64) -> Choices {
         Choices::given(&[], Otherwise::Drawn, seed)

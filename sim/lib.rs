@@ -40,8 +40,13 @@ mod points;
 mod port;
 mod process;
 mod progress;
+#[cfg(feature = "recording")]
 #[doc(hidden)]
 pub mod real;
+#[cfg(not(feature = "recording"))]
+#[path = "unreal.rs"]
+mod real;
+#[cfg(feature = "recording")]
 mod recorded;
 #[doc(hidden)]
 pub mod runner;

@@ -8,7 +8,7 @@
 pub use crate::api::shipped::{Finished, ShippedFunctions, run_process, run_task};
 pub use crate::process::code::build_id;
 pub use crate::process::panics;
-#[cfg(feature = "simulation")]
+#[cfg(feature = "recording")]
 pub use crate::process::record;
 pub use crate::tree::socket_path;
 

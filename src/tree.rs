@@ -9,7 +9,7 @@ use crate::driver::server_loop::{self, LoopEnd, Sockets};
 use crate::error::{Error, Kind, Operation, Result};
 use crate::process::noted::Noted;
 use crate::process::page::{Page, Told};
-#[cfg(feature = "simulation")]
+#[cfg(feature = "recording")]
 use crate::process::record;
 use crate::process::{code, directory, panics, peer, start, sweep, sys};
 use crate::proto::client::Config;
@@ -167,21 +167,21 @@ fn connect(
 }
 
 /// This process begins its role as a process of the tree that calls.
-#[cfg(not(feature = "simulation"))]
+#[cfg(not(feature = "recording"))]
 fn begin(_: ProcessId) {}
 
-#[cfg(feature = "simulation")]
+#[cfg(feature = "recording")]
 fn begin(process: ProcessId) {
     record::begin(record::Who::Process(process));
 }
 
-/// The port, and with the feature `simulation` perhaps a recorder in front of it.
-#[cfg(not(feature = "simulation"))]
+/// The port, and with the feature `recording` perhaps a recorder in front of it.
+#[cfg(not(feature = "recording"))]
 fn witnessed(port: UnixPort) -> Arc<dyn Port> {
     Arc::new(port)
 }
 
-#[cfg(feature = "simulation")]
+#[cfg(feature = "recording")]
 fn witnessed(port: UnixPort) -> Arc<dyn Port> {
     record::port(port)
 }
@@ -216,10 +216,10 @@ pub(crate) fn server_main(start: ServerStart) -> ! {
         listener: UnixListener::from(start.listener),
         keeper: UnixStream::from(start.link),
         admits: peer::is_own_user,
-        #[cfg(feature = "simulation")]
+        #[cfg(feature = "recording")]
         witness: record::commits,
     };
-    #[cfg(feature = "simulation")]
+    #[cfg(feature = "recording")]
     record::begin(record::Who::Server);
     let (Ok(own_page), Ok(page)) = (Page::map(start.page.as_fd()), Page::map(start.page.as_fd()))
     else {
@@ -262,12 +262,12 @@ pub(crate) fn server_main(start: ServerStart) -> ! {
     }
 }
 
-#[cfg(not(feature = "simulation"))]
+#[cfg(not(feature = "recording"))]
 fn server_config(key: Token, seed: [u64; 2]) -> server::Config {
     server::Config::new(code::build_id(), key, seed)
 }
 
-#[cfg(feature = "simulation")]
+#[cfg(feature = "recording")]
 fn server_config(key: Token, seed: [u64; 2]) -> server::Config {
     let mut config = server::Config::new(code::build_id(), key, seed);
     config.record_commits = record::is_on();

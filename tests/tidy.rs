@@ -168,6 +168,11 @@ fn every_dependency_says_why() {
 }
 
 #[test]
+fn the_recorder_is_for_tests() {
+    hold(manifests::recorder_for_tests);
+}
+
+#[test]
 fn no_async_runtime_below_zproc() {
     hold(manifests::no_async_runtime);
 }

@@ -42,7 +42,7 @@ pub(crate) struct Sockets {
     /// Is the peer of this socket let in?
     pub(crate) admits: fn(BorrowedFd<'_>) -> bool,
     /// Called after each step of the server, before anybody can hear what came of it.
-    #[cfg(feature = "simulation")]
+    #[cfg(feature = "recording")]
     pub(crate) witness: fn(&mut Server),
 }
 
@@ -309,7 +309,7 @@ impl ServerLoop {
     }
 
     fn next_effect(&mut self) -> Option<Effect> {
-        #[cfg(feature = "simulation")]
+        #[cfg(feature = "recording")]
         (self.sockets.witness)(&mut self.server);
         self.server.poll_effect()
     }

@@ -53,7 +53,7 @@ pub(crate) struct Start {
 /// Runs the keeper until the tree has ended.
 pub(crate) fn main(start: Start) -> ! {
     guard(&start);
-    #[cfg(feature = "simulation")]
+    #[cfg(feature = "recording")]
     super::record::begin(super::record::Who::Keeper);
     let keeper = Keeper::start(&start);
     let lifeline = UnixStream::from(start.lifeline);
@@ -241,7 +241,7 @@ impl Keeper {
             if !self.carry_out() {
                 return;
             }
-            #[cfg(feature = "simulation")]
+            #[cfg(feature = "recording")]
             super::record::told(self.machine.server().cast_signed());
         }
     }
@@ -272,7 +272,7 @@ impl Keeper {
         drain(&self.deaths);
         // Fails when there is nobody left to reap, which the server's end rules out.
         while let Ok(Some(reaped)) = sys::reap() {
-            #[cfg(feature = "simulation")]
+            #[cfg(feature = "recording")]
             if let Some(process) = self.machine.process(reaped.pid.unsigned_abs()) {
                 super::record::died(process, reaped.status);
             }

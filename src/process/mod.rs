@@ -13,7 +13,7 @@ pub(crate) mod overtime;
 pub(crate) mod page;
 pub mod panics;
 pub(crate) mod peer;
-#[cfg(feature = "simulation")]
+#[cfg(feature = "recording")]
 pub mod record;
 pub(crate) mod role;
 mod stage;

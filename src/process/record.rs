@@ -1,5 +1,5 @@
 //! The recorder: what the processes of a real tree observe, kept in files for the simulator's
-//! checkers. Compiled in with the feature `simulation` only, and asleep unless [`DIRECTORY`] is in
+//! checkers. Compiled in with the feature `recording` only, and asleep unless [`DIRECTORY`] is in
 //! the environment when the tree begins.
 //!
 //! Each process appends to a file of its own: whole records, each a frame, each by one write, so

@@ -49,7 +49,7 @@ pub(crate) fn user() -> libc::uid_t {
 }
 
 /// The machine's clock that never goes back: the same for all its processes.
-#[cfg(feature = "simulation")]
+#[cfg(feature = "recording")]
 pub(crate) fn monotonic_ns() -> u64 {
     let mut time = libc::timespec {
         tv_sec: 0,

@@ -56,6 +56,26 @@ pub(crate) fn reasons(sources: &[Source]) -> Vec<Complaint> {
     complaints
 }
 
+/// The recorder, by which the environment can have processes killed, is compiled in for tests only.
+pub(crate) fn recorder_for_tests(sources: &[Source]) -> Vec<Complaint> {
+    let mut complaints = Vec::new();
+    for manifest in named(sources, "Cargo.toml") {
+        let mut section = "";
+        for (number, line) in (1..).zip(manifest.text.lines().map(str::trim)) {
+            if line.starts_with('[') {
+                section = line;
+            }
+            let wants = line.contains("recording\"") && !line.starts_with('#');
+            let is_its_own = section == "[features]" && line.starts_with("recording = ");
+            if wants && !is_its_own && !section.starts_with("[dev-dependencies") {
+                let what = "turns the recorder on, for more than tests";
+                complaints.push(Complaint::new(manifest, number, what));
+            }
+        }
+    }
+    complaints
+}
+
 /// Nothing that zproc or its tests need runs futures.
 pub(crate) fn no_async_runtime(sources: &[Source]) -> Vec<Complaint> {
     let mut complaints = Vec::new();

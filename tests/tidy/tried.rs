@@ -347,6 +347,20 @@ fn a_dependency_without_a_reason() {
 }
 
 #[test]
+fn a_recorder_for_everybody() {
+    let rule = manifests::recorder_for_tests;
+    let manifest = |section: &str| {
+        format!(
+            "[features]\nrecording = [\"z/recording\"]\n[{section}]\nz = {{ features = [\"recording\"] }}"
+        )
+    };
+    let (bad, good) = (manifest("dependencies"), manifest("dev-dependencies"));
+    fires(rule, "sim/Cargo.toml", &bad, &good);
+    let all = "[features]\ndefault = [\"recording\"]";
+    assert_eq!(lines(rule, "Cargo.toml", all), [2]);
+}
+
+#[test]
 fn an_async_runtime() {
     let lock = |leaf: &str| {
         format!(
