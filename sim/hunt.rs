@@ -15,8 +15,8 @@ const BUDGET: Budget = Budget {
 };
 /// Seeds of one ground that are run.
 const GROUND_SEEDS: u64 = 3_000;
-/// Runs of one ground that are shrunk, if the first does not get small enough.
-const ATTEMPTS: usize = 4;
+/// Runs that are shrunk, if the first does not get small enough.
+const ATTEMPTS: usize = 20;
 
 /// Looks for runs that break one guarantee.
 pub(crate) struct Hunt {
@@ -24,11 +24,12 @@ pub(crate) struct Hunt {
 }
 
 /// Where small runs are looked for, the likeliest first: in worlds of two or three processes, calm
-/// ones first, then in all.
-const GROUNDS: [(bool, Otherwise); 5] = [
+/// or even ones first, then in all. Each seed is tried on every ground before the next.
+const GROUNDS: [(bool, Otherwise); 6] = [
     (true, Otherwise::Calm(16)),
     (true, Otherwise::Calm(4)),
     (true, Otherwise::Calm(64)),
+    (true, Otherwise::Even),
     (true, Otherwise::Drawn),
     (false, Otherwise::Drawn),
 ];
@@ -55,19 +56,18 @@ impl Hunt {
     /// The smallest case found within so many seeds of each ground; the first that is small enough.
     pub(crate) fn smallest(&self, seeds: u64) -> Option<Shrunk> {
         let mut smallest: Option<Shrunk> = None;
-        for (few, otherwise) in GROUNDS {
-            let found = (1..=seeds.min(GROUND_SEEDS))
-                .filter_map(|seed| self.broken_on(seed, few, otherwise));
-            for choices in found.take(ATTEMPTS) {
-                let Some(shrunk) = self.shrunk(choices) else {
-                    continue;
-                };
-                if (smallest.as_ref()).is_none_or(|best| shrunk.size() < best.size()) {
-                    smallest = Some(shrunk);
-                }
-                if smallest.as_ref().is_some_and(Shrunk::is_small) {
-                    return smallest;
-                }
+        let found = (1..=seeds.min(GROUND_SEEDS))
+            .flat_map(|seed| GROUNDS.map(|(few, otherwise)| (seed, few, otherwise)))
+            .filter_map(|(seed, few, otherwise)| self.broken_on(seed, few, otherwise));
+        for choices in found.take(ATTEMPTS) {
+            let Some(shrunk) = self.shrunk(choices) else {
+                continue;
+            };
+            if (smallest.as_ref()).is_none_or(|best| shrunk.size() < best.size()) {
+                smallest = Some(shrunk);
+            }
+            if smallest.as_ref().is_some_and(Shrunk::is_small) {
+                break;
             }
         }
         smallest

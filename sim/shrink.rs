@@ -8,6 +8,7 @@
 use crate::choices::{Choice, Part};
 use crate::faults::WEIGHT_MAX;
 use crate::simulation::Report;
+use crate::workloads::members;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,8 @@ struct Size {
 
 /// Among so many choices pairs are tried: more would take too long.
 const PAIRED_MAX: usize = 60;
+/// Values below this are tried one by one.
+const LOWEST_FEW: u64 = 4;
 /// A run of so few processes is small enough: from there on, choices count more.
 const PROCESSES_FEW: u64 = 3;
 
@@ -197,8 +200,8 @@ impl Shrinking<'_> {
         while process > 1 && !self.is_over() {
             let gone = process;
             self.drop_where(|choice| choice.part.process() == gone && !is_crew(choice));
-            for members in [1, 2, 3] {
-                let candidate = without(&self.best, gone, members);
+            for apart in [1, 2, 3] {
+                let candidate = without(&self.best, gone, apart);
                 if self.takes(&candidate) {
                     break;
                 }
@@ -248,27 +251,39 @@ impl Shrinking<'_> {
         while index < self.best.len() && !self.is_over() {
             let choice = self.best[index];
             if !is_strike(&choice) {
-                self.lower_one(index, choice.value);
+                self.lower_one(choice);
             }
             index += 1;
         }
     }
 
-    fn lower_one(&mut self, index: usize, value: u64) {
-        let (mut low, mut high) = (1, value);
+    fn lower_one(&mut self, choice: Choice) {
+        let value = choice.value;
+        // Where values stand for things, a lower one need not be milder: the lowest are tried first.
+        for lowest in 1..LOWEST_FEW.min(value) {
+            if self.takes_lower(choice, lowest) {
+                return;
+            }
+        }
+        let (mut low, mut high) = (LOWEST_FEW.min(value), value);
         while low < high {
             let middle = u64::midpoint(low, high);
-            let mut candidate = self.best.clone();
-            let Some(choice) = candidate.get_mut(index) else {
-                return;
-            };
-            choice.value = middle;
-            if self.takes(&candidate) {
+            if self.takes_lower(choice, middle) {
                 high = middle;
             } else {
                 low = middle + 1;
             }
         }
+    }
+
+    fn takes_lower(&mut self, lowered: Choice, value: u64) -> bool {
+        let mut candidate = self.best.clone();
+        let is_it = |choice: &&mut Choice| (choice.part, choice.nth) == (lowered.part, lowered.nth);
+        let Some(choice) = candidate.iter_mut().find(is_it) else {
+            return false;
+        };
+        choice.value = value;
+        self.takes(&candidate)
     }
 }
 
@@ -282,9 +297,9 @@ fn is_crew(choice: &Choice) -> bool {
 }
 
 /// The choices with a process taken out. It is a member of the crew, if its number and the place are
-/// `members` apart: the program is the first process, but the crew's own children count too.
-fn without(choices: &[Choice], process: u64, members: u64) -> Vec<Choice> {
-    let place = process.saturating_sub(members + 1);
+/// `apart` from each other: the program is the first process, but the crew's own children count too.
+fn without(choices: &[Choice], process: u64, apart: u64) -> Vec<Choice> {
+    let place = process.saturating_sub(apart + 1);
     let mut kept = Vec::with_capacity(choices.len());
     for choice in choices {
         let own = choice.part.process();
@@ -300,7 +315,7 @@ fn without(choices: &[Choice], process: u64, members: u64) -> Vec<Choice> {
     // The first draw of the program is how many there are.
     for choice in &mut kept {
         if choice.part == Part::Workload(1, 0) && choice.nth == 0 {
-            choice.value -= 1;
+            choice.value = members(choice.value) - 1;
         }
     }
     kept

@@ -128,6 +128,15 @@ const DEPOSIT: i64 = 100;
 /// The bound of the program's first choice: how many members its crew has.
 pub(crate) const CREW: u64 = 64;
 
+/// How many members a crew has, by that choice: few is the mildest, many the usual one. What
+/// chooses so many members at the least is their number itself.
+pub(crate) fn members(chosen: u64) -> u64 {
+    match chosen {
+        few @ 0..3 => few,
+        many => 3 + (many - 3) % 5,
+    }
+}
+
 /// One member of the crew.
 pub(crate) fn member(ctx: &Context, (role, steps): Told) -> Result<u64> {
     let result = act(ctx, role, steps);
@@ -189,12 +198,8 @@ fn lead(ctx: &Context) -> Result<()> {
         bank.set(&format!("a{account}"), &DEPOSIT)?;
     }
     let mut crew: Vec<(Told, Process<Result<u64>>)> = Vec::new();
-    // Few is the mildest choice, many the usual one. The shrinker knows that this is the first.
-    let size = match choose(CREW) {
-        few @ 0..3 => few,
-        many => 3 + (many - 3) % 5,
-    };
-    for place in 0..size {
+    // The shrinker knows that this is the first choice.
+    for place in 0..members(choose(CREW)) {
         let role = match choose_for(place, 128) {
             127 => Role::Heavy,
             119..127 => Role::Visitor,
