@@ -21,6 +21,7 @@ mod choices;
 mod clocks;
 mod coroutine;
 mod coverage;
+mod ensemble;
 mod events;
 mod explore;
 mod faults;

@@ -113,7 +113,10 @@ impl Hunted {
     fn add(&mut self, name: &str, output: std::io::Result<std::process::Output>) {
         let dead = output.as_ref().is_ok_and(|output| output.status.success());
         let text = match output {
-            Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+            // A run that hangs aborts its program, and says so there.
+            Ok(output) => [output.stdout, output.stderr]
+                .map(|text| String::from_utf8_lossy(&text).into_owned())
+                .concat(),
             Err(error) => format!("{name}: {error}"),
         };
         say!("{}", text.trim_end());

@@ -4,6 +4,7 @@ use crate::arguments::{Run, Task, USAGE, Wanted, parse};
 use crate::case::{self, Case};
 use crate::choices::{Choice, Otherwise};
 use crate::coverage;
+use crate::ensemble::Ensemble;
 use crate::explore;
 use crate::html::Recording;
 use crate::hunt::Hunt;
@@ -20,8 +21,6 @@ use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
 use std::time::Instant;
 
 /// Runs the program with the arguments it was started with.
@@ -161,30 +160,6 @@ pub(crate) fn caught(setup: Setup, program: Program) -> Result<(Report, Vec<Choi
     })
 }
 
-/// Runs many seeds over several OS threads, telling each result to `each` until it says stop.
-fn for_each_seed(run: &Run, mut each: impl FnMut(u64, Result<Report, String>)) {
-    let next = AtomicU64::new(run.from);
-    let end = run.from + run.seeds;
-    let (sender, receiver) = mpsc::channel();
-    std::thread::scope(|scope| {
-        for _ in 0..run.jobs.min(run.seeds) {
-            let (sender, next) = (sender.clone(), &next);
-            scope.spawn(move || {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end || sender.send((seed, one(seed, run.faults, None))).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(sender);
-        for (seed, result) in receiver {
-            each(seed, result);
-        }
-    });
-}
-
 fn run_seeds(run: &Run) -> Result<bool, String> {
     let kept_failed = if run.print_hashes { 0 } else { run_kept()? };
     let mut first_failed = None;
@@ -193,7 +168,9 @@ fn run_seeds(run: &Run) -> Result<bool, String> {
     let mut hashes = BTreeMap::new();
     let mut progress = Progress::new(run.seeds);
     let mut panics = 0;
-    for_each_seed(run, |seed, result| {
+    let (from, seeds, jobs, faults) = (run.from, run.seeds, run.jobs, run.faults);
+    let each = move |seed| one(seed, faults, None);
+    let hang = Ensemble { from, seeds, jobs }.run(each, |seed, result| {
         match result {
             Ok(report) => {
                 summary.add(&report);
@@ -214,16 +191,13 @@ fn run_seeds(run: &Run) -> Result<bool, String> {
     });
     progress.clear();
     let wall = started.elapsed();
-    let lines: Vec<String> = (hashes.iter())
-        .map(|(seed, hash)| format!("{seed} {hash:016x}"))
-        .collect();
-    if let Some(path) = &run.hashes {
-        std::fs::write(path, lines.join("\n") + "\n")
-            .map_err(|error| format!("{path}: {error}"))?;
+    if let Some(hang) = &hang {
+        say!("FAILED {hang}; it ends this program, too");
+        hang.seed.inspect(|seed| tell_replay(*seed));
     }
+    tell_hashes(run, &hashes)?;
     if run.print_hashes {
-        say!("{}", lines.join("\n"));
-        return Ok(true);
+        return Ok(hang.is_none());
     }
     say!("{}", summary.text(wall));
     let covered = coverage::tell(run.all_marks);
@@ -239,7 +213,7 @@ fn run_seeds(run: &Run) -> Result<bool, String> {
     if !idle.is_empty() {
         say!("FAILED: never struck: {}", idle.join(", "));
     }
-    let same = !run.twice || is_same_again(run, &hashes)?;
+    let same = hang.is_none() && (!run.twice || is_same_again(run, &hashes)?);
     if let Some(seed) = first_failed.filter(|_| run.faults) {
         shrink_seed(seed);
     }
@@ -252,6 +226,21 @@ fn run_seeds(run: &Run) -> Result<bool, String> {
         && covered)
 }
 
+/// Writes the hash of each seed's run to where it is wanted.
+fn tell_hashes(run: &Run, hashes: &BTreeMap<u64, u64>) -> Result<(), String> {
+    let lines: Vec<String> = (hashes.iter())
+        .map(|(seed, hash)| format!("{seed} {hash:016x}"))
+        .collect();
+    let lines = lines.join("\n");
+    if run.print_hashes {
+        say!("{lines}");
+    }
+    let Some(path) = &run.hashes else {
+        return Ok(());
+    };
+    std::fs::write(path, lines + "\n").map_err(|error| format!("{path}: {error}"))
+}
+
 fn tell_failure(report: &Report) {
     let seed = report.seed;
     for violation in &report.violations {
@@ -261,6 +250,10 @@ fn tell_failure(report: &Report) {
             violation.explanation
         );
     }
+    tell_replay(seed);
+}
+
+fn tell_replay(seed: u64) {
     say!("       see it with: cargo run --release -p zproc-sim -- replay {seed}");
 }
 

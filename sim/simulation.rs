@@ -13,6 +13,7 @@ use crate::world::{self, Bounds, RunEnd, World};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use zproc::Context;
@@ -155,7 +156,8 @@ pub(crate) fn simulate(setup: Setup, program: Program) -> (Report, Vec<Choice>) 
     }
     let outcome: Outcome = Rc::new(RefCell::new(None));
     let mut world = build(choices, &setup);
-    watchdog::watch(setup.seed, &world.progress);
+    let is_seed = setup.feed.is_empty() && setup.otherwise == Otherwise::Drawn;
+    watchdog::watch(is_seed.then_some(setup.seed), &world.progress);
     if let Some((sink, hashes)) = setup.story {
         world.trace.tell(sink, hashes);
         world.points.tell();
@@ -165,6 +167,8 @@ pub(crate) fn simulate(setup: Setup, program: Program) -> (Report, Vec<Choice>) 
         process::program(id, PROGRAM_KEY, program, &slot);
     });
     let (mut world, end) = world::run(world);
+    // What follows takes as long as it takes.
+    world.progress = Arc::default();
     if let Some(story) = world.trace.story(world.now) {
         story.finish(&world.faults.struck());
     }

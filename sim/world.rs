@@ -330,7 +330,7 @@ impl World {
         if let Some(story) = self.trace.story(self.now) {
             story.awake(process, thread);
         }
-        self.progress.tick(process.0);
+        self.progress.tick(process.0, thread);
         match self.bounds_step() {
             Step::Next => Step::Resume(thread, task),
             end => {
