@@ -367,4 +367,89 @@ mod tests {
         assert_eq!(update.changes[0].key, "k2");
         assert!(entry.encoded("b", &all).is_none());
     }
+
+    /// Three bytes of a key, two of the value before, four of the value after.
+    fn nine_bytes(revision: u64, namespaces: &[&str]) -> ChangeSet {
+        let change = |namespace: &&str| {
+            let change = KeyChange {
+                key: Arc::from("key"),
+                before: Some(Arc::from(&[0_u8; 2][..])),
+                after: Some(Arc::from(&[0_u8; 4][..])),
+            };
+            (Arc::from(*namespace), change)
+        };
+        ChangeSet {
+            revision: Revision(revision),
+            changes: namespaces.iter().map(change).collect(),
+            resets: Vec::new(),
+        }
+    }
+
+    /// What an entry with one such change weighs: the change twice, as it is and encoded.
+    const NINE_BYTES_WEIGH: usize = 2 * (ENTRY_OVERHEAD_BYTES / 2 + 9) + ENTRY_OVERHEAD_BYTES;
+
+    #[test]
+    fn what_an_entry_weighs() {
+        let mut history = History::new(100, usize::MAX);
+        history.push(&nine_bytes(1, &["a"]), &cause(), |_| true);
+        assert_eq!(history.bytes, NINE_BYTES_WEIGH);
+        let mut named = cause();
+        named.function = Some(Arc::from("f".repeat(10)));
+        let mut history = History::new(100, usize::MAX);
+        history.push(&nine_bytes(1, &["a", "b"]), &named, |_| true);
+        // The name as it is, and with each of the namespaces encoded.
+        assert_eq!(history.bytes, 2 * NINE_BYTES_WEIGH + 3 * 10);
+        let mut history = History::new(100, usize::MAX);
+        let mut reset = nine_bytes(1, &[]);
+        reset.resets.push(Arc::from("a"));
+        history.push(&reset, &cause(), |_| true);
+        assert_eq!(history.bytes, ENTRY_OVERHEAD_BYTES);
+    }
+
+    #[test]
+    fn the_bytes_of_the_log_at_and_over_their_limit() {
+        let mut history = History::new(100, 2 * NINE_BYTES_WEIGH);
+        for revision in 1..=4 {
+            let dropped = history.push(&nine_bytes(revision, &["a"]), &cause(), |_| true);
+            assert_eq!(dropped.len(), usize::from(revision > 2));
+        }
+        assert_eq!(history.first_held(), Revision(3));
+        assert_eq!(history.count(), (2, 18, 9));
+    }
+
+    #[test]
+    fn what_is_kept_encoded_is_counted() {
+        let mut history = History::new(100, usize::MAX);
+        for revision in 1..=2 {
+            history.push(&nine_bytes(revision, &["a"]), &cause(), |_| true);
+        }
+        let all = Interest::Prefix(Arc::from(""));
+        let newest = history.since(Revision(2)).next().expect("it is held");
+        let encoded = newest.encoded("a", &all).expect("it is of interest");
+        assert_eq!(history.count(), (2, 18 + encoded.len(), 9 + encoded.len()));
+    }
+
+    #[test]
+    fn an_entry_may_go_before_its_time_but_not_the_last() {
+        let mut history = History::new(100, usize::MAX);
+        for revision in 1..=2 {
+            history.push(&nine_bytes(revision, &["a"]), &cause(), |_| true);
+        }
+        let dropped = history.drop_early().map(|entry| entry.revision);
+        assert_eq!(dropped, Some(Revision(1)));
+        assert!(history.drop_early().is_none());
+    }
+
+    #[test]
+    fn drops_are_told_apart_for_so_many_namespaces() {
+        let mut history = History::new(1, usize::MAX);
+        let many = DROPPED_NAMESPACES_MAX as u64;
+        for revision in 1..=many + 1 {
+            let namespace = format!("n{revision}");
+            history.push(&nine_bytes(revision, &[&namespace]), &cause(), |_| true);
+        }
+        assert_eq!(history.oldest("another"), Revision(1), "nothing is missing");
+        history.push(&nine_bytes(many + 2, &["n"]), &cause(), |_| true);
+        assert_eq!(history.oldest("another"), Revision(many + 2));
+    }
 }

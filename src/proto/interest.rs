@@ -104,4 +104,28 @@ mod tests {
         assert_eq!(interests.len(), 1);
         assert!(interests[0].1.covers_all());
     }
+
+    #[test]
+    fn a_namespace_that_is_read_whole_counts_as_one_read() {
+        let mut reads = ReadSet::default();
+        for number in 0..=READS_MAX {
+            reads.insert("n", Interest::Key(Arc::from(number.to_string())));
+        }
+        // There is room for as many as before, but for the one.
+        for number in 1..READS_MAX {
+            reads.insert("m", Interest::Key(Arc::from(number.to_string())));
+        }
+        assert_eq!(reads.iter().count(), READS_MAX);
+        reads.insert("m", Interest::Key(Arc::from("one too many")));
+        assert_eq!(reads.iter().count(), 2);
+    }
+
+    #[test]
+    fn the_interest_of_a_filter() {
+        let prefix = |text| Interest::Prefix(Arc::from(text));
+        let key = Interest::of(Filter::Key("k"));
+        assert_eq!(key, Interest::Key(Arc::from("k")));
+        assert_eq!(Interest::of(Filter::Prefix("k")), prefix("k"));
+        assert_eq!(Interest::of(Filter::All), prefix(""));
+    }
 }

@@ -380,6 +380,7 @@ mod tests {
         };
         // All was received: the client's old position does not matter, nothing is missing.
         assert!(session.rewind(&[position(40)]).is_empty());
+        assert!(session.ready.is_empty());
         assert_eq!(session.watches[&WatchId(1)].next, None);
         assert!(!session.watches[&WatchId(1)].is_compacted());
         // Something sent was lost, and revision 8 is dropped.
@@ -387,5 +388,60 @@ mod tests {
         assert_eq!(session.watches[&WatchId(1)].next, Some(Revision(7)));
         assert!(session.watches[&WatchId(1)].is_compacted());
         assert_eq!(session.watches[&WatchId(1)].granted, 120);
+    }
+
+    #[test]
+    fn unused_until_the_first_request() {
+        let mut session = session();
+        assert!(session.is_unused());
+        assert_eq!(session.arrive(Seq(1), true), Arrival::New);
+        assert!(!session.is_unused());
+    }
+
+    #[test]
+    fn the_room_for_replies_at_and_over_its_limit() {
+        let mut session = session();
+        assert_eq!(session.arrive(Seq(1), false), Arrival::New);
+        session.retain(Seq(1), vec![0; 7]);
+        // Another reply to the same request takes the place of the first.
+        session.retain(Seq(1), vec![0; 3]);
+        session.invariants();
+        assert_eq!(session.replies_bytes(), 3);
+        let room = Limits::USUAL.replies_bytes_max - 3;
+        assert!(session.has_room(room));
+        assert!(!session.has_room(room + 1));
+    }
+
+    #[test]
+    fn what_is_kept_and_what_waits_are_counted() {
+        let mut session = session();
+        session.retain(Seq(1), vec![0; 3]);
+        for seq in 2..4 {
+            let wait = Wait {
+                namespace: "n".into(),
+                kind: WaitKind::Ended(ProcessId(9)),
+                reads: ReadSet::default(),
+                since: Time(1),
+            };
+            session.waits.insert(Seq(seq), wait);
+        }
+        assert_eq!(session.count(), (3, 3));
+    }
+
+    #[test]
+    #[should_panic(expected = "self.held.iter()")]
+    fn a_held_answer_without_its_wait_is_noticed() {
+        let mut session = session();
+        session.held.insert(Seq(1));
+        session.invariants();
+    }
+
+    #[test]
+    fn what_changes_nothing_is_a_read() {
+        let (namespace, key) = ("n", "k");
+        assert!(is_read(&Request::Get { namespace, key }));
+        assert!(is_read(&Request::Ping));
+        assert!(!is_read(&Request::Remove { namespace, key }));
+        assert!(!is_read(&Request::Begin), "a task is given away once");
     }
 }

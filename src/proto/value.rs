@@ -381,6 +381,9 @@ mod tests {
         assert!(equal(&value(1.5_f32), &value(1.5_f64)));
         assert!(!equal(&value(1), &value(1.0)));
         assert!(!equal(&value(1), &value(true)));
+        assert!(equal(&value(0.0), &value(-0.0)));
+        assert!(!equal(&value(0.5), &value(1.5)));
+        assert!(!equal(&value(0.0), &value(1.5)));
     }
 
     #[test]
@@ -435,6 +438,10 @@ mod tests {
     fn descriptions() {
         assert_eq!(describe(&value(5)), "the integer 5");
         assert_eq!(describe(&value("hi")), "the string \"hi\"");
+        let long = "x".repeat(41);
+        assert_eq!(describe(&value(&long)), "a string of 41 bytes");
+        let shown = format!("the string {:?}", &long[1..]);
+        assert_eq!(describe(&value(&long[1..])), shown);
         assert_eq!(describe(&value(vec![1, 2])), "an array of 2 elements");
         assert_eq!(describe(&[]), "bytes that are not MessagePack");
     }

@@ -163,4 +163,42 @@ mod tests {
             "an index without interests is empty"
         );
     }
+
+    #[test]
+    fn a_prefix_is_found_as_long_as_somebody_is_interested() {
+        let mut index = Index::default();
+        let name: Namespace = Arc::from("n");
+        let prefix = |text: &str| Interest::Prefix(Arc::from(text));
+        let interests = [
+            (0, prefix("a/")),
+            (1, prefix("a/")),
+            (2, prefix("b/")),
+            (3, Interest::Key(Arc::from("k"))),
+        ];
+        for (who, interest) in &interests {
+            index.insert(&name, interest, *who);
+        }
+        index.remove("n", &prefix("a/"), 0);
+        assert_eq!(found(&index, "a/x"), [1]);
+        // Another of the same length.
+        index.remove("n", &prefix("a/"), 1);
+        assert_eq!(found(&index, "b/x"), [2]);
+        index.remove("n", &prefix("b/"), 2);
+        assert_eq!(found(&index, "k"), [3]);
+        assert!(index.spaces[&name].lengths.is_empty(), "none to look up");
+        index.insert(&name, &prefix("a/"), 4);
+        index.remove("n", &Interest::Key(Arc::from("k")), 3);
+        assert_eq!(found(&index, "a/x"), [4]);
+    }
+
+    #[test]
+    fn all_of_a_namespace_and_of_no_other() {
+        let mut index = Index::default();
+        index.insert(&Arc::from("n"), &Interest::Key(Arc::from("k")), 1);
+        index.insert(&Arc::from("n"), &Interest::Prefix(Arc::from("p")), 2);
+        index.insert(&Arc::from("m"), &Interest::Key(Arc::from("k")), 3);
+        let mut found = BTreeSet::new();
+        index.find_all("n", &mut found);
+        assert_eq!(found, BTreeSet::from([1, 2]));
+    }
 }

@@ -1,6 +1,9 @@
 use super::*;
 use crate::proto::limits::KEY_BYTES_MAX;
 
+mod transactions;
+mod views;
+
 const P: ProcessId = ProcessId(7);
 const Q: ProcessId = ProcessId(8);
 
@@ -169,7 +172,7 @@ fn ownership_goes_with_the_last_writer() {
 #[test]
 fn entries_by_prefix_and_after() {
     let mut store = Store::default();
-    for key in ["a", "b/1", "b/2", "b/3", "c"] {
+    for key in ["a", "aa", "b/1", "b/2", "b/3", "c", "ä", "ä\u{2713}"] {
         set(&mut store, key, &[1]);
     }
     let keys = |prefix: &'static str, after: Option<&'static str>| -> Vec<String> {
@@ -180,7 +183,8 @@ fn entries_by_prefix_and_after() {
     assert_eq!(keys("b/", Some("b/1")), ["b/2", "b/3"]);
     assert_eq!(keys("b/", Some("a")), ["b/1", "b/2", "b/3"]);
     assert_eq!(keys("b/", Some("c")), Vec::<String>::new());
-    assert_eq!(keys("", Some("b/3")), ["c"]);
+    assert_eq!(keys("", Some("b/3")), ["c", "ä", "ä\u{2713}"]);
+    assert_eq!(keys("ä", None), ["ä", "ä\u{2713}"]);
 }
 
 /// Trigger: users have filled the state (all namespaces there may be, or all bytes) when the

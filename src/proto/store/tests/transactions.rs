@@ -1,0 +1,229 @@
+//! What a transaction sees, and what its writes are refused for.
+
+use super::*;
+
+fn small(configure: impl FnOnce(&mut Limits)) -> Store {
+    let mut limits = Limits::USUAL;
+    configure(&mut limits);
+    assert_eq!(limits.check(), Ok(()));
+    Store::new(limits)
+}
+
+fn owned(store: &mut Store, process: ProcessId, name: &str, value: &[u8]) {
+    let mut transaction = store.transaction(process, Rights::User);
+    transaction.set_owned(name, "k", value).expect("it fits");
+    transaction.commit().expect("nothing failed");
+}
+
+fn refused_by(result: Result<(), StoreError>) -> &'static str {
+    match result {
+        Err(StoreError::Limit { limit, .. }) => limit,
+        other => panic!("no limit: {other:?}"),
+    }
+}
+
+#[test]
+fn it_reads_what_it_has_written() {
+    let mut store = Store::default();
+    set(&mut store, "a", &[1]);
+    let mut transaction = store.transaction(P, Rights::User);
+    assert_eq!(transaction.process(), P);
+    assert_eq!(transaction.revision(), Revision(2));
+    assert!(!transaction.is_dirty());
+    transaction.set("n", "b", &[2]).expect("small");
+    assert!(transaction.is_dirty());
+    assert_eq!(transaction.get("n", "a"), Some(&[1][..]));
+    assert_eq!(transaction.get("n", "b"), Some(&[2][..]));
+    assert_eq!(transaction.get("n", "c"), None);
+    assert!(transaction.contains("n", "b"));
+    assert!(!transaction.contains("n", "c"));
+    assert_eq!(transaction.len("n"), 2);
+    let entries: Vec<_> = transaction.entries("n", "b").collect();
+    assert_eq!(entries, [("b", &[2][..])]);
+}
+
+#[test]
+fn a_namespace_at_and_over_its_limit() {
+    let mut store = Store::default();
+    let mut transaction = store.transaction(P, Rights::User);
+    let name = "n".repeat(NAMESPACE_BYTES_MAX + 1);
+    transaction.set(&name[1..], "k", &[1]).expect("it fits");
+    let refused = transaction.set(&name, "k", &[1]);
+    assert_eq!(refused_by(refused), "NAMESPACE_BYTES_MAX");
+}
+
+#[test]
+fn too_deep_a_value_is_one_level_over_the_limit() {
+    let depth = crate::proto::limits::DEPTH_MAX;
+    let value = [vec![0x91; depth + 5], vec![1]].concat();
+    let error = StoreError::Limit {
+        limit: "DEPTH_MAX",
+        actual: depth as u64 + 1,
+        max: depth as u64,
+    };
+    assert_eq!(check_value(&value, 1000), Err(error));
+}
+
+#[test]
+fn the_state_at_and_over_its_limit() {
+    let mut store = small(|limits| limits.state_bytes_max = 7);
+    set(&mut store, "k", b"\xa5abcde");
+    assert_eq!(store.bytes(), 7);
+    // What it takes the place of is free again.
+    set(&mut store, "k", b"\xa5fghij");
+    let mut transaction = store.transaction(P, Rights::User);
+    let refused = transaction.set("n", "k", b"\xa6abcdef");
+    assert_eq!(refused_by(refused), "STATE_BYTES_MAX");
+}
+
+#[test]
+fn what_a_process_owns_at_and_over_its_limit() {
+    let mut store = small(|limits| limits.owned_bytes_max = 7);
+    // Each time the room of what was there is free again: overwritten, or removed.
+    owned(&mut store, P, "n", b"\xa5abcde");
+    owned(&mut store, P, "n", b"\xa5fghij");
+    let mut transaction = store.transaction(P, Rights::User);
+    transaction.set_owned("n", "l", &[]).expect_err("no value");
+    drop(transaction);
+    let mut transaction = store.transaction(P, Rights::User);
+    transaction.remove("n", "k").expect("it is there");
+    transaction.commit().expect("nothing failed");
+    owned(&mut store, P, "n", &[1]);
+    owned(&mut store, P, "m", b"\xa3abc");
+    let mut transaction = store.transaction(P, Rights::User);
+    let refused = transaction.set_owned("m", "l", &[1]);
+    assert_eq!(refused_by(refused), "OWNED_BYTES_MAX");
+}
+
+#[test]
+fn one_of_many_owned_keys_leaves_room_when_it_goes() {
+    let mut store = small(|limits| limits.owned_bytes_max = 7);
+    let mut transaction = store.transaction(P, Rights::User);
+    for key in ["a", "b", "c"] {
+        transaction.set_owned("n", key, &[1]).expect("it fits");
+    }
+    transaction.remove("n", "a").expect("it is there");
+    let again = transaction.set_owned("n", "d", &[0xcc, 1]);
+    assert_eq!(again, Ok(()), "four bytes, and three");
+}
+
+#[test]
+fn a_full_set_of_namespaces_is_written_to_as_ever() {
+    let mut store = small(|limits| limits.namespaces_max = 1);
+    set(&mut store, "a", &[1]);
+    set(&mut store, "b", &[1]);
+    let mut transaction = store.transaction(P, Rights::User);
+    let refused = transaction.set("m", "a", &[1]);
+    assert_eq!(refused_by(refused), "NAMESPACES_MAX");
+}
+
+/// A store of three keys in one namespace, of which a change set can hold three.
+fn three() -> Store {
+    let mut store = small(|limits| {
+        limits.change_set_changes_max = 3;
+        limits.owned_keys_max = 3;
+    });
+    for key in ["a", "b", "c"] {
+        set(&mut store, key, &[1]);
+    }
+    store
+}
+
+#[test]
+fn the_changes_of_a_change_set_at_and_over_their_limit() {
+    let mut store = three();
+    let mut transaction = store.transaction(P, Rights::User);
+    for key in ["a", "b", "c", "a"] {
+        transaction.set("n", key, &[2]).expect("three keys");
+    }
+    let refused = transaction.set("n", "d", &[2]);
+    assert_eq!(refused_by(refused), "CHANGE_SET_CHANGES_MAX");
+}
+
+#[test]
+fn a_clear_that_fits_is_listed() {
+    let mut store = three();
+    let mut transaction = store.transaction(P, Rights::User);
+    transaction.clear("n").expect("any size");
+    let changes = transaction.commit().expect("fine").expect("changed");
+    assert_eq!((changes.changes.len(), changes.resets.len()), (3, 0));
+}
+
+#[test]
+fn a_clear_that_does_not_fit_with_what_was_changed_before_is_a_reset() {
+    let mut store = three();
+    let mut transaction = store.transaction(P, Rights::User);
+    transaction.set("m", "a", &[1]).expect("small");
+    transaction.clear("n").expect("any size");
+    let changes = transaction.commit().expect("fine").expect("changed");
+    assert_eq!((changes.changes.len(), changes.resets.len()), (1, 1));
+    assert_eq!((store.len("n"), store.len("m")), (0, 1));
+}
+
+#[test]
+fn a_reset_alone_is_a_change() {
+    let mut store = three();
+    set(&mut store, "d", &[1]);
+    let mut transaction = store.transaction(P, Rights::User);
+    transaction.clear("n").expect("any size");
+    assert!(transaction.is_dirty());
+}
+
+#[test]
+fn a_reset_takes_what_was_owned_there_and_nothing_else() {
+    let mut store = three();
+    owned(&mut store, Q, "n", &[1]);
+    owned(&mut store, Q, "m", &[1]);
+    let mut transaction = store.transaction(P, Rights::User);
+    transaction.clear("n").expect("any size");
+    transaction.commit().expect("fine").expect("changed");
+    assert_eq!(store.owned_by(Q), [(Arc::from("m"), Arc::from("k"))]);
+    store.invariants();
+}
+
+/// Room for two keys with a value of a hundred bytes each, and not for three.
+fn bounded() -> Store {
+    small(|limits| {
+        limits.value_bytes_max = 100;
+        limits.change_set_bytes_max = 303;
+        limits.change_set_changes_max = 3;
+        limits.owned_bytes_max = 100;
+        limits.owned_keys_max = 3;
+    })
+}
+
+#[test]
+fn a_value_that_is_overwritten_in_one_transaction_counts_once() {
+    let mut store = bounded();
+    let value = blob(100);
+    let mut transaction = store.transaction(P, Rights::User);
+    for key in ["k1", "k1", "k1", "k1", "k2"] {
+        transaction.set("n", key, &value).expect("two of them fit");
+    }
+    let refused = transaction.set("n", "k3", &value);
+    assert_eq!(refused_by(refused), "CHANGE_SET_BYTES_MAX");
+}
+
+#[test]
+fn what_is_written_after_a_reset_is_bounded_too() {
+    let mut store = bounded();
+    for key in ["a", "b", "c", "d"] {
+        set(&mut store, key, &[1]);
+    }
+    let mut transaction = store.transaction(P, Rights::User);
+    transaction.clear("n").expect("any size");
+    let value = blob(100);
+    for key in ["k1", "k2"] {
+        transaction.set("n", key, &value).expect("two of them fit");
+    }
+    let refused = transaction.set("n", "k3", &value);
+    assert_eq!(refused_by(refused), "CHANGE_SET_BYTES_MAX");
+}
+
+#[test]
+#[should_panic(expected = "assertion `left == right` failed")]
+fn a_sum_that_is_wrong_is_noticed() {
+    let mut store = Store::default();
+    store.bytes += 1;
+    store.invariants();
+}
