@@ -6,10 +6,19 @@ use super::*;
 use crate::proto::limits::{CREDIT_BYTES_MIN, PROTOCOL_VERSION};
 
 mod burial;
+mod coming_back;
+mod counting;
 mod dumped;
 mod endings;
 mod hostile;
+mod lives;
+mod reading;
+mod records;
 mod small;
+mod texts;
+mod tokens;
+mod turns;
+mod waiting;
 mod watching;
 
 const BUILD: BuildId = BuildId([1, 2]);
@@ -65,6 +74,14 @@ impl Functions for Named {
             "three with prefix" => {
                 let count = view.entries(namespace, "p/").count();
                 Ok((count >= 3).then(|| vec![count as u8]))
+            }
+            "the key that is named" => {
+                let named = view
+                    .get(namespace, "named")
+                    .map(|value| value[0].to_string());
+                Ok(named
+                    .and_then(|key| view.get(namespace, &key))
+                    .map(<[u8]>::to_vec))
             }
             _ => Err(FunctionFailure::Unknown),
         }
@@ -450,26 +467,6 @@ fn a_wait_looks_at_the_present_then_at_every_change_of_what_it_read() {
             "1 is 1 in any form"
         );
     });
-}
-
-#[test]
-fn a_cancelled_wait_is_not_answered() {
-    let mut server = server_with(|_| ());
-    let mut peer = Peer::program(&mut server);
-    let condition = Condition::Equal {
-        key: "k",
-        value: &[1],
-    };
-    let seq = peer.ask(
-        &mut server,
-        Request::Wait {
-            namespace: "n",
-            condition,
-        },
-    );
-    say(&mut server, peer.id, &FromClient::Cancel { seq });
-    peer.set(&mut server, "k", 1);
-    assert!(frames(&mut server, peer.id).is_empty());
 }
 
 fn child(server: &mut Server, parent: &mut Peer) -> (ProcessId, Token) {

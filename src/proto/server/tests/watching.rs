@@ -176,3 +176,36 @@ fn a_watch_from_the_future_hears_of_nothing_before_it() {
     let cursor = session.watches.get(&WatchId(1)).expect("it is not ended");
     assert_eq!(cursor.next, Some(Revision(10)));
 }
+
+/// Trigger: a namespace too large to be listed is cleared, and the log drops that. Harm, were it
+/// not noted for those who watch a part of it: a gap that nobody is told of.
+#[test]
+fn a_clear_that_the_log_has_dropped_is_missed_by_each_watch_of_the_namespace() {
+    let mut server = server_with(|config| {
+        config.limits.history_entries_max = 1;
+        config.limits.change_set_changes_max = 2;
+        config.limits.owned_keys_max = 2;
+    });
+    let mut peer = Peer::program(&mut server);
+    for key in ["a", "b", "c"] {
+        peer.set(&mut server, key, 1);
+    }
+    peer.watch(&mut server, Filter::Key("a"), None);
+    frames(&mut server, peer.id);
+    server.disconnected(peer.id, Time(1));
+    let cause = Cause {
+        time: Time(2),
+        process: ProcessId::PROGRAM,
+        function: None,
+        released: None,
+    };
+    let clear = |transaction: &mut Transaction<'_>| transaction.clear("n");
+    let changes = server.change(&cause, Rights::User, clear);
+    let changes = changes.expect("of any size").expect("there was something");
+    assert_eq!(changes.resets.len(), 1, "it is not listed");
+    let set = |transaction: &mut Transaction<'_>| transaction.set("m", "a", &[1]);
+    server.change(&cause, Rights::User, set).expect("it fits");
+    let session = server.sessions.get(&peer.session).expect("it is there");
+    let cursor = session.watches.get(&WatchId(1)).expect("it is not ended");
+    assert!(cursor.is_compacted());
+}

@@ -1,0 +1,47 @@
+//! Secrets and who they are for: tokens drawn, output of the connection that was closed, versions.
+
+use super::*;
+
+/// Known answers of splitmix64 from the seed 0, as others who implement it give them.
+#[test]
+fn tokens_are_those_of_splitmix64() {
+    let mut server = server_with(|config| config.seed = [0, 0]);
+    let first = [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4];
+    let second = [0x06c4_5d18_8009_454f, 0xf88b_b8a8_724c_81ec];
+    assert_eq!(server.draw_token(), Token(first));
+    assert_eq!(server.draw_token(), Token(second));
+}
+
+#[test]
+fn the_last_output_of_a_closed_connection_is_no_one_elses() {
+    let mut server = server_with(|_| ());
+    let id = server.connected(Time(1));
+    server.receive(id, &[0xff; 16], Time(1));
+    let connection = id;
+    assert_eq!(server.poll_effect(), Some(Effect::Close { connection }));
+    assert!(!server.outbox(id).is_empty());
+    assert!(server.outbox(ConnectionId(id.0 + 1)).is_empty());
+}
+
+#[test]
+fn a_malformed_hello_of_this_version_is_not_refused_for_its_version() {
+    let mut server = server_with(|_| ());
+    let id = server.connected(Time(1));
+    let mut frame = 12_u32.to_le_bytes().to_vec();
+    frame.extend_from_slice(&0_u32.to_le_bytes());
+    frame.extend_from_slice(&limits::PROTOCOL_VERSION.to_le_bytes());
+    frame.extend_from_slice(&[0xff; 4]);
+    server.receive(id, &frame, Time(1));
+    assert!(refusal(&mut server, id).starts_with("Protocol"));
+}
+
+/// The checks that all tests lean on do look.
+#[test]
+#[should_panic(expected = "assertion `left == right` failed")]
+fn a_server_that_has_lost_its_order_is_noticed_at_its_next_step() {
+    let mut server = server_with(|_| ());
+    let peer = Peer::program(&mut server);
+    let connection = server.connections.get_mut(&peer.id);
+    connection.expect("it is there").session = None;
+    server.tick(Time(1));
+}
