@@ -1,5 +1,7 @@
 //! The machine against messages made by hand.
 
+mod giving_up;
+mod returning;
 mod watching;
 
 use super::*;

@@ -138,3 +138,84 @@ fn compacted_is_told_once_after_what_came_before() {
     assert_eq!(client.take_update(watch), Some(Err(end)));
     assert_eq!(client.take_update(watch), Some(Err(WatchLoss::Over)));
 }
+
+/// Gives an update of so many bytes to watch 1.
+fn give_bytes(client: &mut Client, revision: u64, bytes: u64) {
+    let mut body = revision.to_le_bytes().to_vec();
+    body.resize(bytes as usize, 0);
+    let watch = WatchId(1);
+    give(client, &FromServer::Update { watch, body: &body });
+}
+
+/// A client with watch 1, which has begun.
+fn watching() -> Client {
+    let mut client = up();
+    submit(&mut client, &watch(1));
+    sent(&mut client);
+    begin_watch(&mut client, 1, 1, 1);
+    client
+}
+
+#[test]
+fn what_may_be_under_way_beside_the_credit_is_one_frame() {
+    let mut client = watching();
+    let most = CREDIT_BYTES_MIN + FRAME_BYTES_MAX as u64;
+    for revision in 1..=4 {
+        give_bytes(&mut client, revision, most / 4);
+    }
+    assert_eq!(client.ended(), None);
+    give_bytes(&mut client, 5, 8);
+    assert!(protocol_error(&client).contains("credit"));
+}
+
+#[test]
+fn credit_for_little_is_not_worth_a_message() {
+    let mut client = watching();
+    give_update(&mut client, 1, 1);
+    client.take_update(WatchId(1));
+    assert!(!client.has_output());
+}
+
+#[test]
+fn no_credit_for_a_watch_that_has_ended_and_no_end_for_one_either() {
+    let mut client = watching();
+    give_bytes(&mut client, 1, CREDIT_BYTES_MIN / 4);
+    let (watch, oldest) = (WatchId(1), Revision(9));
+    give(&mut client, &FromServer::WatchCompacted { watch, oldest });
+    client.take_update(watch);
+    assert!(!client.has_output(), "no credit");
+    client.unwatch(watch);
+    assert!(!client.has_output(), "the server has no such watch");
+}
+
+#[test]
+fn an_update_behind_the_end_of_its_watch_is_dropped() {
+    let mut client = watching();
+    let (watch, oldest) = (WatchId(1), Revision(9));
+    give(&mut client, &FromServer::WatchCompacted { watch, oldest });
+    give_update(&mut client, 1, 10);
+    let end = WatchLoss::Compacted { oldest };
+    assert_eq!(client.take_update(watch), Some(Err(end)));
+}
+
+#[test]
+fn whether_there_is_an_update_to_take() {
+    let mut client = watching();
+    let id = WatchId(1);
+    assert!(!client.has_update(id));
+    give_update(&mut client, 1, 1);
+    assert!(client.has_update(id));
+    client.take_update(id);
+    assert!(!client.has_update(id));
+    let oldest = Revision(9);
+    give(
+        &mut client,
+        &FromServer::WatchCompacted { watch: id, oldest },
+    );
+    assert!(client.has_update(id), "its end");
+    client.take_update(id);
+    assert!(client.has_update(id), "that it is over");
+    let mut client = watching();
+    client.gone();
+    assert!(client.has_update(id), "the end of all");
+}
