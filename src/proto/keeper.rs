@@ -393,4 +393,16 @@ mod tests {
             assert_eq!(effects(&mut keeper), []);
         }
     }
+
+    #[test]
+    fn the_loss_of_the_program_alone_ends_the_tree() {
+        let mut keeper = keeper_of(&[2]);
+        assert_eq!(keeper.server(), SERVER);
+        assert_eq!(keeper.process(102), Some(ProcessId(2)));
+        assert_eq!(keeper.process(103), None);
+        assert!(!keeper.has_ended());
+        keeper.program_lost();
+        assert!(keeper.has_ended());
+        assert_eq!(effects(&mut keeper), [Effect::End]);
+    }
 }
