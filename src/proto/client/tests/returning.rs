@@ -1,6 +1,7 @@
 //! When a connection is tried again, and when nothing is listened to any more.
 
 use super::*;
+use crate::proto::loss::ServerEnd;
 use std::time::Duration;
 
 #[test]
@@ -43,10 +44,8 @@ type Ending = fn(&mut Client);
 fn ends_that_are_told_from_outside() {
     let endings: [(Ending, End); 3] = [
         (
-            Client::gone,
-            End::ServerLost {
-                reason: "the server has ended".into(),
-            },
+            |client| client.gone(ServerLoss::new(ServerEnd::Unseen)),
+            End::ServerLost(ServerLoss::new(ServerEnd::Unseen)),
         ),
         (Client::forked, End::Forked),
         (

@@ -1,6 +1,7 @@
 //! Watches: positions, credit, ends.
 
 use super::*;
+use crate::proto::loss::ServerEnd;
 
 #[test]
 fn a_watch_resumes_where_it_stands() {
@@ -216,6 +217,6 @@ fn whether_there_is_an_update_to_take() {
     client.take_update(id);
     assert!(client.has_update(id), "that it is over");
     let mut client = watching();
-    client.gone();
+    client.gone(ServerLoss::new(ServerEnd::Unseen));
     assert!(client.has_update(id), "the end of all");
 }

@@ -6,6 +6,7 @@ use crate::proto::message::Fault;
 
 fn ended(process: ProcessId, status: i32) -> FromKeeper<'static> {
     FromKeeper::Ended {
+        why: None,
         process,
         status,
         cpu_user_ns: 0,
@@ -45,6 +46,7 @@ fn a_record_tells_what_a_process_is_and_how_it_stands() {
     let mut expected = Record {
         id: process.0,
         parent: parent.0,
+        name: "f".to_owned(),
         function: "f".to_owned(),
         state: "starting".to_owned(),
         pid: None,
@@ -61,7 +63,13 @@ fn a_record_tells_what_a_process_is_and_how_it_stands() {
         let (offset, name) = (1, "f");
         let function = FunctionRef { offset, name };
         let args = &[0xc0];
-        assert_eq!(reply, Reply::Task { function, args });
+        let task = Reply::Task {
+            function,
+            args,
+            namespace: "default",
+            init: None,
+        };
+        assert_eq!(reply, task);
     });
     server.disconnected(peer.id, Time(3));
     server.keeper(ended(process, 3 << 8), Time(3));
@@ -222,12 +230,20 @@ fn ended_processes_do_not_count_among_the_living() {
         name: "f",
     };
     let args = &[0xc0];
-    program.call(&mut server, Request::Spawn { function, args }, |reply| {
-        let Reply::Failed { failure, .. } = reply else {
-            panic!("it was started: {reply:?}");
-        };
-        let limit = "PROCESSES_LIVE_MAX";
-        let (actual, max) = (3, 2);
-        assert_eq!(failure, Failure::Limit { limit, actual, max });
-    });
+    program.call(
+        &mut server,
+        Request::Spawn {
+            function,
+            args,
+            setup: Setup::default(),
+        },
+        |reply| {
+            let Reply::Failed { failure, .. } = reply else {
+                panic!("it was started: {reply:?}");
+            };
+            let limit = "PROCESSES_LIVE_MAX";
+            let (actual, max) = (3, 2);
+            assert_eq!(failure, Failure::Limit { limit, actual, max });
+        },
+    );
 }

@@ -24,7 +24,14 @@ fn a_watch_of_the_records_hears_of_processes_and_of_nothing_else() {
         name: "f",
     };
     let args = &[0xc0];
-    program.ask(&mut server, Request::Spawn { function, args });
+    program.ask(
+        &mut server,
+        Request::Spawn {
+            function,
+            args,
+            setup: Setup::default(),
+        },
+    );
     assert_eq!(program.updates(&mut server).0, [2]);
 }
 

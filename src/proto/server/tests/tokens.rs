@@ -29,7 +29,7 @@ fn a_malformed_hello_of_this_version_is_not_refused_for_its_version() {
     let id = server.connected(Time(1));
     let mut frame = 12_u32.to_le_bytes().to_vec();
     frame.extend_from_slice(&0_u32.to_le_bytes());
-    frame.extend_from_slice(&limits::PROTOCOL_VERSION.to_le_bytes());
+    frame.extend_from_slice(&PROTOCOL_VERSION.to_le_bytes());
     frame.extend_from_slice(&[0xff; 4]);
     server.receive(id, &frame, Time(1));
     assert!(refusal(&mut server, id).starts_with("Protocol"));
