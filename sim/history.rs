@@ -248,6 +248,9 @@ pub(crate) fn revision_of(reply: &Reply<'_>) -> Option<Revision> {
         | Reply::Ended { revision, .. }
         | Reply::Failed { revision, .. } => Some(*revision),
         Reply::Dump(dump) => Some(dump.revision),
-        Reply::Watching { .. } | Reply::Compacted { .. } | Reply::Task { .. } => None,
+        Reply::Watching { .. }
+        | Reply::Compacted { .. }
+        | Reply::Task { .. }
+        | Reply::Part { .. } => None,
     }
 }

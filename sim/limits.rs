@@ -13,13 +13,14 @@ const MEASURED_EVERY: u64 = 64;
 type Shrink = fn(&mut Limits, &mut Choices);
 
 /// What a run may have small, each for itself. What goes together stays fit together.
-const SHRINKS: [Shrink; 11] = [
+const SHRINKS: [Shrink; 12] = [
     |limits, choices| {
         let entries_max = [64, 16, 4];
         limits.history_entries_max = entries_max[choices.below(Part::Swarm, 3) as usize];
     },
     |limits, _| {
         limits.value_bytes_max = 2 * 1024;
+        limits.part_bytes_max = limits.part_bytes_max.min(1024);
         limits.change_set_bytes_max = 6 * 1024;
         limits.owned_bytes_max = 4 * 1024;
         limits.replies_bytes_max = 150_000;
@@ -47,6 +48,13 @@ const SHRINKS: [Shrink; 11] = [
         limits.results_bytes_max = 256;
     },
     |limits, _| {
+        limits.value_bytes_max = 2 * 1024;
+        limits.part_bytes_max = limits.part_bytes_max.min(1024);
+        limits.payload_bytes_max = limits.value_bytes_max;
+        limits.parts_bytes_max = limits.value_bytes_max;
+        limits.uploads_per_session_max = 2;
+    },
+    |limits, _| {
         limits.history_bytes_max = CREDIT_BYTES_MIN as usize;
         limits.frames_per_turn_max = 1;
         limits.log_entries_per_turn_max = 1;
@@ -59,6 +67,7 @@ const SHRINKS: [Shrink; 11] = [
 /// The limits of one run: the usual ones, some of them made small.
 pub(crate) fn draw(choices: &mut Choices) -> Limits {
     let mut limits = Limits::USUAL;
+    limits.part_bytes_max = PART_BYTES[choices.below(Part::Swarm, 3) as usize];
     for (index, shrink) in SHRINKS.iter().enumerate() {
         // A log that wraps is what most runs should see; the other limits are seldom met.
         let weight = if index == 0 { 6 } else { 1 };
@@ -69,9 +78,17 @@ pub(crate) fn draw(choices: &mut Choices) -> Limits {
     limits
 }
 
-/// Has this simulation no limit but the usual ones? True outside of simulations.
+/// Parts are always small: what comes in many of them is then still cheap to simulate.
+const PART_BYTES: [usize; 3] = [2048, 512, 64];
+
+/// Has this simulation no limit but the usual ones, parts aside? True outside of simulations.
 pub(crate) fn are_usual() -> bool {
-    world::with_any(|world| world.host.limits == Limits::USUAL).unwrap_or(true)
+    world::with_any(|world| is_usual(world.host.limits)).unwrap_or(true)
+}
+
+fn is_usual(mut limits: Limits) -> bool {
+    limits.part_bytes_max = Limits::USUAL.part_bytes_max;
+    limits == Limits::USUAL
 }
 
 /// How many requests of one session may be unanswered in this simulation.
@@ -99,7 +116,7 @@ mod tests {
         for seed in 0..500 {
             let limits = draw(&mut Choices::new(seed));
             assert_eq!(limits.check(), Ok(()));
-            seen_usual |= limits == Limits::USUAL;
+            seen_usual |= is_usual(limits);
         }
         assert!(seen_usual);
         let mut all = Limits::USUAL;

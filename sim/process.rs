@@ -29,6 +29,7 @@ fn open(world: u64, process: ProcessId, key: Token) -> Result<Connection, CallEr
         key,
         build: BUILD,
         in_flight_max: world::with(|world| world.host.limits.in_flight_max),
+        part_bytes_max: world::with(|world| world.host.limits.part_bytes_max),
     };
     Connection::open(port, config)
 }

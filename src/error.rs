@@ -576,6 +576,8 @@ impl From<Failure<'_>> for Kind {
             Failure::UnknownProcess { process } => Kind::UnknownProcess(process),
             Failure::Malformed { what } => Kind::Malformed(what.to_owned()),
             Failure::Setup { what } => Kind::Setup(what.to_owned()),
+            // They go with the session, and nothing comes of them alone.
+            Failure::NoParts => Kind::SessionLost,
         }
     }
 }

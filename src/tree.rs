@@ -155,6 +155,7 @@ fn connect(
         key,
         build: code::build_id(),
         in_flight_max: limits::IN_FLIGHT_MAX,
+        part_bytes_max: limits::PART_BYTES_MAX,
     };
     let loss = move || match Page::map(page.as_fd()) {
         Ok(page) => page.loss(),

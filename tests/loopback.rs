@@ -16,7 +16,7 @@ use zproc::seam::client::Connection;
 use zproc::seam::panics;
 use zproc::seam::proto::client::Config;
 use zproc::seam::proto::ids::{ConnectionId, ProcessId, Token};
-use zproc::seam::proto::limits::IN_FLIGHT_MAX;
+use zproc::seam::proto::limits::{IN_FLIGHT_MAX, PART_BYTES_MAX};
 use zproc::seam::proto::loss::{ServerEnd, ServerLoss};
 use zproc::seam::proto::message::{FromKeeper, Why};
 use zproc::seam::proto::server::{self, Effect, Server};
@@ -137,6 +137,7 @@ impl World {
             key,
             build: build_id(),
             in_flight_max: IN_FLIGHT_MAX,
+            part_bytes_max: PART_BYTES_MAX,
         };
         let connection = Connection::open(port, config).ok()?;
         Some(Context::from_connection(connection, process, None))

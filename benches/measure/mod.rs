@@ -24,12 +24,22 @@ impl Options {
 /// Something to measure: how long each of its runs took.
 pub(crate) struct Work<'a> {
     name: &'a str,
-    run: Box<dyn FnMut() + 'a>,
+    /// Does it once, and tells how long it took.
+    run: Box<dyn FnMut() -> Duration + 'a>,
     samples: Vec<Duration>,
 }
 
 impl<'a> Work<'a> {
-    pub(crate) fn new(name: &'a str, run: impl FnMut() + 'a) -> Work<'a> {
+    pub(crate) fn new(name: &'a str, mut run: impl FnMut() + 'a) -> Work<'a> {
+        Work::timed(name, move || {
+            let begin = Instant::now();
+            run();
+            begin.elapsed()
+        })
+    }
+
+    /// Work of which a part is to be measured: it does so itself.
+    pub(crate) fn timed(name: &'a str, run: impl FnMut() -> Duration + 'a) -> Work<'a> {
         Work {
             name,
             run: Box::new(run),
@@ -39,9 +49,8 @@ impl<'a> Work<'a> {
 
     fn measure(&mut self, runs: usize) {
         for _ in 0..runs {
-            let begin = Instant::now();
-            (self.run)();
-            self.samples.push(begin.elapsed());
+            let took = (self.run)();
+            self.samples.push(took);
         }
     }
 

@@ -4,7 +4,7 @@
 use zproc::seam::proto::client::{Client, Config};
 use zproc::seam::proto::frame::{self, Outbox};
 use zproc::seam::proto::ids::{BuildId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
-use zproc::seam::proto::limits::{CREDIT_BYTES_MIN, IN_FLIGHT_MAX};
+use zproc::seam::proto::limits::{CREDIT_BYTES_MIN, IN_FLIGHT_MAX, PART_BYTES_MAX};
 use zproc::seam::proto::message::{Filter, FromServer, Reply, Request};
 use zproc::seam::proto::time::Time;
 
@@ -36,6 +36,7 @@ impl World {
             key: Token([1, 2]),
             build: BuildId([3, 4]),
             in_flight_max: IN_FLIGHT_MAX,
+            part_bytes_max: PART_BYTES_MAX,
         };
         let mut world = World {
             client: Client::new(config),

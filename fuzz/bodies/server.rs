@@ -139,6 +139,7 @@ impl World {
             },
             args: &[0xc0],
             setup: Setup::default(),
+            rest: None,
         });
         world
     }

@@ -52,15 +52,8 @@ pub(crate) fn check(
 }
 
 /// What is measured, with the name of its limit and what that allows.
-fn bounds(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize); 18] {
-    // A page, and what a wait was answered: neither waits for room in the outbox.
-    let page_bytes = limits.page_bytes_max + limits.value_bytes_max + KEY_BYTES_MAX;
-    let outbox_bytes = limits.outbox_bytes_max
-        + limits.replies_bytes_max
-        + limits.change_set_bytes_max
-        + page_bytes
-        + 2 * FAILURE_BYTES_MAX
-        + MESSAGE_OVERHEAD_BYTES_MAX;
+fn bounds(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize); 20] {
+    let outbox_bytes = outbox_bytes(limits);
     // Words that are answered with no room left, and the text of one failure.
     let replies_bytes = limits.replies_bytes_max
         + limits.in_flight_max * 128
@@ -104,6 +97,12 @@ fn bounds(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize); 18] 
             limits.processes_ended_max,
         ),
         ("RESULTS_BYTES_MAX", usage.results_bytes, results_bytes),
+        ("PARTS_BYTES_MAX", usage.parts_bytes, limits.parts_bytes_max),
+        (
+            "UPLOADS_PER_SESSION_MAX",
+            usage.uploads,
+            limits.uploads_per_session_max,
+        ),
         (
             "CONNECTIONS_MAX and SESSIONS_MAX, in deadlines",
             usage.timers,
@@ -118,6 +117,18 @@ fn bounds(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize); 18] 
                 + MESSAGE_OVERHEAD_BYTES_MAX,
         ),
     ]
+}
+
+/// The most that may be queued for one connection.
+fn outbox_bytes(limits: &Limits) -> usize {
+    // A page, and what a wait was answered: neither waits for room in the outbox.
+    let page_bytes = limits.page_bytes_max + limits.value_bytes_max + KEY_BYTES_MAX;
+    limits.outbox_bytes_max
+        + limits.replies_bytes_max
+        + limits.change_set_bytes_max
+        + page_bytes
+        + 2 * FAILURE_BYTES_MAX
+        + MESSAGE_OVERHEAD_BYTES_MAX
 }
 
 /// What the commits say that there is.
@@ -210,6 +221,10 @@ fn allowed(name: &str, limits: &Limits) -> Option<usize> {
         "CHANGE_SET_BYTES_MAX" => limits.change_set_bytes_max,
         "CHANGE_SET_CHANGES_MAX" => limits.change_set_changes_max,
         "REPLIES_BYTES_MAX" => limits.replies_bytes_max,
+        "PAYLOAD_BYTES_MAX" => limits.payload_bytes_max,
+        "PARTS_BYTES_MAX" => limits.parts_bytes_max,
+        "UPLOADS_PER_SESSION_MAX" => limits.uploads_per_session_max,
+        "RESULTS_BYTES_MAX" => limits.results_bytes_max,
         "WATCHES_PER_SESSION_MAX" => limits.watches_per_session_max,
         "PROCESSES_LIVE_MAX" => limits.processes_live_max,
         _ => return None,

@@ -574,6 +574,7 @@ fn an_end_is_told_when_it_is_committed() {
                 memory_bytes_max: 0,
                 wall_ns: 0,
             },
+            rest: 0,
         };
         script.returned(A, call, &reply);
         let judged = script.judged();

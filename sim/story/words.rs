@@ -2,10 +2,10 @@
 
 use crate::history::Committed;
 use zproc::seam::proto::codec;
-use zproc::seam::proto::ids::{Revision, Seq, WatchId};
+use zproc::seam::proto::ids::{PartsId, Revision, Seq, WatchId};
 use zproc::seam::proto::message::{
     Change, Condition, End, Failure, Filter, Finish, FromClient, FromServer, FunctionRef, Refusal,
-    Reply, Request, Update,
+    Reply, Request, RestOf, Update,
 };
 use zproc::seam::proto::server::Record;
 use zproc::seam::proto::value::show;
@@ -251,12 +251,35 @@ pub(crate) fn request(request: &Request<'_>) -> String {
         Request::Unwatch {
             watch: WatchId(watch),
         } => format!("unwatch {watch}"),
-        Request::Spawn { function, args, .. } => format!("spawn {}", call(*function, args)),
+        Request::Spawn {
+            function,
+            args,
+            rest,
+            ..
+        } => format!("spawn {}{}", call(*function, args), goes_on(rest.is_some())),
         Request::Dump => "dump".to_owned(),
         Request::Begin => "begin: what is to be run?".to_owned(),
         Request::Kill { process } => format!("kill {process}"),
-        Request::Finish { finish } => format!("finish: {}", finished(finish)),
+        Request::Finish { finish, rest } => {
+            format!("finish: {}{}", finished(finish), goes_on(rest.is_some()))
+        }
+        Request::Part {
+            parts: PartsId(parts),
+            size,
+            from,
+            bytes,
+        } => format!("parts {parts}: {} bytes from {from} of {size}", bytes.len()),
+        Request::Fetch { rest, from } => match rest {
+            RestOf::Argument => format!("fetch the argument from {from}"),
+            RestOf::Result { process } => format!("fetch the result of {process} from {from}"),
+        },
+        Request::Forget { process } => format!("forget the result of {process}"),
     }
+}
+
+/// What is said of a value whose rest comes in parts.
+fn goes_on(has_rest: bool) -> &'static str {
+    if has_rest { ", and more in parts" } else { "" }
 }
 
 fn start(from: Option<Revision>) -> String {
@@ -346,10 +369,21 @@ fn reply(reply: &Reply<'_>) -> String {
         }
         Reply::Spawned { revision, process } => format!("{process} {}", at(revision)),
         Reply::Dump(_) => "the dump".to_owned(),
-        Reply::Task { function, args, .. } => format!("run {}", call(*function, args)),
-        Reply::Ended { revision, outcome } => {
-            format!("{} {}", ended(&outcome.end), at(revision))
+        Reply::Task {
+            function,
+            args,
+            rest,
+            ..
+        } => format!("run {}{}", call(*function, args), goes_on(*rest > 0)),
+        Reply::Ended {
+            revision,
+            outcome,
+            rest,
+        } => {
+            let more = goes_on(*rest > 0);
+            format!("{}{more} {}", ended(&outcome.end), at(revision))
         }
+        Reply::Part { bytes } => format!("{} bytes", bytes.len()),
         Reply::Failed { revision, failure } => {
             format!("failed {}: {}", at(revision), failed(failure))
         }
@@ -364,6 +398,7 @@ fn failed(failure: &Failure<'_>) -> String {
         Failure::UnknownFunction { name } => format!("no such function: {name}"),
         Failure::Limit { limit, actual, max } => format!("{limit}: {actual} of at most {max}"),
         Failure::ReadOnly => "the namespace is read-only".to_owned(),
+        Failure::NoParts => "there are no such parts".to_owned(),
         Failure::UnknownProcess { process } => format!("there is no process {process}"),
         Failure::Malformed { what } => format!("malformed: {what}"),
         Failure::Setup { what } => format!("no such setup: {what}"),

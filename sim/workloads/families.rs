@@ -4,9 +4,64 @@ use super::{Role, is_death, is_lost, member};
 use crate::checkers::ONCE;
 use crate::faults::Fault;
 use crate::history::Note;
+use crate::limits;
 use crate::thread::{choose, note, strikes};
+use std::time::Duration;
 use zproc::seam::proto::marks::{self, Mark};
 use zproc::{Context, Result};
+
+/// A text of so many bytes, each place with its own.
+fn text(bytes: u64) -> String {
+    (0..bytes)
+        .map(|place| char::from(b'a' + ((place * 7 + bytes) % 26) as u8))
+        .collect()
+}
+
+/// Gives back what it was given, twice as long.
+fn double(_: &Context, text: String) -> String {
+    text.repeat(2)
+}
+
+/// Sends and fetches what mostly does not fit one message, and judges what comes back.
+fn exchange(ctx: &Context) -> Result<()> {
+    let text = text(choose(1_500));
+    let child = match ctx.spawn(double, text.clone()) {
+        // There is no room for it now, or no process to be had.
+        Err(error) if error.is_limit() => return Ok(()),
+        child => child?,
+    };
+    let id = child.id();
+    // To ask twice is allowed.
+    let got = match choose(4) {
+        0 => child.join_timeout(Duration::from_millis(1 + choose(20))),
+        1 => child.join_timeout(Duration::from_secs(100)),
+        _ => child.join(),
+    };
+    match got {
+        Ok(got) => {
+            if got != text.repeat(2) {
+                note(Note::Broken {
+                    guarantee: ONCE,
+                    explanation: format!("process {id} came back with {got:?} for {text:?}"),
+                });
+            }
+            Ok(())
+        }
+        Err(error) if is_lost(&error) => Err(error),
+        Err(error) => {
+            // Of results, too, there is no room for more than so many.
+            let limited = (error.is_limit() || error.is_undecodable()) && !limits::are_usual();
+            let fits = is_death(&error) || error.is_timeout() || limited;
+            if !fits {
+                note(Note::Broken {
+                    guarantee: ONCE,
+                    explanation: format!("process {id} came back as {error:?}"),
+                });
+            }
+            Ok(())
+        }
+    }
+}
 
 /// Gives a value, an `Err` or a panic, as it is told.
 fn fate(ctx: &Context, (fate, value): (u64, u64)) -> std::result::Result<u64, String> {
@@ -36,6 +91,9 @@ pub(crate) fn parent(ctx: &Context, steps: u64) -> Result<u64> {
     if choose(3) == 2 {
         // Nobody joins this one; it ends with its parent at the latest.
         drop(ctx.spawn(member, (Role::Stray, steps / 2))?);
+    }
+    for _ in 0..choose(3) {
+        exchange(ctx)?;
     }
     let mut sum = 0;
     for (told, value, child) in children {

@@ -154,7 +154,7 @@ impl Context {
     /// Starts a process that runs `f(ctx, args)`, with a context of its own on the same tree.
     ///
     /// `f` is an ordinary function, or a closure that captures nothing: what it needs goes into
-    /// `args`, any serde type (a tuple for more than one). It runs in a fresh process of this
+    /// `args`, any serde type (a tuple for more than one), of up to 64 MiB. It runs in a fresh process of this
     /// program, in which `main` never runs, so it sees no statics that `main` has set. What it
     /// returns, an `Err`, a panic, an exit or a signal is told by [`Process::join`].
     ///
@@ -335,9 +335,20 @@ impl Context {
         request: &Request<'_>,
         read: impl FnOnce(&Reply<'_>) -> Result<R, Kind>,
     ) -> Result<R> {
+        self.call_by(operation, self.deadline(limit), request, read)
+    }
+
+    /// As [`call`](Context::call), one of several that must be done by this time.
+    pub(crate) fn call_by<R>(
+        &self,
+        operation: &Operation<'_>,
+        deadline: Option<Time>,
+        request: &Request<'_>,
+        read: impl FnOnce(&Reply<'_>) -> Result<R, Kind>,
+    ) -> Result<R> {
         self.inner
             .connection
-            .call(request, self.deadline(limit), |reply| match reply {
+            .call(request, deadline, |reply| match reply {
                 Reply::Failed { failure, .. } => Err(Kind::from(*failure)),
                 reply => read(reply),
             })
@@ -362,6 +373,7 @@ pub(crate) fn unexpected(reply: &Reply<'_>) -> Kind {
         Reply::Spawned { .. } => "Spawned",
         Reply::Task { .. } => "Task",
         Reply::Ended { .. } => "Ended",
+        Reply::Part { .. } => "Part",
         Reply::Failed { .. } => "Failed",
         Reply::Dump(_) => "Dump",
     };

@@ -25,6 +25,8 @@ pub(crate) mod spawn;
 
 pub(crate) mod outcome;
 
+mod parts;
+
 pub(crate) mod shipped;
 
 mod value;

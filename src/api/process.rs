@@ -2,11 +2,13 @@
 
 use super::context::{Context, unexpected};
 use super::outcome::Outcome;
+use super::parts;
 use super::value;
-use crate::error::{Kind, Operation, Result};
+use crate::error::{Error, Kind, Operation, Result};
 use crate::proto::ids::ProcessId;
-use crate::proto::message::{Condition, End, Finish, Reply, Request};
+use crate::proto::message::{Condition, End, Finish, Reply, Request, RestOf};
 use crate::proto::server::{RECORD_PREFIX, Record};
+use crate::proto::time::Time;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
 use std::panic::Location;
@@ -19,6 +21,13 @@ pub struct Process<R> {
     context: Context,
     id: ProcessId,
     result: PhantomData<fn() -> R>,
+}
+
+/// What the end of a process brings of its result.
+enum Got<R> {
+    Whole(R),
+    /// So many bytes are still to be fetched.
+    Beginning(Vec<u8>, u64),
 }
 
 impl<R> std::fmt::Debug for Process<R> {
@@ -72,10 +81,14 @@ impl<R> Process<R> {
     #[track_caller]
     pub fn outcome(&self) -> Result<Outcome> {
         let operation = self.operation("outcome", Location::caller());
-        self.wait(&operation, None, |outcome| Ok(outcome.1))
+        self.wait(&operation, None, |(_, _, outcome)| Ok(outcome))
     }
 
     /// Blocks until it has ended, and gives what its function returned.
+    ///
+    /// A result may have up to 64 MiB. Results that nobody has joined are kept up to 1 GiB in all; of
+    /// those over it the oldest are gone ([`is_limit`](crate::Error::is_limit)). Once joined, a large
+    /// one is not kept any more.
     ///
     /// A function that returned `Err` has returned a value like another: `R` is then a `Result`,
     /// and is given as it is.
@@ -106,7 +119,15 @@ impl<R> Process<R> {
     where
         R: DeserializeOwned,
     {
-        self.result(&self.operation("join", Location::caller()), None)
+        let operation = self.operation("join", Location::caller());
+        let (result, in_parts) = self.result(&operation, None)?;
+        if in_parts {
+            // Nobody can ask for it again: the server need not keep it. If it can't be told, it
+            // goes when there are too many.
+            let request = Request::Forget { process: self.id };
+            let _ = self.context.call(&operation, None, &request, |_| Ok(()));
+        }
+        Ok(result)
     }
 
     /// As [`join`](Process::join), for at most `limit`; it can be called again.
@@ -119,7 +140,7 @@ impl<R> Process<R> {
         R: DeserializeOwned,
     {
         let operation = self.operation("join_timeout", Location::caller());
-        self.result(&operation, Some(limit))
+        Ok(self.result(&operation, Some(limit))?.0)
     }
 
     /// Kills it, with all that it has started, and tells how it ended: `killed`, unless it had
@@ -149,40 +170,52 @@ impl<R> Process<R> {
         let operation = self.operation("kill", Location::caller());
         let request = Request::Kill { process: self.id };
         self.context.order(&operation, &request)?;
-        self.wait(&operation, None, |outcome| Ok(outcome.1))
+        self.wait(&operation, None, |(_, _, outcome)| Ok(outcome))
     }
 
-    fn result(&self, operation: &Operation<'_>, limit: Option<Duration>) -> Result<R>
+    /// The result, and whether it came in parts.
+    fn result(&self, operation: &Operation<'_>, limit: Option<Duration>) -> Result<(R, bool)>
     where
         R: DeserializeOwned,
     {
-        self.wait(operation, limit, |(value, outcome)| match value {
-            Some(value) => value::decode(value),
+        let deadline = self.context.deadline(limit);
+        let got = self.wait(operation, deadline, |(value, rest, outcome)| match value {
+            Some(value) if rest == 0 => value::decode(value).map(Got::Whole),
+            Some(value) => Ok(Got::Beginning(value.to_vec(), rest)),
             None => Err(Kind::Ended(Box::new(outcome))),
-        })
+        })?;
+        let (head, rest) = match got {
+            Got::Whole(result) => return Ok((result, false)),
+            Got::Beginning(head, rest) => (head, rest),
+        };
+        let of = RestOf::Result { process: self.id };
+        let value = parts::fetch(&self.context, operation, deadline, head, (rest, of))?;
+        let result = value::decode(&value).map_err(|kind| Error::new(kind, operation))?;
+        Ok((result, true))
     }
 
-    /// Waits for the end: the encoded result, if there is one, and the outcome.
+    /// Waits for the end: the encoded result, if there is one, how many bytes of it are still to be
+    /// fetched, and the outcome.
     fn wait<T>(
         &self,
         operation: &Operation<'_>,
-        limit: Option<Duration>,
-        read: impl FnOnce((Option<&[u8]>, Outcome)) -> Result<T, Kind>,
+        deadline: Option<Time>,
+        read: impl FnOnce((Option<&[u8]>, u64, Outcome)) -> Result<T, Kind>,
     ) -> Result<T> {
         let request = Request::Wait {
             namespace: "",
             condition: Condition::Ended { process: self.id },
         };
         self.context
-            .call(operation, limit, &request, |reply| match reply {
-                Reply::Ended { outcome, .. } => {
+            .call_by(operation, deadline, &request, |reply| match reply {
+                Reply::Ended { outcome, rest, .. } => {
                     let value = match outcome.end {
                         End::Finished(Finish::Value(value) | Finish::Error { value, .. }) => {
                             Some(value)
                         }
                         _ => None,
                     };
-                    read((value, Outcome::from_message(outcome)))
+                    read((value, *rest, Outcome::from_message(outcome)))
                 }
                 other => Err(unexpected(other)),
             })

@@ -5,13 +5,14 @@
 //! function are still known, so there its argument is decoded and its result encoded.
 
 use super::context::{Context, Home, unexpected};
+use super::parts;
 use super::txn::Txn;
 use super::value;
 use super::view::{Verdict, View};
 use crate::error::{Error, Kind, Operation, Result};
 use crate::process::code::{self, Body, Signature};
 use crate::process::panics;
-use crate::proto::message::{Fault, Finish, FunctionRef, Reply, Request};
+use crate::proto::message::{Fault, Finish, FunctionRef, Reply, Request, RestOf};
 use crate::proto::server::{FaultText, FunctionFailure, Functions};
 use crate::proto::store;
 use crate::proto::value as wire;
@@ -103,7 +104,7 @@ where
             Err(kind) => return Finished::Undecodable(fault_of("its argument", &kind)),
         };
         let result = f(ctx, args);
-        match value::encode(&result) {
+        match value::encode_payload(&result) {
             Ok(value) if is_err(&result) => Finished::Error {
                 text: error_text(&value),
                 value,
@@ -153,9 +154,17 @@ pub enum Finished {
 }
 
 impl Finished {
-    /// As it is sent.
+    /// The value, if there is one.
+    fn value(&self) -> &[u8] {
+        match self {
+            Finished::Value(value) | Finished::Error { value, .. } => value,
+            Finished::Panic(_) | Finished::Undecodable(_) => &[],
+        }
+    }
+
+    /// As it is sent, with so much of the value.
     #[must_use]
-    pub fn as_finish(&self) -> Finish<'_> {
+    fn as_finish<'a>(&'a self, value: &'a [u8]) -> Finish<'a> {
         fn fault(text: &FaultText) -> Fault<'_> {
             Fault {
                 message: &text.message,
@@ -164,8 +173,8 @@ impl Finished {
             }
         }
         match self {
-            Finished::Value(value) => Finish::Value(value),
-            Finished::Error { value, text } => Finish::Error { value, text },
+            Finished::Value(_) => Finish::Value(value),
+            Finished::Error { text, .. } => Finish::Error { value, text },
             Finished::Panic(text) => Finish::Panic(fault(text)),
             Finished::Undecodable(text) => Finish::Undecodable(fault(text)),
         }
@@ -276,26 +285,66 @@ pub fn run_task(ctx: &Context) -> Result<()> {
     };
     let owned = |function: &FunctionRef<'_>| (function.offset, function.name.to_owned());
     let begin = operation("begin");
-    let task = ctx.call(&begin, None, &Request::Begin, |reply| match reply {
+    let (mut task, rest) = ctx.call(&begin, None, &Request::Begin, |reply| match reply {
         Reply::Task {
             function,
             args,
+            rest,
             namespace,
             init,
-        } => Ok(Task {
-            offset: function.offset,
-            name: function.name.to_owned(),
-            args: args.to_vec(),
-            namespace: (*namespace).to_owned(),
-            init: init.as_ref().map(owned),
-        }),
+        } => {
+            let task = Task {
+                offset: function.offset,
+                name: function.name.to_owned(),
+                args: args.to_vec(),
+                namespace: (*namespace).to_owned(),
+                init: init.as_ref().map(owned),
+            };
+            Ok((task, *rest))
+        }
         other => Err(unexpected(other)),
     })?;
+    task.args = fetch_argument(ctx, &begin, task.args, rest)?;
     let finished = task.run(ctx);
-    let request = Request::Finish {
-        finish: finished.as_finish(),
+    let finish = operation("finish");
+    match say_finished(ctx, &finish, &finished) {
+        // There is no room for the result now.
+        Err(error) if error.is_limit() && !finished.value().is_empty() => {
+            let fault = fault_of("its result", error.kind());
+            say_finished(ctx, &finish, &Finished::Undecodable(fault))
+        }
+        said => said,
+    }
+}
+
+/// The whole argument, of which `args` is the beginning.
+fn fetch_argument(
+    ctx: &Context,
+    operation: &Operation<'_>,
+    args: Vec<u8>,
+    rest: u64,
+) -> Result<Vec<u8>> {
+    if rest == 0 {
+        return Ok(args);
+    }
+    let of = RestOf::Argument;
+    let args = parts::fetch(ctx, operation, None, args, (rest, of))?;
+    // To ask for its end lets the server forget it.
+    let end = Request::Fetch {
+        rest: of,
+        from: rest,
     };
-    ctx.call(&operation("finish"), None, &request, |reply| match reply {
+    ctx.call(operation, None, &end, |_| Ok(()))?;
+    Ok(args)
+}
+
+fn say_finished(ctx: &Context, operation: &Operation<'_>, finished: &Finished) -> Result<()> {
+    let (value, rest) = parts::send(ctx, operation, finished.value())?;
+    let request = Request::Finish {
+        finish: finished.as_finish(value),
+        rest,
+    };
+    ctx.call(operation, None, &request, |reply| match reply {
         Reply::Done { .. } => Ok(()),
         other => Err(unexpected(other)),
     })

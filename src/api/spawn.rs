@@ -1,6 +1,7 @@
 //! How a process is to be started.
 
 use super::context::{Context, unexpected};
+use super::parts;
 use super::process::Process;
 use super::value;
 use crate::error::{Error, Kind, Operation, Result};
@@ -248,14 +249,16 @@ impl<A, R> ProcessBuilder<A, R> {
         let setup = self.setup();
         let fits = setup.check().map_err(Kind::from);
         let args = fits
-            .and_then(|()| value::encode(&args))
+            .and_then(|()| value::encode_payload(&args))
             .map_err(|kind| Error::new(kind, &operation))?;
+        let context = &self.context;
+        let (args, rest) = parts::send(context, &operation, &args)?;
         let request = Request::Spawn {
             function: self.function,
-            args: &args,
+            args,
+            rest,
             setup,
         };
-        let context = &self.context;
         let process = context.call(&operation, None, &request, |reply| match reply {
             Reply::Spawned { process, .. } => Ok(*process),
             other => Err(unexpected(other)),

@@ -6,7 +6,7 @@
 
 use super::depth::Limited;
 use crate::error::Kind;
-use crate::proto::limits::{DEPTH_MAX, VALUE_BYTES_MAX};
+use crate::proto::limits::{DEPTH_MAX, PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::proto::marks::{self, Mark};
 use crate::proto::value::{self, ValueError};
 use serde::Serialize;
@@ -16,27 +16,43 @@ use std::cell::Cell;
 
 /// `value` as bytes that the server takes.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Kind> {
-    let mut out = Counted::default();
+    encode_within(value, ("VALUE_BYTES_MAX", VALUE_BYTES_MAX))
+}
+
+/// `value` as bytes that go to a process as its argument, or come from it as its result.
+pub(crate) fn encode_payload<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Kind> {
+    encode_within(value, ("PAYLOAD_BYTES_MAX", PAYLOAD_BYTES_MAX))
+}
+
+fn encode_within<T: Serialize + ?Sized>(
+    value: &T,
+    limit: (&'static str, usize),
+) -> Result<Vec<u8>, Kind> {
+    let mut out = Counted {
+        bytes: Vec::new(),
+        count: 0,
+        max: limit.1,
+    };
     let too_deep = Cell::new(false);
     let result = rmp_serde::encode::write_named(&mut out, &Limited::new(value, &too_deep));
     if too_deep.get() {
         return Err(depth());
     }
-    if out.count > VALUE_BYTES_MAX {
-        return Err(size(out.count));
+    if out.count > limit.1 {
+        return Err(size(out.count, limit));
     }
     result.map_err(|error| Kind::Unencodable {
         type_name: type_name::<T>().to_owned(),
         why: error.to_string(),
     })?;
     // A `Serialize` may lie about its lengths; that is found before it can confuse others.
-    value::check(&out.bytes).map_err(|error| match error {
+    value::check_within(&out.bytes, limit.1).map_err(|error| match error {
         ValueError::Malformed(what) => Kind::Unencodable {
             type_name: type_name::<T>().to_owned(),
             why: what.to_owned(),
         },
         ValueError::TooDeep => depth(),
-        ValueError::TooLarge(actual) => size(actual),
+        ValueError::TooLarge(actual) => size(actual, limit),
     })?;
     Ok(out.bytes)
 }
@@ -62,25 +78,25 @@ fn depth() -> Kind {
     }
 }
 
-fn size(actual: usize) -> Kind {
+fn size(actual: usize, (limit, max): (&str, usize)) -> Kind {
     Kind::Limit {
-        limit: "VALUE_BYTES_MAX".to_owned(),
+        limit: limit.to_owned(),
         actual: actual as u64,
-        max: VALUE_BYTES_MAX as u64,
+        max: max as u64,
     }
 }
 
 /// Keeps bytes up to the limit, and counts those beyond.
-#[derive(Default)]
 struct Counted {
     bytes: Vec<u8>,
     count: usize,
+    max: usize,
 }
 
 impl std::io::Write for Counted {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.count += bytes.len();
-        if self.count <= VALUE_BYTES_MAX {
+        if self.count <= self.max {
             self.bytes.extend_from_slice(bytes);
         }
         Ok(bytes.len())

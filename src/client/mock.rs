@@ -4,7 +4,7 @@ use crate::proto::client::Config;
 use crate::proto::codec;
 use crate::proto::frame;
 use crate::proto::ids::{BuildId, ProcessId, Revision, Seq, SessionId, Token};
-use crate::proto::limits::IN_FLIGHT_MAX;
+use crate::proto::limits::{IN_FLIGHT_MAX, PART_BYTES_MAX};
 use crate::proto::loss::{ServerEnd, ServerLoss};
 use crate::proto::message::{Change, FromClient, FromServer, Origin, Reply, Request, Update};
 use crate::proto::time::Time;
@@ -74,6 +74,7 @@ pub(super) fn config() -> Config {
         key: Token([1, 2]),
         build: BuildId([3, 4]),
         in_flight_max: IN_FLIGHT_MAX,
+        part_bytes_max: PART_BYTES_MAX,
     }
 }
 

@@ -34,7 +34,7 @@ pub use error::CallError;
 use crate::proto::client::{Client, Config, Effect, RefusalKind, SubmitError, WatchLoss};
 use crate::proto::codec;
 use crate::proto::dump::CallDump;
-use crate::proto::ids::{Revision, WatchId};
+use crate::proto::ids::{PartsId, Revision, WatchId};
 use crate::proto::kinds;
 use crate::proto::limits::CREDIT_BYTES_MIN;
 use crate::proto::marks::{self, Mark};
@@ -63,6 +63,8 @@ struct Shared {
     // These only give out names; nothing is ordered by them.
     calls: AtomicU64,
     watches: AtomicU64,
+    parts: AtomicU64,
+    part_bytes_max: usize,
 }
 
 /// A call that came to nothing, and what it may have done.
@@ -79,6 +81,7 @@ impl Connection {
     /// [`RECONNECT_TIMEOUT`](crate::proto::limits::RECONNECT_TIMEOUT).
     pub fn open(port: Arc<dyn Port>, config: Config) -> Result<Connection, CallError> {
         let points = port.points();
+        let part_bytes_max = config.part_bytes_max;
         let mut machine = Client::new(config);
         machine.set_points(points.clone());
         let connection = Connection(Arc::new(Shared {
@@ -86,6 +89,8 @@ impl Connection {
             inner: Mutex::new(Inner::new(machine, points)),
             calls: AtomicU64::new(0),
             watches: AtomicU64::new(0),
+            parts: AtomicU64::new(0),
+            part_bytes_max,
         }));
         let shared = &*connection.0;
         let (mut inner, _) = shared.wait(lock(&shared.inner), Want::Welcome, None);
@@ -107,6 +112,18 @@ impl Connection {
     #[must_use]
     pub fn port(&self) -> &Arc<dyn Port> {
         &self.0.port
+    }
+
+    /// How large the parts of what is too large for one message are.
+    #[must_use]
+    pub fn part_bytes_max(&self) -> usize {
+        self.0.part_bytes_max
+    }
+
+    /// A name for the parts of one thing.
+    #[must_use]
+    pub fn name_parts(&self) -> PartsId {
+        PartsId(self.0.parts.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// Sends a request, waits for its reply, and gives it to `read` on this thread, with no lock

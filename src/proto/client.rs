@@ -64,6 +64,9 @@ pub struct Config {
     /// How many requests may be unanswered, see [`IN_FLIGHT_MAX`](super::limits::IN_FLIGHT_MAX). The server's limit may not be
     /// smaller.
     pub in_flight_max: usize,
+    /// How large the parts of what is too large for one message are, see
+    /// [`PART_BYTES_MAX`](super::limits::PART_BYTES_MAX). The server's limit may not be smaller.
+    pub part_bytes_max: usize,
 }
 
 /// What a refusal was about, without its operands.

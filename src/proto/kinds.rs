@@ -69,7 +69,7 @@ macro_rules! kinds {
 kinds! {
     Request {
         Ping, Get, Len, Page, Updates, Set, Remove, GetOrInsert, Clear, Atomic, Wait, Watch,
-        Unwatch, Spawn, Begin, Finish, Kill, Dump,
+        Unwatch, Spawn, Begin, Finish, Kill, Part, Fetch, Forget, Dump,
     }
     Condition { Function, Equal, Ended }
     Filter { Key, Prefix, All }
@@ -79,11 +79,11 @@ kinds! {
     FromKeeper { Started, NotStarted, Ended }
     Reply {
         Done, Value, Count, Page, Updates, Written, Returned, Watching, Compacted, Spawned, Task,
-        Ended, Failed, Dump,
+        Ended, Part, Failed, Dump,
     }
     Failure {
         Error, Panic, Undecodable, UnknownFunction, Limit, ReadOnly, UnknownProcess, Malformed,
-        Setup,
+        Setup, NoParts,
     }
     Refusal { Version, Build, Credentials, SessionUnknown, Limit, Protocol, Ended, Late }
     End { Finished, Exited, Killed, Signaled, BeforeConnect, NotStarted }
@@ -110,6 +110,11 @@ pub const RARE: &[(&str, &str, &str)] = &[
         "Failure",
         "Setup",
         "the api refuses to send what no process can be set up by",
+    ),
+    (
+        "Failure",
+        "NoParts",
+        "needs a session that is lost between two parts",
     ),
     ("Refusal", "Version", "a simulated tree is one executable"),
     ("Refusal", "Build", "a simulated tree is one executable"),

@@ -5,15 +5,26 @@
 use std::time::Duration;
 
 /// Version of the wire protocol; a peer of another one is refused by name.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// Longest key, in bytes of UTF-8.
 pub const KEY_BYTES_MAX: usize = 1024;
 /// Longest name of a namespace, in bytes of UTF-8.
 pub const NAMESPACE_BYTES_MAX: usize = 255;
 /// Largest value, in bytes of MessagePack; also the largest argument or result of a function that
-/// runs in the server, or of a process.
+/// runs in the server.
 pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
+/// Largest argument or result of a process, in bytes of MessagePack: 64 MiB, and what the encoding
+/// adds to it.
+pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024 * 1024 + 64 * 1024;
+/// What of it goes with one message; the rest goes in parts of this size. So much is done for one
+/// client while others wait.
+pub const PART_BYTES_MAX: usize = 256 * 1024;
+/// Most bytes of parts on their way: of those that no request has named yet, of arguments that
+/// their processes have not fetched, and of results whose processes have not ended.
+pub const PARTS_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// Most arguments and results of which one session may have sent some parts.
+pub const UPLOADS_PER_SESSION_MAX: usize = 1024;
 /// Deepest nesting of a value.
 pub const DEPTH_MAX: usize = 128;
 /// Largest change set (keys, values before and after), in bytes. What is larger is rolled back.
@@ -63,8 +74,9 @@ pub const SESSIONS_MAX: usize = 8192;
 pub const PROCESSES_LIVE_MAX: usize = 4096;
 /// Most records of ended processes that are kept; the oldest goes first.
 pub const PROCESSES_ENDED_MAX: usize = 1024;
-/// Most bytes of results of ended processes that are kept; the oldest goes first.
-pub const RESULTS_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Most bytes of results of ended processes that are kept; the oldest goes first. What came in parts
+/// is given back when it is joined.
+pub const RESULTS_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// Most bytes of what is said of the way to start a process: its environment and its paths.
 pub const SETUP_BYTES_MAX: usize = 256 * 1024;
 /// Most changes of its environment.
@@ -98,6 +110,12 @@ pub const DUMP_TEXT_BYTES_MAX: usize = 200;
 /// How long to wait for it: a server that does not answer is part of the picture.
 pub const DUMP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What a task may take besides its argument.
+const TASK_OVERHEAD_BYTES_MAX: usize = SETUP_BYTES_MAX
+    + 3 * FUNCTION_NAME_BYTES_MAX
+    + SETUP_VARIABLES_MAX * 16
+    + MESSAGE_OVERHEAD_BYTES_MAX;
+
 /// How long an atomic function or a condition may run in the server, where everybody waits for it.
 /// The server is killed for one that runs on, at the latest a quarter of this time after.
 pub const FUNCTION_TIME_MAX: Duration = Duration::from_secs(10);
@@ -117,6 +135,14 @@ pub const RECONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 pub struct Limits {
     /// See [`VALUE_BYTES_MAX`].
     pub value_bytes_max: usize,
+    /// See [`PAYLOAD_BYTES_MAX`].
+    pub payload_bytes_max: usize,
+    /// See [`PART_BYTES_MAX`]. No client's parts may be larger.
+    pub part_bytes_max: usize,
+    /// See [`PARTS_BYTES_MAX`].
+    pub parts_bytes_max: usize,
+    /// See [`UPLOADS_PER_SESSION_MAX`].
+    pub uploads_per_session_max: usize,
     /// See [`CHANGE_SET_BYTES_MAX`].
     pub change_set_bytes_max: usize,
     /// See [`CHANGE_SET_CHANGES_MAX`].
@@ -187,6 +213,10 @@ impl Limits {
     /// The constants of this module.
     pub const USUAL: Limits = Limits {
         value_bytes_max: VALUE_BYTES_MAX,
+        payload_bytes_max: PAYLOAD_BYTES_MAX,
+        part_bytes_max: PART_BYTES_MAX,
+        parts_bytes_max: PARTS_BYTES_MAX,
+        uploads_per_session_max: UPLOADS_PER_SESSION_MAX,
         change_set_bytes_max: CHANGE_SET_BYTES_MAX,
         change_set_changes_max: CHANGE_SET_CHANGES_MAX,
         owned_bytes_max: OWNED_BYTES_MAX,
@@ -223,11 +253,7 @@ impl Limits {
         let update = self.change_set_bytes_max
             + MESSAGE_OVERHEAD_BYTES_MAX
             + self.change_set_changes_max * 64;
-        let task = self.value_bytes_max
-            + SETUP_BYTES_MAX
-            + 3 * FUNCTION_NAME_BYTES_MAX
-            + SETUP_VARIABLES_MAX * 16
-            + MESSAGE_OVERHEAD_BYTES_MAX;
+        let task = self.value_bytes_max + TASK_OVERHEAD_BYTES_MAX;
         let page =
             self.page_bytes_max + self.value_bytes_max + KEY_BYTES_MAX + MESSAGE_OVERHEAD_BYTES_MAX;
         let relations = [
@@ -239,6 +265,10 @@ impl Limits {
             (
                 self.value_bytes_max <= self.change_set_bytes_max,
                 "a value does not fit a change set",
+            ),
+            (
+                self.parts_fit(),
+                "a part, a value, an argument, all that are kept: one is larger than the next",
             ),
             (
                 self.owned_bytes_max < self.change_set_bytes_max
@@ -286,8 +316,17 @@ impl Limits {
         Ok(())
     }
 
+    const fn parts_fit(&self) -> bool {
+        self.part_bytes_max <= self.value_bytes_max
+            && self.value_bytes_max <= self.payload_bytes_max
+            && self.payload_bytes_max <= self.parts_bytes_max
+            && self.payload_bytes_max <= PAYLOAD_BYTES_MAX
+    }
+
     const fn has_zero(&self) -> bool {
         self.value_bytes_max == 0
+            || self.part_bytes_max == 0
+            || self.uploads_per_session_max == 0
             || self.owned_bytes_max == 0
             || self.owned_keys_max == 0
             || self.history_entries_max == 0
@@ -331,6 +370,7 @@ mod tests {
     fn small_ones_that_fit_are_taken_and_others_are_refused_by_name() {
         let small = Limits {
             value_bytes_max: 100,
+            part_bytes_max: 10,
             change_set_bytes_max: 300,
             change_set_changes_max: 4,
             owned_bytes_max: 299,
@@ -339,10 +379,12 @@ mod tests {
             ..Limits::USUAL
         };
         assert_eq!(small.check(), Ok(()));
-        let cases: [(Spoil, &str); 9] = [
+        let cases: [(Spoil, &str); 11] = [
             (|l| l.in_flight_max = 0, "zero"),
             (|l| l.value_bytes_max = VALUE_BYTES_MAX + 1, "clients"),
             (|l| l.value_bytes_max = 301, "a value does not fit"),
+            (|l| l.part_bytes_max = 101, "a part"),
+            (|l| l.parts_bytes_max = 1000, "all that are kept"),
             (|l| l.owned_bytes_max = 300, "owns"),
             (|l| l.owned_keys_max = 5, "owns"),
             (|l| l.history_bytes_max = 1024, "log"),

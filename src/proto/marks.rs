@@ -134,6 +134,9 @@ marks! {
     KillTooLate: "a process was to be killed that had ended";
     RecordEvicted: "the record of an ended process was forgotten",
         rare: "needs more ended processes than PROCESSES_ENDED_MAX";
+    PartsFull: "there was no room for one more large argument or result on its way";
+    ResultDropped: "a large result had to make room for others";
+    PartsLost: "a session ended that had sent some parts of something large";
     FinishedAndDied: "a process had said what came of it, and died of something else",
         rare: "a crash must strike between a Finish and the end of the main thread";
     // The client's machine.

@@ -7,7 +7,7 @@
 
 use super::dump::Dump;
 pub use super::ids::FunctionRef;
-use super::ids::{BuildId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
+use super::ids::{BuildId, PartsId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
 use super::setup::Setup;
 use super::time::Time;
 use speedy::{Readable, Writable};
@@ -91,6 +91,10 @@ pub struct WatchPosition {
 }
 
 /// What a client can ask.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time is decoded, where it lies, and none is kept"
+)]
 #[derive(Debug, Clone, PartialEq, Readable, Writable)]
 pub enum Request<'a> {
     /// Is the server alive? Answered by `Done`.
@@ -162,16 +166,46 @@ pub enum Request<'a> {
         function: FunctionRef<'a>,
         args: &'a [u8],
         setup: Setup<'a>,
+        /// Where the argument goes on, if it is large.
+        rest: Option<PartsId>,
     },
     /// Asked by a process first of all: what shall I run? Answered by `Task`.
     Begin,
     /// Said by a process last of all: what came of it. Answered by `Done`.
-    Finish { finish: Finish<'a> },
+    Finish {
+        finish: Finish<'a>,
+        /// Where the value goes on, if it is large.
+        rest: Option<PartsId>,
+    },
     /// End a process at once. Answered by `Done` as soon as the keeper is told; for one that has
     /// ended nothing happens.
     Kill { process: ProcessId },
+    /// Keep this for the `Spawn` or the `Finish` that will name it: a part of what is too large for
+    /// one message. Answered by `Done`.
+    Part {
+        parts: PartsId,
+        /// How long all parts of this name are together.
+        size: u64,
+        /// How long those before this one are.
+        from: u64,
+        bytes: &'a [u8],
+    },
+    /// The rest of a large argument or result, from there on, as much as one message takes.
+    /// Answered by `Part`.
+    Fetch { rest: RestOf, from: u64 },
+    /// Nobody will fetch this process's result any more. Answered by `Done`.
+    Forget { process: ProcessId },
     /// Who waits for what? Answered by `Dump`.
     Dump,
+}
+
+/// What went, or came, too large for one message: all but the beginning, which the message had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
+pub enum RestOf {
+    /// The argument of the process that asks. Asked for its end, it is forgotten.
+    Argument,
+    /// The result of a process that has ended.
+    Result { process: ProcessId },
 }
 
 /// What a wait waits for.
@@ -329,12 +363,18 @@ pub enum Reply<'a> {
         namespace: &'a str,
         /// To be run first, by those that it starts, too.
         init: Option<FunctionRef<'a>>,
+        /// How many bytes of the argument are still to be fetched.
+        rest: u64,
     },
     /// A process has ended.
     Ended {
         revision: Revision,
         outcome: WireOutcome<'a>,
+        /// How many bytes of its value are still to be fetched.
+        rest: u64,
     },
+    /// A part of what was to be fetched.
+    Part { bytes: &'a [u8] },
     /// The request was not done, and changed nothing.
     Failed {
         revision: Revision,
@@ -369,6 +409,8 @@ pub enum Failure<'a> {
     Malformed { what: &'a str },
     /// No process can be set up so.
     Setup { what: &'a str },
+    /// The session has no such parts, or not all of them.
+    NoParts,
 }
 
 /// How a process ended, all parts, as the server and the keeper together know it.

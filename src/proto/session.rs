@@ -4,7 +4,7 @@
 //! answered twice and applied once, and the cursors of its watches. The idea is TigerBeetle's
 //! (`docs/reference/sessions.md`) and that of RIFL (Lee et al., SOSP 2015).
 
-use super::ids::{ConnectionId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
+use super::ids::{ConnectionId, PartsId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
 use super::interest::{Interest, ReadSet};
 use super::limits::Limits;
 use super::marks::{self, Mark};
@@ -95,6 +95,15 @@ pub struct Wait {
     pub since: Time,
 }
 
+/// What has come of something that comes in parts.
+#[derive(Debug)]
+pub struct Upload {
+    /// How long it is to be; so much is counted for it.
+    pub size: usize,
+    /// What is there.
+    pub bytes: Vec<u8>,
+}
+
 /// What is to be done with a request that has come.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Arrival {
@@ -132,6 +141,8 @@ pub struct Session {
     pub held: BTreeSet<Seq>,
     /// Watches by their name.
     pub watches: BTreeMap<WatchId, Cursor>,
+    /// What has come in parts, and has not been named by any request.
+    pub uploads: BTreeMap<PartsId, Upload>,
     /// Watches that lag and have credit.
     pub ready: BTreeSet<WatchId>,
     /// The watch served last: the next turn begins behind it.
@@ -162,6 +173,7 @@ impl Session {
             waits: BTreeMap::new(),
             held: BTreeSet::new(),
             watches: BTreeMap::new(),
+            uploads: BTreeMap::new(),
             ready: BTreeSet::new(),
             served_last: WatchId(0),
         }
@@ -307,6 +319,7 @@ pub fn is_read(request: &Request<'_>) -> bool {
             | Request::Len { .. }
             | Request::Page { .. }
             | Request::Updates { .. }
+            | Request::Fetch { .. }
             | Request::Dump
     )
 }

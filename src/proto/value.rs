@@ -156,7 +156,15 @@ impl<'a> Reader<'a> {
 /// # Errors
 /// See [`ValueError`].
 pub fn check(bytes: &[u8]) -> Result<(), ValueError> {
-    if bytes.len() > VALUE_BYTES_MAX {
+    check_within(bytes, VALUE_BYTES_MAX)
+}
+
+/// As [`check`], for something that is no value of the state and has another limit.
+///
+/// # Errors
+/// What is wrong.
+pub fn check_within(bytes: &[u8], bytes_max: usize) -> Result<(), ValueError> {
+    if bytes.len() > bytes_max {
         return Err(ValueError::TooLarge(bytes.len()));
     }
     let mut reader = Reader { rest: bytes };

@@ -274,15 +274,29 @@ pub(super) fn dropped_is_detached(ctx: &Context) -> Result<()> {
 }
 
 pub(super) fn large_argument_and_result(ctx: &Context) -> Result<()> {
-    let text = "x".repeat(1_000_000);
-    let process = ctx.spawn(|_, text: String| text.to_uppercase(), text)?;
-    assert_eq!(process.join()?, "X".repeat(1_000_000));
+    // More than one message takes.
+    let bytes = 300_000;
+    let process = ctx.spawn(|_, text: String| text.to_uppercase(), "x".repeat(bytes))?;
+    // To ask with a limit leaves it there; whoever joins takes it away.
+    let upper = "X".repeat(bytes);
+    assert_eq!(process.join_timeout(Duration::from_secs(60))?, upper);
+    assert_eq!(process.join_timeout(Duration::from_secs(60))?, upper);
+    assert!(process.outcome()?.is_value());
+    assert_eq!(process.join()?, upper);
+    Ok(())
+}
+
+pub(super) fn largest_argument_and_result(ctx: &Context) -> Result<()> {
+    let bytes = 64 * 1024 * 1024;
+    let process = ctx.spawn(|_, text: String| text.to_uppercase(), "x".repeat(bytes))?;
+    let result = process.join()?;
+    assert!(result.len() == bytes && result.bytes().all(|byte| byte == b'X'));
     Ok(())
 }
 
 pub(super) fn argument_over_the_limit(ctx: &Context) -> Result<()> {
     let error = ctx
-        .spawn(|_, _: String| (), "x".repeat(2_000_000))
+        .spawn(|_, _: String| (), "x".repeat(70_000_000))
         .unwrap_err();
     assert!(error.is_limit(), "{error}");
     // Nothing was started.
@@ -291,10 +305,10 @@ pub(super) fn argument_over_the_limit(ctx: &Context) -> Result<()> {
 }
 
 pub(super) fn result_over_the_limit(ctx: &Context) -> Result<()> {
-    let process = ctx.spawn(|_, size: usize| "x".repeat(size), 2_000_000)?;
+    let process = ctx.spawn(|_, size: usize| "x".repeat(size), 70_000_000)?;
     let error = process.join().unwrap_err();
     assert!(error.is_undecodable(), "{error}");
-    assert!(error.to_string().contains("VALUE_BYTES_MAX"), "{error}");
+    assert!(error.to_string().contains("PAYLOAD_BYTES_MAX"), "{error}");
     Ok(())
 }
 

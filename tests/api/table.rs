@@ -100,6 +100,7 @@ bodies! {
     processes::join_with_a_time_limit,
     processes::dropped_is_detached,
     processes::large_argument_and_result,
+    processes::largest_argument_and_result only real: "the simulator copies each byte many times",
     processes::argument_over_the_limit,
     processes::result_over_the_limit,
     processes::errors_are_values_too,

@@ -98,6 +98,7 @@ fn the_records_of_the_living_are_counted() {
         },
         args: &[],
         setup: Setup::default(),
+        rest: None,
     };
     for (second, broken) in [("ended", vec![]), ("starting", vec![BOUNDED])] {
         let mut script = small();

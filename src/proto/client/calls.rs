@@ -62,6 +62,10 @@ impl Kind {
             | Request::Updates { .. }
             | Request::Unwatch { .. }
             | Request::Dump
+            // Nothing comes of a part alone.
+            | Request::Part { .. }
+            | Request::Fetch { .. }
+            | Request::Forget { .. }
             // Asked twice, it is told the same.
             | Request::Begin => Kind::Read,
             Request::Set { .. }

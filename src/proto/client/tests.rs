@@ -6,7 +6,9 @@ mod watching;
 
 use super::*;
 use crate::proto::ids::{Revision, SessionId};
-use crate::proto::limits::{CREDIT_BYTES_MIN, HELLO_TIMEOUT, IN_FLIGHT_MAX, RECONNECT_TIMEOUT};
+use crate::proto::limits::{
+    CREDIT_BYTES_MIN, HELLO_TIMEOUT, IN_FLIGHT_MAX, PART_BYTES_MAX, RECONNECT_TIMEOUT,
+};
 use crate::proto::message::{
     Condition, Filter, FromServer, Hello, Origin, Refusal, Resume, Update, WatchPosition,
 };
@@ -45,6 +47,7 @@ fn client() -> Client {
         key: Token([1, 2]),
         build: BuildId([3, 4]),
         in_flight_max: IN_FLIGHT_MAX,
+        part_bytes_max: PART_BYTES_MAX,
     })
 }
 

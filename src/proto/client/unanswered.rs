@@ -4,7 +4,7 @@ use super::Client;
 use crate::proto::codec;
 use crate::proto::dump::CallDump;
 use crate::proto::frame::PREFIX_BYTES;
-use crate::proto::message::{Condition, FromClient, Request};
+use crate::proto::message::{Condition, FromClient, Request, RestOf};
 
 impl Client {
     /// Requests that somebody waits for and that are not answered, in the order of their numbers.
@@ -61,6 +61,12 @@ fn in_words(request: &Request<'_>) -> String {
         Request::Begin => "ask what to run".to_owned(),
         Request::Finish { .. } => "say what came of it".to_owned(),
         Request::Kill { process } => format!("kill process {process}"),
+        Request::Part { from, size, .. } => format!("send a part, from {from} of {size} bytes"),
+        Request::Fetch { rest, from } => match rest {
+            RestOf::Argument => format!("fetch its argument from byte {from}"),
+            RestOf::Result { process } => format!("fetch the result of {process} from byte {from}"),
+        },
+        Request::Forget { process } => format!("forget the result of {process}"),
         Request::Dump => "ask who waits for what".to_owned(),
     }
 }

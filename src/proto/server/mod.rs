@@ -8,6 +8,7 @@ mod connections;
 mod dump;
 mod ending;
 mod outcomes;
+mod parts;
 mod processes;
 mod requests;
 mod usage;
@@ -231,6 +232,9 @@ pub struct Server {
     draining: BTreeMap<ConnectionId, ProcessId>,
     /// Invariant: the sum of the results of `ended`.
     results_bytes: usize,
+    /// Invariant: the sum of the parts that no request has named, and of the rests that processes
+    /// have not fetched or have not ended with.
+    parts_bytes: usize,
     watch_index: Index<WatchKey>,
     wait_index: Index<WaitKey>,
     timers: BTreeSet<(Time, Timer)>,
@@ -284,6 +288,7 @@ impl Server {
             ended: VecDeque::new(),
             draining: BTreeMap::new(),
             results_bytes: 0,
+            parts_bytes: 0,
             watch_index: Index::default(),
             wait_index: Index::default(),
             timers: BTreeSet::new(),
@@ -627,6 +632,9 @@ impl Server {
     /// When it does not.
     pub fn invariants(&self) {
         self.store.invariants();
+        let usage = self.usage();
+        assert_eq!(self.parts_bytes, usage.parts_bytes);
+        assert_eq!(self.results_bytes, usage.results_bytes);
         for session in self.sessions.values() {
             session.invariants();
             if let Some(id) = session.connection {

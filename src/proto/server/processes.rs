@@ -8,11 +8,12 @@ use super::super::kinds;
 use super::super::marks::{self, Mark};
 use super::super::message::{Failure, Finish, FromKeeper, FunctionRef, Reply, Why, WireOutcome};
 use super::super::planted::{self, Bug};
-use super::super::session::WaitKind;
+use super::super::session::{Session, WaitKind};
 use super::super::setup::Setup;
 use super::super::store::{Key, Namespace, RESERVED, Rights};
 use super::super::time::Time;
 use super::outcomes::outcome_of;
+use super::parts::Rests;
 use super::requests::cause;
 use super::{Effect, Server, Timer, WaitKey, wire};
 use serde::{Deserialize, Serialize};
@@ -80,6 +81,7 @@ pub(super) struct Process {
     name: String,
     /// Given away with the task: its argument, and an encoded [`Setup`].
     args: Option<(Vec<u8>, Vec<u8>)>,
+    pub(super) rests: Rests,
     pub(super) state: State,
     pid: Option<u32>,
     pub(super) started_at: Time,
@@ -106,6 +108,7 @@ impl Process {
             offset: 0,
             name: "main".to_owned(),
             args: None,
+            rests: Rests::default(),
             state: State::Running,
             pid: None,
             started_at: now,
@@ -152,6 +155,11 @@ impl Process {
         &self.function
     }
 
+    /// What is kept of its result.
+    pub(super) fn result_bytes(&self) -> usize {
+        self.outcome.as_ref().map_or(0, Vec::len) + self.rests.result_bytes()
+    }
+
     fn record(&self, id: ProcessId) -> Vec<u8> {
         let state = match self.state {
             State::Starting => "starting",
@@ -181,16 +189,19 @@ impl Server {
         &mut self,
         parent: ProcessId,
         function: &FunctionRef<'_>,
-        args: &[u8],
+        (args, rest): (&[u8], Vec<u8>),
         setup: &Setup<'_>,
         now: Time,
     ) -> Vec<u8> {
-        let fits = wire::task(function, args, &self.config.limits);
-        if let Err(failure) = fits.and_then(|()| wire::setup(setup)) {
+        let limits = self.config.limits;
+        let fits = wire::task(function, args, &limits)
+            .and_then(|()| wire::rest(args.len(), rest.len(), &limits))
+            .and_then(|()| wire::setup(setup));
+        if let Err(failure) = fits {
             return self.failed(failure);
         }
         let live = self.processes.len() - self.ended.len();
-        let max = self.config.limits.processes_live_max;
+        let max = limits.processes_live_max;
         if live >= max {
             return self.failed(Failure::Limit {
                 limit: "PROCESSES_LIVE_MAX",
@@ -207,6 +218,7 @@ impl Server {
             name => name.to_owned(),
         };
         let setup = codec::to_bytes(setup);
+        self.parts_bytes += rest.len();
         let process = Process {
             parent,
             key,
@@ -214,6 +226,7 @@ impl Server {
             offset: function.offset,
             name: name.clone(),
             args: Some((args.to_vec(), setup.clone())),
+            rests: Rests::of_argument(rest),
             state: State::Starting,
             ..Process::program(key, now)
         };
@@ -255,10 +268,11 @@ impl Server {
         let process = self.processes.get_mut(&id);
         let task = process.and_then(|process| {
             let args = process.args.take()?;
-            Some((args, process.offset, process.function.clone()))
+            let rest = process.rests.argument.len() as u64;
+            Some((args, rest, process.offset, process.function.clone()))
         });
         match task {
-            Some(((args, setup), offset, name)) => {
+            Some(((args, setup), rest, offset, name)) => {
                 let setup =
                     codec::decode::<Setup<'_>>(&setup).expect("it was encoded by this server");
                 codec::to_bytes(&Reply::Task {
@@ -267,6 +281,7 @@ impl Server {
                         name: &name,
                     },
                     args: &args,
+                    rest,
                     namespace: setup.namespace,
                     init: setup.init,
                 })
@@ -276,9 +291,10 @@ impl Server {
     }
 
     /// What came of it, in the process's own words. The first word counts.
-    pub(super) fn finish(&mut self, id: ProcessId, finish: &Finish<'_>) -> Vec<u8> {
+    pub(super) fn finish(&mut self, id: ProcessId, finish: &Finish<'_>, rest: Vec<u8>) -> Vec<u8> {
         kinds::said(finish);
-        let finish = match wire::last_words(finish, &self.config.limits) {
+        let limits = self.config.limits;
+        let finish = match wire::last_words(finish, rest.len(), &limits) {
             Ok(finish) => finish,
             Err(failure) => return self.failed(failure),
         };
@@ -286,6 +302,8 @@ impl Server {
             && process.finish.is_none()
         {
             process.finish = Some(codec::to_bytes(&finish));
+            self.parts_bytes += rest.len();
+            process.rests.finish = rest;
         }
         let revision = self.store.revision();
         codec::to_bytes(&Reply::Done { revision })
@@ -300,8 +318,11 @@ impl Server {
         let outcome = process.outcome.as_ref()?;
         let outcome =
             codec::decode::<WireOutcome<'_>>(outcome).expect("it was encoded by this server");
-        let revision = self.store.revision();
-        Some(codec::to_bytes(&Reply::Ended { revision, outcome }))
+        Some(codec::to_bytes(&Reply::Ended {
+            revision: self.store.revision(),
+            outcome,
+            rest: process.rests.promised(),
+        }))
     }
 
     /// The reply to a wait for the end of a process, if there is one already and room to keep it.
@@ -438,6 +459,7 @@ impl Server {
         process.outcome_text = Some(text.clone());
         process.args = None;
         process.finish = None;
+        self.parts_bytes -= process.rests.settle();
         let record = process.record(id);
         let children = std::mem::take(&mut process.children);
         let session = process.session.take();
@@ -540,11 +562,11 @@ impl Server {
     /// Counts a process among the ended, and forgets the oldest that are too many.
     fn make_room(&mut self, id: ProcessId) -> Vec<ProcessId> {
         let size = |server: &Server, id: ProcessId| {
-            let outcome = server.processes.get(&id).and_then(|p| p.outcome.as_ref());
-            outcome.map_or(0, Vec::len)
+            (server.processes.get(&id)).map_or(0, Process::result_bytes)
         };
         self.ended.push_back(id);
         self.results_bytes += size(self, id);
+        self.drop_results();
         let limits = self.config.limits;
         let mut forgotten = Vec::new();
         while self.ended.len() > 1
@@ -601,6 +623,10 @@ impl Server {
             self.close(connection, now);
         }
         let session = self.sessions.remove(&id);
+        let has_parts = |session: &Session| !session.uploads.is_empty();
+        marks::reached_if(session.as_ref().is_some_and(has_parts), Mark::PartsLost);
+        let parts = session.iter().flat_map(|session| session.uploads.values());
+        self.parts_bytes -= parts.map(|upload| upload.size).sum::<usize>();
         if let Some(since) = session.and_then(|session| session.detached_at) {
             let ends_at = since.after(self.config.session_grace);
             self.timers.remove(&(ends_at, Timer::Grace(id)));

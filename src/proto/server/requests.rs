@@ -36,6 +36,8 @@ impl Server {
             Request::Unwatch { .. }
                 | Request::Finish { .. }
                 | Request::Kill { .. }
+                | Request::Part { .. }
+                | Request::Forget { .. }
                 | Request::Wait {
                     condition: Condition::Ended { .. },
                     ..
@@ -119,10 +121,25 @@ impl Server {
                 function,
                 args,
                 ref setup,
-            } => self.spawn(process, &function, args, setup, now),
+                rest,
+            } => match self.take_parts(session, rest) {
+                Ok(rest) => self.spawn(process, &function, (args, rest), setup, now),
+                Err(failure) => self.failed(failure),
+            },
             Request::Begin => self.begin(process),
-            Request::Finish { ref finish } => self.finish(process, finish),
+            Request::Finish { ref finish, rest } => match self.take_parts(session, rest) {
+                Ok(rest) => self.finish(process, finish, rest),
+                Err(failure) => self.failed(failure),
+            },
             Request::Kill { process } => self.kill(process),
+            Request::Part {
+                parts,
+                size,
+                from,
+                bytes,
+            } => self.part(session, parts, (size, from), bytes),
+            Request::Fetch { rest, from } => self.fetch(process, rest, from),
+            Request::Forget { process } => self.forget(process),
             Request::Dump => codec::to_bytes(&Reply::Dump(self.dump(now))),
         })
     }

@@ -12,6 +12,7 @@ mod dumped;
 mod endings;
 mod hostile;
 mod lives;
+mod parts;
 mod reading;
 mod records;
 mod small;
@@ -479,6 +480,7 @@ fn child(server: &mut Server, parent: &mut Peer) -> (ProcessId, Token) {
         function,
         args,
         setup: Setup::default(),
+        rest: None,
     };
     parent.call(server, spawn, |reply| {
         assert!(matches!(reply, Reply::Spawned { .. }), "{reply:?}");

@@ -2,7 +2,7 @@
 
 use super::super::store::Counted;
 use super::Server;
-use super::processes::State;
+use super::processes::{Process, State};
 
 /// What is bounded, as it is now. Numbers that a limit bounds per process, session or connection
 /// are those of the one that has most.
@@ -33,6 +33,10 @@ pub struct Usage {
     pub processes_live: usize,
     /// Ended processes that are remembered.
     pub processes_ended: usize,
+    /// Bytes of parts on their way.
+    pub parts_bytes: usize,
+    /// Arguments and results of which one session has sent some parts.
+    pub uploads: usize,
     /// Bytes of the results of ended processes.
     pub results_bytes: usize,
     /// Bytes of the result of the process that ended last, which is kept however large it is.
@@ -67,10 +71,13 @@ impl Server {
             usage.in_flight = usage.in_flight.max(in_flight);
             usage.replies_bytes = usage.replies_bytes.max(bytes);
             usage.watches = usage.watches.max(session.watches.len());
+            usage.uploads = usage.uploads.max(session.uploads.len());
+            let parts = session.uploads.values().map(|upload| upload.size);
+            usage.parts_bytes += parts.sum::<usize>();
         }
         for process in self.processes.values() {
-            let bytes = process.outcome.as_ref().map_or(0, Vec::len);
-            usage.results_bytes += bytes;
+            usage.results_bytes += process.result_bytes();
+            usage.parts_bytes += process.rests.moving_bytes();
             if process.state == State::Ended && process.outcome.is_some() {
                 usage.processes_ended += 1;
             } else {
@@ -78,8 +85,7 @@ impl Server {
             }
         }
         let newest = self.ended.back().and_then(|id| self.processes.get(id));
-        let newest = newest.and_then(|process| process.outcome.as_ref());
-        usage.results_newest_bytes = newest.map_or(0, Vec::len);
+        usage.results_newest_bytes = newest.map_or(0, Process::result_bytes);
         usage
     }
 }

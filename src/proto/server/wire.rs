@@ -66,10 +66,23 @@ fn within(limit: &'static str, actual: usize, max: usize) -> Result<(), Failure<
 
 /// What a process says of its own end, cut to what fits a reply together with what the keeper says.
 /// Our own clients keep to these bounds; another's text must not become a frame that can't be built.
+///
+/// Only a value may go on in parts, of `rest_bytes`.
 pub(super) fn last_words<'a>(
     finish: &Finish<'a>,
+    rest_bytes: usize,
     limits: &Limits,
 ) -> Result<Finish<'a>, Failure<'static>> {
+    let head_bytes = match finish {
+        Finish::Value(value) | Finish::Error { value, .. } => value.len(),
+        Finish::Panic(_) | Finish::Undecodable(_) if rest_bytes > 0 => {
+            return Err(Failure::Malformed {
+                what: "a panic does not go on in parts",
+            });
+        }
+        Finish::Panic(_) | Finish::Undecodable(_) => 0,
+    };
+    rest(head_bytes, rest_bytes, limits)?;
     let bounded = |fault: &Fault<'a>| Fault {
         message: cut(fault.message, FAILURE_BYTES_MAX / 2),
         location: cut(fault.location, FAILURE_BYTES_MAX / 4),
@@ -90,6 +103,11 @@ pub(super) fn last_words<'a>(
 pub(super) fn result<'a>(value: &'a [u8], limits: &Limits) -> Result<&'a [u8], Failure<'static>> {
     within("VALUE_BYTES_MAX", value.len(), limits.value_bytes_max)?;
     Ok(value)
+}
+
+/// The rest of an argument or a result, if it is not too large with what came before it.
+pub(super) fn rest(head: usize, rest: usize, limits: &Limits) -> Result<(), Failure<'static>> {
+    within("PAYLOAD_BYTES_MAX", head + rest, limits.payload_bytes_max)
 }
 
 /// A function and its argument, if they are small enough to be remembered.

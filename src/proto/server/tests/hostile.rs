@@ -38,7 +38,7 @@ fn last_words_as_large_as_a_frame() {
         location: "",
         backtrace: "",
     });
-    peer.ask(&mut server, Request::Finish { finish });
+    peer.ask(&mut server, Request::Finish { finish, rest: None });
     server.disconnected(peer.id, Time(2));
     server.keeper(ended(process), Time(3));
     let condition = Condition::Ended { process };
@@ -192,7 +192,7 @@ fn the_answers_of_waits_are_bounded_too() {
     let mut peer = Peer::connect(&mut server, process, key);
     let value = blob(VALUE_BYTES_MAX);
     let finish = Finish::Value(&value);
-    peer.ask(&mut server, Request::Finish { finish });
+    peer.ask(&mut server, Request::Finish { finish, rest: None });
     let replies = |server: &mut Server| -> Vec<Seq> {
         let frames = frames(server, program.id);
         let seq = |frame: &Vec<u8>| match codec::decode(frame) {
@@ -299,7 +299,11 @@ fn last_words_need_no_room_for_replies() {
         frames(&mut server, peer.id);
     }
     let finish = Finish::Value(&[7]);
-    peer.call(&mut server, Request::Finish { finish }, |reply| {
-        assert!(matches!(reply, Reply::Done { .. }), "{reply:?}");
-    });
+    peer.call(
+        &mut server,
+        Request::Finish { finish, rest: None },
+        |reply| {
+            assert!(matches!(reply, Reply::Done { .. }), "{reply:?}");
+        },
+    );
 }

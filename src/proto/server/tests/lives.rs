@@ -68,6 +68,7 @@ fn a_record_tells_what_a_process_is_and_how_it_stands() {
             args,
             namespace: "default",
             init: None,
+            rest: 0,
         };
         assert_eq!(reply, task);
     });
@@ -117,7 +118,7 @@ fn told(finish: Option<Finish<'_>>, connected: bool, status: i32) -> String {
     if connected {
         let mut peer = Peer::connect(&mut server, process, key);
         if let Some(finish) = finish {
-            peer.ask(&mut server, Request::Finish { finish });
+            peer.ask(&mut server, Request::Finish { finish, rest: None });
         }
         server.disconnected(peer.id, Time(2));
     }
@@ -236,6 +237,7 @@ fn ended_processes_do_not_count_among_the_living() {
             function,
             args,
             setup: Setup::default(),
+            rest: None,
         },
         |reply| {
             let Reply::Failed { failure, .. } = reply else {

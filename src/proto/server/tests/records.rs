@@ -30,6 +30,7 @@ fn a_watch_of_the_records_hears_of_processes_and_of_nothing_else() {
             function,
             args,
             setup: Setup::default(),
+            rest: None,
         },
     );
     assert_eq!(program.updates(&mut server).0, [2]);

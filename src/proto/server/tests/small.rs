@@ -54,7 +54,7 @@ fn small_limits_of_the_state() {
     let text = b"\xa5abcde";
     let cases: [Case<'_>; 6] = [
         (
-            |limits| limits.value_bytes_max = 5,
+            |limits| (limits.value_bytes_max, limits.part_bytes_max) = (5, 5),
             &[
                 set("n", "k", b"\xa4abcd", false),
                 set("n", "k", text, false),
@@ -107,6 +107,7 @@ fn small_limits_of_the_tree() {
         },
         args: &[],
         setup: Setup::default(),
+        rest: None,
     };
     // The program is a process too.
     let told = refused_by(

@@ -42,7 +42,7 @@ fn last_words_are_cut_and_too_large_a_result_is_refused() {
     let limits = Limits::USUAL;
     let half = FAILURE_BYTES_MAX / 2;
     for finish in [Finish::Panic(fault), Finish::Undecodable(fault)] {
-        match wire::last_words(&finish, &limits) {
+        match wire::last_words(&finish, 0, &limits) {
             Ok(Finish::Panic(fault) | Finish::Undecodable(fault)) => {
                 assert_eq!(lengths(&fault), [half, half / 2, half]);
             }
@@ -57,16 +57,16 @@ fn last_words_are_cut_and_too_large_a_result_is_refused() {
         value: &[1],
         text: &long[..FAILURE_BYTES_MAX],
     };
-    assert_eq!(wire::last_words(&error, &limits), Ok(cut));
+    assert_eq!(wire::last_words(&error, 0, &limits), Ok(cut));
     let value = vec![0; limits.value_bytes_max + 1];
     let too_large = Failure::Limit {
         limit: "VALUE_BYTES_MAX",
         actual: value.len() as u64,
         max: limits.value_bytes_max as u64,
     };
-    let told = wire::last_words(&Finish::Value(&value), &limits);
+    let told = wire::last_words(&Finish::Value(&value), 0, &limits);
     assert_eq!(told, Err(too_large));
-    assert!(wire::last_words(&Finish::Value(&value[1..]), &limits).is_ok());
+    assert!(wire::last_words(&Finish::Value(&value[1..]), 0, &limits).is_ok());
 }
 
 #[test]
