@@ -185,6 +185,7 @@ fn a_reset_takes_what_was_owned_there_and_nothing_else() {
 fn bounded() -> Store {
     small(|limits| {
         limits.value_bytes_max = 100;
+        limits.part_bytes_max = limits.value_bytes_max;
         limits.change_set_bytes_max = 303;
         limits.change_set_changes_max = 3;
         limits.owned_bytes_max = 100;
