@@ -1,7 +1,7 @@
 //! Threads of the processes that workloads run in, and what else a workload asks of its world.
 //!
-//! In a simulated process the simulator answers. In a real one that records (see
-//! [`crate::real`]) there are threads of the system, sleeps, and draws from the run's seed.
+//! In a simulated process the simulator answers. In a real one that records (`real.rs`) there
+//! are threads of the system, sleeps, and draws from the run's seed.
 
 use crate::choices::Part;
 use crate::faults::Fault;
