@@ -142,7 +142,9 @@ fn follow_from(
     }
 }
 
-/// What ends a follower may be gone from the log already.
+/// What ends a follower may be gone from the log already. If that can't be learned, the follower ends:
+/// it could wait for ever (seed 684).
 fn over_or(state: &State, oldest: Option<Revision>) -> Result<Option<Revision>> {
-    Ok(oldest.filter(|_| !matches!(state.contains_key(DONE), Ok(true))))
+    let is_over = state.contains_key(DONE)?;
+    Ok(oldest.filter(|_| !is_over))
 }
