@@ -66,6 +66,9 @@ mod watchdog;
 mod workloads;
 mod world;
 
+#[doc = include_str!("cargo_mutants.md")]
+pub mod cargo_mutants {}
+
 #[doc = include_str!("determinism.md")]
 pub mod determinism {}
 

@@ -559,23 +559,24 @@ mod tests {
 
     #[test]
     fn a_condition_on_a_record_is_a_join_and_one_on_more_is_not() {
-        let condition = |key: &str, left| Awaited::Condition {
+        let condition = |namespace: &str, key: &str, left| Awaited::Condition {
             function: "c".to_owned(),
             namespace: String::new(),
-            reads: vec![(String::new(), Keys::Key(key.to_owned()))],
+            reads: vec![(namespace.to_owned(), Keys::Key(key.to_owned()))],
             reads_left_out: left,
         };
-        let of = |key, left| {
+        let of = |namespace, key, left| {
             let processes = vec![
                 process(1, vec![join(2)]),
-                process(2, vec![condition(key, left)]),
+                process(2, vec![condition(namespace, key, left)]),
             ];
             dump(processes).circles().len()
         };
-        assert_eq!(of("process/1", 0), 1);
-        assert_eq!(of("process/1", 1), 0, "another read may make it hold");
-        assert_eq!(of("process/x", 0), 0);
-        assert_eq!(of("process/3", 0), 0);
+        assert_eq!(of("", "process/1", 0), 1);
+        assert_eq!(of("", "process/1", 1), 0, "another read may make it hold");
+        assert_eq!(of("", "process/x", 0), 0);
+        assert_eq!(of("", "process/3", 0), 0);
+        assert_eq!(of("n", "process/1", 0), 0, "a user's key");
     }
 
     #[test]
@@ -594,5 +595,46 @@ mod tests {
         assert_eq!(text(20_000), "20 ms");
         assert_eq!(text(12_340_000), "12.3 s");
         assert_eq!(text(3_600_000_000), "60 min");
+    }
+
+    #[test]
+    fn what_is_waited_for_in_words() {
+        let condition = |reads: &[(&str, Keys)]| Awaited::Condition {
+            function: "c".to_owned(),
+            namespace: "n".to_owned(),
+            reads: reads
+                .iter()
+                .map(|(namespace, keys)| ((*namespace).to_owned(), keys.clone()))
+                .collect(),
+            reads_left_out: 0,
+        };
+        assert_eq!(
+            condition(&[]).to_string(),
+            "c to hold in namespace \"n\"; it read nothing, so nothing can make it hold"
+        );
+        let reads = [("n", Keys::Key("k".to_owned())), ("m", Keys::All)];
+        assert_eq!(
+            condition(&reads).to_string(),
+            "c to hold in namespace \"n\"; it read key \"k\", all keys of namespace \"m\""
+        );
+    }
+
+    #[test]
+    fn what_is_under_way_in_words() {
+        let mut one = process(2, vec![]);
+        one.queued_bytes = 7;
+        assert_eq!(
+            one.to_string(),
+            "process 2 (f2): 7 bytes are on their way to it"
+        );
+        let mut call = CallDump {
+            what: "ping".to_owned(),
+            request: Some(3),
+            sent: true,
+            waited: Some(Duration::from_secs(2).into()),
+        };
+        assert_eq!(call.to_string(), "ping: sent, not answered, for 2.0 s");
+        (call.sent, call.waited) = (false, None);
+        assert_eq!(call.to_string(), "ping: not sent yet");
     }
 }

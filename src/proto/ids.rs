@@ -111,3 +111,15 @@ pub struct FunctionRef<'a> {
 /// Identity of the executable: functions may be shipped between equal ones only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Readable, Writable)]
 pub struct BuildId(pub [u64; 2]);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_as_people_read_them_and_secrets_as_nobody_does() {
+        assert_eq!(Revision(7).to_string(), "r7");
+        assert_eq!(ProcessId(7).to_string(), "#7");
+        assert_eq!(format!("{:?}", Token([7, 8])), "Token(..)");
+    }
+}

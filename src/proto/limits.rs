@@ -399,4 +399,68 @@ mod tests {
             assert!(unfit.to_string().contains(text), "{unfit}");
         }
     }
+
+    #[test]
+    fn no_limit_may_be_zero() {
+        let spoils: [Spoil; 21] = [
+            |l| l.value_bytes_max = 0,
+            |l| l.part_bytes_max = 0,
+            |l| l.uploads_per_session_max = 0,
+            |l| l.owned_bytes_max = 0,
+            |l| l.owned_keys_max = 0,
+            |l| l.history_entries_max = 0,
+            |l| l.state_bytes_max = 0,
+            |l| l.namespaces_max = 0,
+            |l| l.in_flight_max = 0,
+            |l| l.outbox_bytes_max = 0,
+            |l| l.watches_per_session_max = 0,
+            |l| l.connections_max = 0,
+            |l| l.processes_live_max = 0,
+            |l| l.processes_ended_max = 0,
+            |l| l.results_bytes_max = 0,
+            |l| l.frames_per_turn_max = 0,
+            |l| l.log_entries_per_turn_max = 0,
+            |l| l.log_entries_per_tick_max = 0,
+            |l| l.updates_queued_bytes_max = 0,
+            |l| l.page_entries_max = 0,
+            |l| l.page_bytes_max = 0,
+        ];
+        for (number, spoil) in spoils.iter().enumerate() {
+            let mut limits = Limits::USUAL;
+            spoil(&mut limits);
+            let zero = Err(Unfit("one of them is zero"));
+            assert_eq!(limits.check(), zero, "number {number}");
+        }
+    }
+
+    /// One of the usual limits is set to a figure that is taken, and to its neighbour that is not.
+    fn turns_at(refused: usize, taken: usize, set: fn(&mut Limits, usize), unfit: &str) {
+        let with = |figure| {
+            let mut limits = Limits::USUAL;
+            set(&mut limits, figure);
+            limits.check()
+        };
+        assert_eq!(with(taken), Ok(()));
+        let told = with(refused).expect_err(unfit).to_string();
+        assert!(told.contains(unfit), "{told}");
+    }
+
+    #[test]
+    fn frames_have_room_for_messages_of_the_largest_size() {
+        let room = FRAME_BYTES_MAX - MESSAGE_OVERHEAD_BYTES_MAX;
+        let changes = (room - CHANGE_SET_BYTES_MAX) / 64;
+        let set: fn(&mut Limits, usize) = |l, figure| l.change_set_changes_max = figure;
+        turns_at(
+            changes + 1,
+            changes,
+            set,
+            "a change set does not fit a frame",
+        );
+        let page = room - VALUE_BYTES_MAX - KEY_BYTES_MAX;
+        let set: fn(&mut Limits, usize) = |l, figure| l.page_bytes_max = figure;
+        turns_at(page + 1, page, set, "a page");
+        let outcome = VALUE_BYTES_MAX + 2 * FAILURE_BYTES_MAX + MESSAGE_OVERHEAD_BYTES_MAX;
+        let set: fn(&mut Limits, usize) = |l, figure| l.replies_bytes_max = figure;
+        turns_at(outcome - 1, outcome, set, "retained");
+    }
 }

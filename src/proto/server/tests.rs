@@ -13,6 +13,7 @@ mod endings;
 mod hostile;
 mod lives;
 mod parts;
+mod pictures;
 mod reading;
 mod records;
 mod small;
