@@ -18,7 +18,7 @@ use zproc::seam::proto::codec;
 use zproc::seam::proto::ids::{ProcessId, Token};
 use zproc::seam::proto::keeper::{Effect, Keeper, Reaped};
 use zproc::seam::proto::loss::ServerEnd;
-use zproc::seam::proto::message::{FromKeeper, ToKeeper, Why};
+use zproc::seam::proto::message::{FromKeeper, Left, ToKeeper, Why};
 use zproc::seam::proto::time::Time;
 
 /// The server's pid.
@@ -234,6 +234,7 @@ impl World {
                 cpu_user_ns,
                 cpu_system_ns,
                 memory_bytes_max,
+                left: Left::default(),
             });
         }
         self.keeper.machine.reaped(Reaped {

@@ -23,7 +23,7 @@ const SHRINKS: [Shrink; 12] = [
         limits.part_bytes_max = limits.part_bytes_max.min(1024);
         limits.change_set_bytes_max = 6 * 1024;
         limits.owned_bytes_max = 4 * 1024;
-        limits.replies_bytes_max = 150_000;
+        limits.replies_bytes_max = 300_000;
     },
     |limits, _| {
         limits.change_set_changes_max = 48;

@@ -372,11 +372,20 @@ impl Error {
         matches!(self.kind(), Kind::UnknownProcess(_))
     }
 
-    /// The process was killed, by a signal of whoever's. The [outcome](Error::outcome) tells
+    /// The process was killed, by a signal of whoever's, a stack overflow
+    /// and want of memory among the reasons. The [outcome](Error::outcome) tells
     /// whose: [`End::Killed`] if it was zproc's own, and why.
     #[must_use]
     pub fn is_killed(&self) -> bool {
-        matches!(self.end(), Some(End::Signaled { .. } | End::Killed { .. }))
+        matches!(
+            self.end(),
+            Some(
+                End::Signaled { .. }
+                    | End::Killed { .. }
+                    | End::StackOverflow { .. }
+                    | End::OutOfMemory
+            )
+        )
     }
 
     /// The process could not be started, or ended before it had connected.
@@ -457,7 +466,7 @@ impl fmt::Display for Kind {
                  executable, or the server is of another build"
             ),
             Kind::UnknownProcess(process) => write!(f, "there is no record of process {process}"),
-            Kind::Ended(outcome) => outcome.end.fmt(f),
+            Kind::Ended(outcome) => outcome.fmt(f),
         }
     }
 }

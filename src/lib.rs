@@ -111,8 +111,9 @@ mod tree;
 pub mod seam;
 
 pub use api::context::Context;
-pub use api::outcome::{End, Outcome, Why};
+pub use api::outcome::{Captured, End, Outcome, Why};
 pub use api::process::Process;
+pub use api::processes::{ProcessInfo, ProcessState, Processes};
 pub use api::snapshot::Snapshot;
 pub use api::spawn::{Input, Output, ProcessBuilder};
 pub use api::state::State;

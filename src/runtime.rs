@@ -47,6 +47,15 @@ pub trait Parker: Send + Sync {
     fn unpark(&self);
 }
 
+/// What a process of the system uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// CPU time since it began, in its own code and in the kernel.
+    pub cpu: std::time::Duration,
+    /// Memory that it has resident, in bytes.
+    pub memory_bytes: u64,
+}
+
 /// The client's window to the world. All methods may be called by any thread at any time.
 pub trait Port: Send + Sync + 'static {
     /// Opens a new connection in place of the one there is, which is closed.
@@ -94,6 +103,11 @@ pub trait Port: Send + Sync + 'static {
 
     /// A random number: for jitter and for names, never for secrets.
     fn random(&self) -> u64;
+
+    /// What processes of the system use now, in the order asked; `None` of one that can't be asked.
+    fn usage(&self, pids: &[u32]) -> Vec<Option<Usage>> {
+        vec![None; pids.len()]
+    }
 
     /// Where the simulator lets the client do what is rare. Nowhere otherwise.
     fn points(&self) -> Points {

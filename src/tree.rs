@@ -11,7 +11,7 @@ use crate::process::noted::Noted;
 use crate::process::page::{Page, Told};
 #[cfg(feature = "recording")]
 use crate::process::record;
-use crate::process::{code, directory, panics, peer, start, sweep, sys};
+use crate::process::{code, directory, overflow, panics, peer, start, sweep, sys};
 use crate::proto::client::Config;
 use crate::proto::ids::{ProcessId, Token};
 use crate::proto::limits;
@@ -40,7 +40,8 @@ impl Context {
     /// tree ends with it. Every call makes a tree of its own, in a process of another tree too.
     ///
     /// Processes of the tree get the environment and the arguments of this program as they are at
-    /// this call, its working directory, its standard output and error, and `/dev/null` as input.
+    /// this call, its working directory, its standard output and error, and `/dev/null` as input,
+    /// unless [`Context::process`] says otherwise.
     ///
     /// # Errors
     /// The tree could not be started: no processes, descriptors or temporary directory to be had;
@@ -299,7 +300,10 @@ pub(crate) fn child_main(start: ChildStart) -> ! {
     let thread = std::thread::Builder::new()
         .name(name.clone())
         .stack_size(STACK_BYTES)
-        .spawn(move || run_child(start));
+        .spawn(move || {
+            overflow::watch_this_thread(&start.name);
+            run_child(start)
+        });
     let code = match thread.map(std::thread::JoinHandle::join) {
         Ok(Ok(Ok(()))) => 0,
         Ok(Ok(Err(what))) => {

@@ -18,7 +18,7 @@ use zproc::seam::proto::client::Config;
 use zproc::seam::proto::ids::{ConnectionId, ProcessId, Token};
 use zproc::seam::proto::limits::{IN_FLIGHT_MAX, PART_BYTES_MAX};
 use zproc::seam::proto::loss::{ServerEnd, ServerLoss};
-use zproc::seam::proto::message::{FromKeeper, Why};
+use zproc::seam::proto::message::{FromKeeper, Left, Why};
 use zproc::seam::proto::server::{self, Effect, Server};
 use zproc::seam::proto::time::Time;
 use zproc::seam::runtime::{ConnectError, LinkId, Parker, Port, Ready};
@@ -187,6 +187,7 @@ impl Inner {
             cpu_user_ns: 1,
             cpu_system_ns: 2,
             memory_bytes_max: 3,
+            left: Left::default(),
         };
         self.server.keeper(event, now());
     }

@@ -135,6 +135,9 @@ fn resource_limits() {
         .expect("spawn")
         .join()
         .expect("it runs");
+    // The keeper takes more descriptors than the program has; its processes do not.
+    let own = getrlimit(SystemResource::Nofile);
+    assert_eq!(before[6], (own.current, own.maximum));
     let mut builder = ctx.process(limits);
     let mut wanted = Vec::new();
     for ((resource, _, limit), (_, maximum)) in RESOURCES.iter().zip(&before) {

@@ -4,7 +4,7 @@
 use zproc::seam::proto::ids::{BuildId, ConnectionId, ProcessId, Seq, Token};
 use zproc::seam::proto::limits::PROTOCOL_VERSION;
 use zproc::seam::proto::message::{
-    FromClient, FromKeeper, FromServer, FunctionRef, Hello, Reply, Request,
+    FromClient, FromKeeper, FromServer, FunctionRef, Hello, Left, Reply, Request,
 };
 use zproc::seam::proto::server::{Config, Effect, FunctionFailure, Functions, Server};
 use zproc::seam::proto::setup::Setup;
@@ -209,6 +209,7 @@ impl World {
                         cpu_user_ns: 0,
                         cpu_system_ns: 0,
                         memory_bytes_max: 0,
+                        left: Left::default(),
                     };
                     self.server.keeper(ended, self.now);
                 }

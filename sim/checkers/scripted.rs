@@ -573,6 +573,8 @@ fn an_end_is_told_when_it_is_committed() {
                 cpu_system_ns: 0,
                 memory_bytes_max: 0,
                 wall_ns: 0,
+                stdout: None,
+                stderr: None,
             },
             rest: 0,
         };

@@ -412,6 +412,9 @@ fn ended(end: &End<'_>) -> String {
         End::Killed { why } => format!("killed ({why:?})"),
         End::Signaled { signal, .. } => format!("killed by signal {signal}"),
         End::BeforeConnect { .. } => "ended before it had connected".to_owned(),
+        End::Panicked { fault, .. } => format!("panicked: {}", fault.message),
+        End::StackOverflow { .. } => "overflowed its stack".to_owned(),
+        End::OutOfMemory => "probably killed for want of memory".to_owned(),
         End::NotStarted { call, errno } => format!("not started: {call} gave error {errno}"),
     }
 }

@@ -11,7 +11,8 @@ use std::time::Duration;
 use zproc::seam::proto::marks::{self, Mark};
 use zproc::{
     Change, Context, Dump, End, Error, Filter, Input, Outcome, Output, Process, ProcessBuilder,
-    Resource, Result, Snapshot, State, Txn, Update, View, Watch, WatchBuilder,
+    ProcessState, Processes, Resource, Result, Snapshot, State, Txn, Update, View, Watch,
+    WatchBuilder,
 };
 
 pub(crate) fn visitor(ctx: &Context, steps: u64) -> Result<u64> {
@@ -236,7 +237,31 @@ fn processes(ctx: &Context) -> Result<()> {
     let same = outcome.is_value() == joined.is_ok();
     expect(same || forgotten, "outcome and result");
     expect(id.0 > 1, "a number of its own");
-    with_options(ctx)
+    with_options(ctx)?;
+    table(ctx)
+}
+
+/// The records as a table.
+fn table(ctx: &Context) -> Result<()> {
+    let processes = ctx.processes()?;
+    let own = Processes::find(&processes, ctx.process_id());
+    expect(
+        own.is_some_and(|own| own.state == ProcessState::Running),
+        "this process runs",
+    );
+    let ids: Vec<_> = Processes::iter(&processes)
+        .map(|process| process.id)
+        .collect();
+    expect(ids.is_sorted(), "processes in order");
+    expect(
+        Processes::revision(&processes) > zproc::Revision::ZERO,
+        "records have a revision",
+    );
+    expect(
+        processes.to_string().lines().count() == ids.len() + 1,
+        "a line for each process",
+    );
+    Ok(())
 }
 
 /// What its state is.

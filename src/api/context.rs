@@ -1,6 +1,7 @@
 //! The context: a program's, or a process's, hold on its tree.
 
 use super::process::Process;
+use super::processes::Processes;
 use super::shipped::{InitSignature, ProcessBody, ProcessSignature};
 use super::spawn::ProcessBuilder;
 use super::state::State;
@@ -224,6 +225,38 @@ impl Context {
     {
         let function = code::ship::<F, ProcessSignature, ProcessBody<A, R>>(f);
         ProcessBuilder::new(self.clone(), function.reference())
+    }
+
+    /// The table of all processes that the tree has started, with what they use: those that live,
+    /// and the last 1024 that have ended.
+    ///
+    /// The same records can be read, [waited on](State::wait_until) and [watched](State::watch) in
+    /// the namespace `""`; what those that live use now is not in them, but asked of the system
+    /// here.
+    ///
+    /// # Errors
+    /// What a lost server gives.
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// use zproc::{Context, ProcessState};
+    ///
+    /// let ctx = Context::new()?;
+    /// let process = ctx.process(|_: &Context, ()| ()).name("short-lived").spawn(())?;
+    /// process.outcome()?;
+    /// let processes = ctx.processes()?;
+    /// let found = processes.find(process.id()).unwrap();
+    /// assert_eq!(found.state, ProcessState::Ended);
+    /// assert_eq!(found.outcome.as_deref(), Some("returned"));
+    /// // id  parent  state  pid   cpu    memory   age   name         outcome
+    /// // #2      #1  ended  4711  2 ms   4 MiB    9 ms  short-lived  returned
+    /// println!("{processes}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn processes(&self) -> Result<Processes> {
+        Processes::read(self)
     }
 
     /// This process's id in the tree; the program's own is [`ProcessId::PROGRAM`].

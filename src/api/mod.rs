@@ -21,6 +21,8 @@ pub(crate) mod watch;
 
 pub(crate) mod process;
 
+pub(crate) mod processes;
+
 pub(crate) mod spawn;
 
 pub(crate) mod outcome;

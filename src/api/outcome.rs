@@ -4,12 +4,14 @@ use crate::error::Remote;
 use crate::proto::loss::{ServerEnd, ServerLoss};
 use crate::proto::message::{self, Fault, Finish, WireOutcome};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
 /// How a process ended, and what it used.
 ///
-/// `{}` is one line; `{:#}` adds location and backtrace of a panic, and what the process used.
+/// `{}` is one line; `{:#}` adds location and backtrace of a panic, what the process used, and the
+/// last lines of what was captured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Outcome {
@@ -23,6 +25,69 @@ pub struct Outcome {
     pub memory_bytes_max: u64,
     /// From the request to spawn it to its end.
     pub wall: Duration,
+    /// The end of its standard output, if that was [captured](crate::Output::Captured).
+    pub stdout: Option<Captured>,
+    /// The end of its standard error, likewise.
+    pub stderr: Option<Captured>,
+}
+
+/// The end of what a process has written to a stream that was
+/// [captured](crate::Output::Captured).
+///
+/// ```
+/// # fn main() -> zproc::Result<()> {
+/// use zproc::{Context, Output};
+///
+/// let ctx = Context::new()?;
+/// let process = ctx
+///     .process(|_: &Context, ()| println!("three of five"))
+///     .stdout(Output::Captured)
+///     .spawn(())?;
+/// let stdout = process.outcome()?.stdout.unwrap();
+/// assert_eq!(stdout.text(), "three of five\n");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Captured {
+    /// At most 64 KiB.
+    pub tail: Vec<u8>,
+    /// How many bytes there were before that.
+    pub omitted: u64,
+}
+
+impl Captured {
+    /// As text; what is none is replaced.
+    #[must_use]
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.tail)
+    }
+
+    fn from_message(captured: &message::Captured<'_>) -> Captured {
+        Captured {
+            tail: captured.tail.to_vec(),
+            omitted: captured.omitted,
+        }
+    }
+
+    /// The last lines, indented, below a title.
+    fn fmt_below(&self, title: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LINES_MAX: usize = 20;
+        let text = self.text();
+        let lines: Vec<&str> = text.lines().collect();
+        let shown = &lines[lines.len().saturating_sub(LINES_MAX)..];
+        if shown.is_empty() {
+            return write!(f, "\n  {title}: nothing");
+        }
+        let is_all = shown.len() == lines.len() && self.omitted == 0;
+        write!(
+            f,
+            "\n  {title}{}",
+            if is_all { ":" } else { ", the end of it:" }
+        )?;
+        shown.iter().try_for_each(|line| write!(f, "\n    {line}"))
+    }
 }
 
 /// What happened to a process.
@@ -44,7 +109,21 @@ pub enum End {
         location: String,
         /// The backtrace; empty if there is none.
         backtrace: String,
+        /// The thread, if it was another than that of the function: one whose panic ended the
+        /// process (in `extern "C"` code, in a destructor while unwinding, or with
+        /// `panic = "abort"`).
+        thread: Option<String>,
     },
+    /// Its stack was full: a recursion without end, mostly. Told of the thread in which its
+    /// function runs; an overflow in a thread that the function has started is a
+    /// [signal](End::Signaled).
+    StackOverflow {
+        /// The thread, if it was another than that of the function.
+        thread: Option<String>,
+    },
+    /// Probably it was killed by the system, for want of memory: SIGKILL came, not from this tree,
+    /// while the count of such kills in the tree's control group rose.
+    OutOfMemory,
     /// The function, its argument or its result could not be found, decoded or encoded.
     Undecodable {
         /// What was wrong.
@@ -105,26 +184,34 @@ impl Outcome {
             cpu_system: Duration::from_nanos(outcome.cpu_system_ns),
             memory_bytes_max: outcome.memory_bytes_max,
             wall: Duration::from_nanos(outcome.wall_ns),
+            stdout: outcome.stdout.as_ref().map(Captured::from_message),
+            stderr: outcome.stderr.as_ref().map(Captured::from_message),
         }
     }
 }
 
 impl End {
+    fn panic(thread: &str, fault: Fault<'_>) -> End {
+        End::Panic {
+            message: fault.message.to_owned(),
+            location: fault.location.to_owned(),
+            backtrace: fault.backtrace.to_owned(),
+            thread: named(thread),
+        }
+    }
+
     fn from_message(end: &message::End<'_>) -> End {
         match *end {
             message::End::Finished(Finish::Value(_)) => End::Value,
             message::End::Finished(Finish::Error { text, .. }) => End::Error {
                 text: text.to_owned(),
             },
-            message::End::Finished(Finish::Panic(Fault {
-                message,
-                location,
-                backtrace,
-            })) => End::Panic {
-                message: message.to_owned(),
-                location: location.to_owned(),
-                backtrace: backtrace.to_owned(),
+            message::End::Finished(Finish::Panic(fault)) => End::panic("", fault),
+            message::End::Panicked { thread, fault } => End::panic(thread, fault),
+            message::End::StackOverflow { thread } => End::StackOverflow {
+                thread: named(thread),
             },
+            message::End::OutOfMemory => End::OutOfMemory,
             message::End::Finished(Finish::Undecodable(fault)) => End::Undecodable {
                 message: fault.message.to_owned(),
             },
@@ -145,6 +232,11 @@ impl End {
     }
 }
 
+/// A thread that is not the function's own.
+fn named(thread: &str) -> Option<String> {
+    (!thread.is_empty()).then(|| thread.to_owned())
+}
+
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -154,12 +246,27 @@ impl fmt::Display for End {
                 message,
                 location,
                 backtrace,
-            } => Remote {
-                message: message.clone(),
-                location: location.clone(),
-                backtrace: backtrace.clone(),
+                thread,
+            } => {
+                let what = match thread {
+                    None => "the function panicked".to_owned(),
+                    Some(thread) => format!("the thread {thread:?} panicked"),
+                };
+                Remote {
+                    message: message.clone(),
+                    location: location.clone(),
+                    backtrace: backtrace.clone(),
+                }
+                .fmt_as(&what, f)
             }
-            .fmt_as("the function panicked", f),
+            End::StackOverflow { thread: None } => f.write_str("the function overflowed its stack"),
+            End::StackOverflow {
+                thread: Some(thread),
+            } => write!(f, "the thread {thread:?} overflowed its stack"),
+            End::OutOfMemory => f.write_str(
+                "the process was killed, probably by the system for want of memory (SIGKILL came \
+                 while the control group's count of such kills rose)",
+            ),
             End::Undecodable { message } => write!(f, "could not be decoded or encoded: {message}"),
             End::Exited { code } => write!(
                 f,
@@ -207,6 +314,11 @@ impl fmt::Display for Outcome {
                 self.cpu_system,
                 self.memory_bytes_max / 1024
             )?;
+            for (title, stream) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+                if let Some(stream) = stream {
+                    stream.fmt_below(title, f)?;
+                }
+            }
         }
         Ok(())
     }
@@ -335,6 +447,7 @@ mod tests {
             message: "no".to_owned(),
             location: "a.rs:1:2".to_owned(),
             backtrace: "  0: f\n".to_owned(),
+            thread: None,
         };
         assert_eq!(panic.to_string(), "the function panicked: no");
         assert_eq!(

@@ -79,6 +79,9 @@ pub enum Output {
     Inherit,
     /// Nowhere (`/dev/null`).
     Null,
+    /// To the keeper of the tree: what came last, up to 64 KiB, is part of the process's
+    /// [outcome](crate::Outcome::stdout).
+    Captured,
     /// To this file, which is made or emptied first.
     File(PathBuf),
     /// To the end of this file, which is made if it is not there.
@@ -295,6 +298,7 @@ impl Output {
         match self {
             Output::Inherit => setup::Output::Inherit,
             Output::Null => setup::Output::Null,
+            Output::Captured => setup::Output::Captured,
             Output::File(path) => setup::Output::File(bytes(path)),
             Output::Append(path) => setup::Output::Append(bytes(path)),
         }

@@ -6,3 +6,4 @@ pub(crate) mod parker;
 mod patience;
 pub(crate) mod port;
 pub(crate) mod server_loop;
+mod usage;

@@ -9,7 +9,7 @@ use super::parker;
 use super::patience::Patience;
 use crate::proto::loss::ServerLoss;
 use crate::proto::time::Time;
-use crate::runtime::{ConnectError, LinkId, Parker, Port, Ready};
+use crate::runtime::{ConnectError, LinkId, Parker, Port, Ready, Usage};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use std::hash::{BuildHasher as _, RandomState};
@@ -316,6 +316,10 @@ impl Port for UnixPort {
 
     fn now(&self) -> Time {
         self.clock.now()
+    }
+
+    fn usage(&self, pids: &[u32]) -> Vec<Option<Usage>> {
+        super::usage::of(pids)
     }
 
     fn random(&self) -> u64 {

@@ -11,6 +11,7 @@
 use super::keeper;
 use super::role::{self, ENTRY_VARIABLE, Role};
 use super::sys;
+use super::words;
 use crate::proto::ids::Token;
 use crate::tree;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int};
@@ -164,9 +165,11 @@ fn run(role: Role<'_>, later_constructors: impl FnOnce()) -> ! {
             key,
             name,
             page,
+            words: file,
         } => {
             settle_child(name);
-            let [page] = adopt([page]);
+            let [page, file] = adopt([page, file]);
+            words::install(file);
             later_constructors();
             tree::child_main(tree::ChildStart {
                 socket: path(socket),
@@ -206,7 +209,7 @@ fn run_keeper(
 fn settle_server() {
     sys::set_thread_name(c"zproc-server");
     // Mostly 1024 is the default, and each process of the tree needs one.
-    sys::raise_descriptor_limit();
+    let _before = sys::raise_descriptor_limit();
     sys::settle_stdio(true);
     // Its life is the program's and the keeper's, not the terminal's.
     for signal in [

@@ -10,8 +10,10 @@
 
 use super::directory;
 use super::launch::{Kind, Launch, LaunchError, launch};
+use super::memory::Kills;
 use super::overtime::Overtime;
 use super::page::{Page, Told};
+use super::remains::Estate;
 use super::role::{self, Role, TREE_VARIABLE, ToProgram};
 use super::stage::{self, Stage};
 use super::sweep::{self, Seen};
@@ -20,6 +22,7 @@ use crate::proto::codec::{self, Malformed};
 use crate::proto::frame::{self, Outbox};
 use crate::proto::ids::{ProcessId, Token};
 use crate::proto::keeper::{Effect, Keeper as Machine, Reaped};
+use crate::proto::message::FromKeeper;
 use std::ffi::CString;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
@@ -118,6 +121,11 @@ struct Keeper {
     mark: String,
     /// The program's standard input, for processes that are to read it.
     stdin: OwnedFd,
+    /// How many descriptors the program may have, and so its processes.
+    descriptors: Option<libc::rlimit>,
+    /// What the processes have to leave.
+    estate: Estate,
+    memory: Kills,
     link: UnixStream,
     inbox: Vec<u8>,
     outbox: Outbox,
@@ -150,6 +158,10 @@ impl Keeper {
             environment: environment(),
             mark,
             stdin: start.stdin.try_clone()?,
+            // Each process needs one of ours, or some.
+            descriptors: sys::raise_descriptor_limit(),
+            estate: Estate::new()?,
+            memory: Kills::new(),
             link,
             inbox: Vec::new(),
             outbox: Outbox::default(),
@@ -201,6 +213,7 @@ impl Keeper {
                     Some((self.deaths.as_fd(), false)),
                     Some((self.link.as_fd(), waits_to_write)),
                     Some((self.overtime.bell(), false)),
+                    Some((self.estate.as_fd(), false)),
                 ],
                 self.overtime.timeout(),
             );
@@ -212,6 +225,7 @@ impl Keeper {
                     deaths_polled,
                     link_polled,
                     bell,
+                    streams,
                 ],
             ) = polled
             else {
@@ -226,6 +240,9 @@ impl Keeper {
             }
             if deaths_polled.readable && self.carry_out() {
                 self.bury();
+            }
+            if streams.readable {
+                self.estate.read();
             }
             if link_polled.readable
                 && self.carry_out()
@@ -260,11 +277,32 @@ impl Keeper {
                 Effect::KillLeft { pid, process } => {
                     self.kill_left_by(pid.cast_signed(), process);
                 }
-                Effect::Tell(message) => self.outbox.push(&message),
+                Effect::Tell(message) => self.tell(message),
                 Effect::End => {}
             }
         }
         !self.machine.has_ended()
+    }
+
+    /// Tells the server, with what there is to add.
+    fn tell(&mut self, message: FromKeeper<'static>) {
+        // As short-lived as what is added.
+        let mut message: FromKeeper<'_> = message;
+        let found;
+        if let FromKeeper::Ended {
+            process,
+            status,
+            why,
+            left,
+            ..
+        } = &mut message
+        {
+            found = self.estate.take(*process);
+            let by_sigkill = libc::WIFSIGNALED(*status) && libc::WTERMSIG(*status) == libc::SIGKILL;
+            let out_of_memory = by_sigkill && why.is_none() && self.memory.has_risen();
+            *left = found.as_message(out_of_memory);
+        }
+        self.outbox.push(&message);
     }
 
     /// Reaps who has ended.
@@ -348,7 +386,15 @@ impl Keeper {
 
     fn spawn(&mut self, process: ProcessId, key: Token, name: &str, setup: &[u8]) {
         let setup = codec::decode(setup).expect("the machine has encoded it");
-        let stage = stage::prepare(&setup, &self.environment, self.stdin.as_raw_fd());
+        let stdin = self.stdin.as_raw_fd();
+        let mut stage = stage::prepare(&setup, &self.environment, stdin, self.descriptors);
+        let inherited = match self.estate.open(process, &setup, &mut stage) {
+            Ok(inherited) => inherited,
+            Err(LaunchError { call, errno }) => {
+                return self.machine.not_forked(process, call, errno);
+            }
+        };
+        let words = inherited.words.as_raw_fd();
         let socket = self.socket.clone();
         let name = role::short(name);
         let page = self.page.as_raw_fd();
@@ -358,11 +404,15 @@ impl Keeper {
             key,
             name,
             page,
+            words,
         };
         let mark = format!("{}/{}", self.mark, process.0);
-        match self.launch(Kind::Bound, name, &mark, &role, &[page], stage) {
+        match self.launch(Kind::Bound, name, &mark, &role, &[page, words], stage) {
             Ok(pid) => self.machine.forked(process, pid.unsigned_abs()),
-            Err(LaunchError { call, errno }) => self.machine.not_forked(process, call, errno),
+            Err(LaunchError { call, errno }) => {
+                self.estate.take(process);
+                self.machine.not_forked(process, call, errno);
+            }
         }
     }
 

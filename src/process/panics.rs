@@ -3,6 +3,7 @@
 //! `catch_unwind` alone gives the payload; where it happened is told to the panic hook only. So a
 //! hook notes each panic for the thread, and [`capture`] takes the note of the panic it caught.
 
+use super::words;
 use crate::proto::limits::FAILURE_BYTES_MAX;
 use crate::proto::server::FaultText;
 use std::any::Any;
@@ -54,8 +55,13 @@ pub fn install(options: Options) {
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         let capturing = DEPTH.try_with(Cell::get).unwrap_or(0) > 0;
-        if capturing {
-            note(info, options);
+        // Each panic of a process may be the last thing that it does.
+        if capturing || words::is_wanted() {
+            let fault = fault_in_hook(info, options);
+            words::panicked(&fault, capturing);
+            if capturing {
+                note(fault);
+            }
         }
         if !capturing || options.print {
             previous(info);
@@ -117,8 +123,8 @@ pub(crate) fn bound(fault: FaultText) -> FaultText {
 }
 
 /// The hook's part: what this panic says, and where it is.
-fn note(info: &PanicHookInfo<'_>, options: Options) {
-    let fault = FaultText {
+fn fault_in_hook(info: &PanicHookInfo<'_>, options: Options) -> FaultText {
+    FaultText {
         message: bounded(&message_of(info.payload()), MESSAGE_BYTES_MAX),
         location: info
             .location()
@@ -131,7 +137,11 @@ fn note(info: &PanicHookInfo<'_>, options: Options) {
         } else {
             String::new()
         },
-    };
+    }
+}
+
+/// Keeps it until it is caught.
+fn note(fault: FaultText) {
     // A panic while the thread ends has no notes to go to; nobody captures it either.
     let _ = NOTES.try_with(|notes| {
         let mut notes = notes.borrow_mut();

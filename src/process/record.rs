@@ -21,7 +21,7 @@ use crate::proto::frame;
 use crate::proto::ids::ProcessId;
 use crate::proto::server::{Commit, Server};
 use crate::proto::time::Time;
-use crate::runtime::{ConnectError, LinkId, Observation, Parker, Port, Ready};
+use crate::runtime::{ConnectError, LinkId, Observation, Parker, Port, Ready, Usage};
 use speedy::{Readable, Writable};
 use std::cell::Cell;
 use std::fs::{File, OpenOptions};
@@ -449,6 +449,10 @@ impl<P: Port> Port for RecordingPort<P> {
 
     fn now(&self) -> Time {
         self.port.now()
+    }
+
+    fn usage(&self, pids: &[u32]) -> Vec<Option<Usage>> {
+        self.port.usage(pids)
     }
 
     fn random(&self) -> u64 {

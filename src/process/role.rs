@@ -66,6 +66,8 @@ pub(crate) enum Role<'a> {
         key: Token,
         name: &'a str,
         page: RawFd,
+        /// A file for its last words.
+        words: RawFd,
     },
 }
 
@@ -188,6 +190,7 @@ mod tests {
             key: Token([1, 2]),
             name: "f",
             page: 9,
+            words: 3,
         };
         let packed = pack(&role).expect("pack");
         let variable = packed.variable.to_str().expect("text");

@@ -16,8 +16,13 @@ pub(crate) struct Stage {
 }
 
 /// Reads a setup, which the server has checked. `usual` is the program's environment, `stdin` its
-/// standard input.
-pub(crate) fn prepare(setup: &Setup<'_>, usual: &[CString], stdin: RawFd) -> Stage {
+/// standard input, `descriptors` how many it may have.
+pub(crate) fn prepare(
+    setup: &Setup<'_>,
+    usual: &[CString],
+    stdin: RawFd,
+    descriptors: Option<libc::rlimit>,
+) -> Stage {
     let mut stage = Stage::default();
     if setup.clears_environment || !setup.environment.is_empty() {
         stage.environment = Some(environment(setup, usual));
@@ -35,14 +40,16 @@ pub(crate) fn prepare(setup: &Setup<'_>, usual: &[CString], stdin: RawFd) -> Sta
         ],
         directory: setup.directory.map(string),
         niceness: setup.niceness,
-        limits: (setup.limits.iter())
-            .map(|limit| {
+        limits: descriptors
+            .map(|descriptors| (number(Resource::OpenFiles), descriptors))
+            .into_iter()
+            .chain(setup.limits.iter().map(|limit| {
                 let bounds = libc::rlimit {
                     rlim_cur: limit.soft,
                     rlim_max: limit.hard,
                 };
                 (number(limit.resource), bounds)
-            })
+            }))
             .collect(),
     };
     stage
@@ -51,7 +58,8 @@ pub(crate) fn prepare(setup: &Setup<'_>, usual: &[CString], stdin: RawFd) -> Sta
 fn output(output: Output<'_>) -> Redirect {
     let write = libc::O_WRONLY | libc::O_CREAT;
     match output {
-        Output::Inherit => Redirect::Keep,
+        // The pipe of a captured one is put there when it is made.
+        Output::Inherit | Output::Captured => Redirect::Keep,
         Output::Null => open(b"/dev/null", libc::O_WRONLY),
         Output::File(path) => open(path, write | libc::O_TRUNC),
         Output::Append(path) => open(path, write | libc::O_APPEND),
@@ -124,13 +132,17 @@ mod tests {
             ],
             ..Setup::default()
         };
-        let stage = prepare(&setup, &usual, 0);
+        let stage = prepare(&setup, &usual, 0, None);
         let wanted = [c"AB=2", c"A=7", c"E="].map(CString::from);
         assert_eq!(stage.environment.expect("it was changed"), wanted);
         setup.clears_environment = true;
-        let stage = prepare(&setup, &usual, 0);
+        let stage = prepare(&setup, &usual, 0, None);
         let wanted = [c"A=7", c"E="].map(CString::from);
         assert_eq!(stage.environment.expect("it was changed"), wanted);
-        assert!(prepare(&Setup::default(), &usual, 0).environment.is_none());
+        assert!(
+            prepare(&Setup::default(), &usual, 0, None)
+                .environment
+                .is_none()
+        );
     }
 }

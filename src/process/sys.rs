@@ -472,19 +472,94 @@ pub(crate) fn close_strangers(keep: &[RawFd]) {
     }
 }
 
-/// Takes as many descriptors as this process may have. Fails quietly: then there are fewer.
-pub(crate) fn raise_descriptor_limit() {
+/// Takes as many descriptors as this process may have. Fails quietly: then there are fewer. Gives
+/// how many it had before.
+pub(crate) fn raise_descriptor_limit() -> Option<libc::rlimit> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
     // SAFETY: the pointer is to a live local, here and below.
     unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
-            limit.rlim_cur = limit.rlim_max;
-            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) != 0 {
+            return None;
         }
+        let before = limit;
+        limit.rlim_cur = limit.rlim_max;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        Some(before)
     }
+}
+
+/// A file in memory, of this size for ever.
+pub(crate) fn memory_file(name: &CStr, size: u64) -> io::Result<OwnedFd> {
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // SAFETY: the name is terminated; a result that is not negative is a new descriptor.
+    let fd = check(unsafe { libc::memfd_create(name.as_ptr(), flags) })?;
+    // SAFETY: the kernel has just given us this descriptor, and nobody else knows of it.
+    let file = unsafe { OwnedFd::from_raw_fd(fd) };
+    let seals = libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL;
+    let size = libc::off_t::try_from(size).unwrap_or(libc::off_t::MAX);
+    // SAFETY: a live descriptor and numbers, here and below.
+    check(unsafe { libc::ftruncate(fd, size) })?;
+    // SAFETY: as above.
+    check(unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, seals) })?;
+    Ok(file)
+}
+
+/// Reads from a place of a file; how much could be read.
+pub(crate) fn read_at(fd: RawFd, buffer: &mut [u8], offset: i64) -> usize {
+    // SAFETY: the pointer and the length are those of one live, writable slice.
+    let count = unsafe { libc::pread(fd, buffer.as_mut_ptr().cast(), buffer.len(), offset) };
+    usize::try_from(count).unwrap_or(0)
+}
+
+/// Reads from it never wait from now on.
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: a live descriptor, and numbers.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) }).map(drop)
+}
+
+/// A descriptor that watches others.
+pub(crate) fn epoll() -> io::Result<OwnedFd> {
+    // SAFETY: a number; a result that is not negative is a new descriptor.
+    let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+    // SAFETY: the kernel has just given us this descriptor, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Has it tell of `fd`, by this number, while there is something to read or its end.
+pub(crate) fn epoll_add(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, number: u64) -> io::Result<()> {
+    let mut event = libc::epoll_event {
+        events: libc::EPOLLIN as u32,
+        u64: number,
+    };
+    let (epoll, fd) = (epoll.as_raw_fd(), fd.as_raw_fd());
+    // SAFETY: live descriptors, and a pointer to a live local.
+    check(unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &mut event) }).map(drop)
+}
+
+/// Has it tell nothing more of `fd`.
+pub(crate) fn epoll_remove(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) {
+    let (epoll, fd) = (epoll.as_raw_fd(), fd.as_raw_fd());
+    // SAFETY: live descriptors, and a null that is allowed. It can't fail for one that was added.
+    unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut()) };
+}
+
+/// The numbers of those that have something to read now, at most `N`.
+pub(crate) fn epoll_ready<const N: usize>(epoll: BorrowedFd<'_>) -> impl Iterator<Item = u64> {
+    let mut events = [libc::epoll_event { events: 0, u64: 0 }; N];
+    let most = libc::c_int::try_from(N).unwrap_or(libc::c_int::MAX);
+    // SAFETY: the pointer and the count are those of one live array.
+    let count = unsafe { libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), most, 0) };
+    let count = usize::try_from(count).unwrap_or(0);
+    events.into_iter().take(count).map(|event| event.u64)
+}
+
+/// The size of a page of memory.
+pub(crate) fn page_bytes() -> usize {
+    // SAFETY: takes a number.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 
 /// Ends this process at once, without what was registered to run at exit.

@@ -11,7 +11,7 @@
 
 use super::codec;
 use super::ids::{ProcessId, Token};
-use super::message::{FromKeeper, ToKeeper, Why};
+use super::message::{FromKeeper, Left, ToKeeper, Why};
 use super::planted::{self, Bug};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -43,7 +43,7 @@ pub enum Effect {
         /// Which it was.
         process: ProcessId,
     },
-    /// Tell the server.
+    /// Tell the server. What a process has [`Left`] is the caller's to add.
     Tell(FromKeeper<'static>),
     /// Kill and reap all that is below the keeper, the server too, then end. Nothing comes after.
     End,
@@ -217,6 +217,7 @@ impl Keeper {
             cpu_user_ns: reaped.cpu_user_ns,
             cpu_system_ns: reaped.cpu_system_ns,
             memory_bytes_max: reaped.memory_bytes_max,
+            left: Left::default(),
         }));
     }
 

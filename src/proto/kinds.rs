@@ -86,7 +86,10 @@ kinds! {
         Setup, NoParts,
     }
     Refusal { Version, Build, Credentials, SessionUnknown, Limit, Protocol, Ended, Late }
-    End { Finished, Exited, Killed, Signaled, BeforeConnect, NotStarted }
+    End {
+        Finished, Exited, Killed, Signaled, BeforeConnect, NotStarted, Panicked, StackOverflow,
+        OutOfMemory,
+    }
 }
 
 /// Kinds that an ensemble may do without, each with the reason.
@@ -116,6 +119,17 @@ pub const RARE: &[(&str, &str, &str)] = &[
         "NoParts",
         "needs a session that is lost between two parts",
     ),
+    (
+        "End",
+        "Panicked",
+        "an abort would end the simulator's own process",
+    ),
+    (
+        "End",
+        "StackOverflow",
+        "it would end the simulator's own process",
+    ),
+    ("End", "OutOfMemory", "simulated processes have no memory"),
     ("Refusal", "Version", "a simulated tree is one executable"),
     ("Refusal", "Build", "a simulated tree is one executable"),
     ("Refusal", "Credentials", "keys are never wrong here"),
@@ -162,7 +176,11 @@ mod tests {
 
     #[test]
     fn rare_kinds_are_kinds() {
-        let lists = [(Failure::OF, Failure::KINDS), (Refusal::OF, Refusal::KINDS)];
+        let lists = [
+            (Failure::OF, Failure::KINDS),
+            (Refusal::OF, Refusal::KINDS),
+            (End::OF, End::KINDS),
+        ];
         for (of, kind, _) in RARE {
             let there = |(name, kinds): &(&str, &[&str])| name == of && kinds.contains(kind);
             assert!(lists.iter().any(there), "{of}::{kind}");

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 /// Version of the wire protocol; a peer of another one is refused by name.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// Longest key, in bytes of UTF-8.
 pub const KEY_BYTES_MAX: usize = 1024;
@@ -81,6 +81,10 @@ pub const RESULTS_BYTES_MAX: usize = 1024 * 1024 * 1024;
 pub const SETUP_BYTES_MAX: usize = 256 * 1024;
 /// Most changes of its environment.
 pub const SETUP_VARIABLES_MAX: usize = 4096;
+/// Most bytes of a captured stream that are kept: the newest.
+pub const OUTPUT_TAIL_BYTES_MAX: usize = 64 * 1024;
+/// Most bytes that a dying process can write down for its outcome: a panic with its place.
+pub const LAST_WORDS_BYTES_MAX: usize = 2 * FAILURE_BYTES_MAX;
 /// Most limits of its resources.
 pub const SETUP_LIMITS_MAX: usize = 64;
 /// How long a process that is asked to end may take, where nothing else is said.
@@ -249,11 +253,13 @@ impl Limits {
     /// The first relation that does not hold.
     pub const fn check(&self) -> Result<(), Unfit> {
         // An outcome: a result with its text, or a panic's text, and what the keeper says.
-        let outcome = self.value_bytes_max + 2 * FAILURE_BYTES_MAX + MESSAGE_OVERHEAD_BYTES_MAX;
+        let outcome = self.value_bytes_max
+            + 2 * FAILURE_BYTES_MAX
+            + 2 * OUTPUT_TAIL_BYTES_MAX
+            + MESSAGE_OVERHEAD_BYTES_MAX;
         let update = self.change_set_bytes_max
             + MESSAGE_OVERHEAD_BYTES_MAX
             + self.change_set_changes_max * 64;
-        let task = self.value_bytes_max + TASK_OVERHEAD_BYTES_MAX;
         let page =
             self.page_bytes_max + self.value_bytes_max + KEY_BYTES_MAX + MESSAGE_OVERHEAD_BYTES_MAX;
         let relations = [
@@ -288,10 +294,6 @@ impl Limits {
                 "a change set does not fit a frame",
             ),
             (page <= FRAME_BYTES_MAX, "a page does not fit a frame"),
-            (
-                task <= FRAME_BYTES_MAX,
-                "a process's task does not fit a frame",
-            ),
             (
                 outcome <= FRAME_BYTES_MAX && outcome <= self.replies_bytes_max,
                 "a result does not fit a frame, or is never retained",
@@ -356,6 +358,8 @@ const _: () = assert!(
         + MESSAGE_OVERHEAD_BYTES_MAX
         <= FRAME_BYTES_MAX
 );
+// A process's task.
+const _: () = assert!(VALUE_BYTES_MAX + TASK_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX <= OUTBOX_BYTES_MAX);
 const _: () = assert!(RECONNECT_TIMEOUT.as_nanos() < SESSION_GRACE.as_nanos());
 

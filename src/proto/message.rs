@@ -257,6 +257,24 @@ pub struct Fault<'a> {
     pub backtrace: &'a str,
 }
 
+/// What a process that can't finish any more has written down for the keeper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
+pub enum LastWords<'a> {
+    /// This thread's stack is full.
+    StackOverflow { thread: &'a str },
+    /// A panic, which may be the end of it: here, or in this other thread.
+    Panic { thread: &'a str, fault: Fault<'a> },
+}
+
+/// What a process has written to a stream that was captured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Readable, Writable)]
+pub struct Captured<'a> {
+    /// The end of it.
+    pub tail: &'a [u8],
+    /// Bytes before that, which were not kept.
+    pub omitted: u64,
+}
+
 /// Everything the server sends.
 #[derive(Debug, Clone, PartialEq, Readable, Writable)]
 pub enum FromServer<'a> {
@@ -426,6 +444,10 @@ pub struct WireOutcome<'a> {
     pub memory_bytes_max: u64,
     /// From the request to the end, nanoseconds.
     pub wall_ns: u64,
+    /// Its standard output, if it was captured.
+    pub stdout: Option<Captured<'a>>,
+    /// Its standard error, likewise.
+    pub stderr: Option<Captured<'a>>,
 }
 
 /// What happened to a process.
@@ -443,6 +465,12 @@ pub enum End<'a> {
     BeforeConnect { status: i32 },
     /// It could not be started: the system call and its errno.
     NotStarted { call: &'a str, errno: i32 },
+    /// A panic that could not be caught ended it, in another thread if that is named.
+    Panicked { thread: &'a str, fault: Fault<'a> },
+    /// This thread's stack was full.
+    StackOverflow { thread: &'a str },
+    /// Probably the system killed it, for want of memory.
+    OutOfMemory,
 }
 
 /// Why the keeper killed a process.
@@ -528,5 +556,19 @@ pub enum FromKeeper<'a> {
         cpu_user_ns: u64,
         cpu_system_ns: u64,
         memory_bytes_max: u64,
+        left: Left<'a>,
     },
+}
+
+/// What the keeper finds of a process that has ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Readable, Writable)]
+pub struct Left<'a> {
+    /// Encoded [`LastWords`]; empty: none.
+    pub words: &'a [u8],
+    /// Its standard output, if it was captured.
+    pub stdout: Option<Captured<'a>>,
+    /// Its standard error, likewise.
+    pub stderr: Option<Captured<'a>>,
+    /// The system has killed somebody for want of memory in the meantime.
+    pub out_of_memory: bool,
 }

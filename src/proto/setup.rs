@@ -93,6 +93,8 @@ pub enum Output<'a> {
     Inherit,
     /// Nowhere.
     Null,
+    /// To the keeper, which hands on the end of it with the outcome.
+    Captured,
     /// To this file, from its beginning.
     File(&'a [u8]),
     /// To the end of this file.
@@ -200,7 +202,7 @@ impl<'a> Setup<'a> {
         };
         let output = |output| match output {
             Output::File(path) | Output::Append(path) => Some(path),
-            Output::Inherit | Output::Null => None,
+            Output::Inherit | Output::Null | Output::Captured => None,
         };
         [
             self.directory,

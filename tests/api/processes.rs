@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use zproc::{Context, End, Error, Filter, Input, Output, ProcessId, Resource, Result, Revision};
+use zproc::{
+    Context, End, Error, Filter, Input, Output, ProcessId, ProcessState, Resource, Result, Revision,
+};
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Job {
@@ -440,4 +442,71 @@ pub(super) fn setups_that_make_no_sense(ctx: &Context) -> Result<()> {
     // Nothing was started.
     assert_eq!(fine.spawn(())?.id().0, 2);
     Ok(())
+}
+
+pub(super) fn all_in_a_table(ctx: &Context) -> Result<()> {
+    assert_eq!(ctx.processes()?.iter().count(), 0);
+    let living = ctx.process(sleeper).name("a sleeper").spawn(())?;
+    let alive = ctx.namespace("alive");
+    alive.wait_equal(&living.id().0.to_string(), &true)?;
+    let mut ended = Vec::new();
+    for number in 0..10 {
+        let process = ctx.spawn(half, number)?;
+        process.outcome()?;
+        ended.push(process.id());
+    }
+    let processes = ctx.processes()?;
+    let ids: Vec<ProcessId> = processes.iter().map(|process| process.id).collect();
+    assert!(ids.is_sorted() && ids.len() == 11, "{ids:?}");
+    let found = processes.find(living.id()).expect("it lives");
+    assert_eq!(
+        (found.state, &*found.name),
+        (ProcessState::Running, "a sleeper")
+    );
+    assert_eq!((found.parent, &found.outcome), (ProcessId::PROGRAM, &None));
+    let found = processes.find(ended[1]).expect("it is remembered");
+    assert_eq!(found.state, ProcessState::Ended);
+    assert!(found.cpu.is_some() && found.memory_bytes.is_some());
+    assert!(found.function.ends_with("half") && found.name == found.function);
+    let outcome = found.outcome.as_deref().expect("it has ended");
+    assert!(outcome.starts_with("returned an error"), "{outcome}");
+    let table = processes.to_string();
+    assert!(
+        table.contains("a sleeper") && table.lines().count() == 12,
+        "{table}"
+    );
+    ctx.state().set("never", &true)?;
+    living.join()?
+}
+
+pub(super) fn records_are_waited_on_and_watched(ctx: &Context) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Record {
+        name: String,
+        state: String,
+    }
+    let records = ctx.namespace("");
+    let mut watch = records.watch(Filter::prefix("process/")).start()?;
+    let process = ctx.process(sleeper).name("watched").spawn(())?;
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|state| state != "running") {
+        let update = watch.next_update()?;
+        let record: Record = update.changes[0].after()?.expect("it is there");
+        assert_eq!(record.name, "watched");
+        seen.push(record.state);
+    }
+    assert_eq!(seen, ["starting", "running"]);
+    ctx.state().set("never", &true)?;
+    // As any other state: a condition, which is tested in the server.
+    let (ended, _) = records.wait_until(|view| {
+        for key in view.keys("process/")? {
+            let record: Option<Record> = view.get(&key)?;
+            if record.is_some_and(|record| record.state == "ended") {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
+    })?;
+    assert_eq!(ended, format!("process/{}", process.id().0));
+    process.join()?
 }

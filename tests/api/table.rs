@@ -108,6 +108,8 @@ bodies! {
     processes::one_builder_many_processes,
     processes::name_in_the_record,
     processes::setups_that_make_no_sense,
+    processes::all_in_a_table,
+    processes::records_are_waited_on_and_watched,
     endings::kill,
     endings::kill_before_it_runs,
     endings::kill_of_one_that_has_ended,

@@ -15,7 +15,7 @@ mod usage;
 mod wire;
 
 pub use super::dump::RECORD_PREFIX;
-pub use processes::Record;
+pub use processes::{Record, Used};
 pub use usage::Usage;
 
 use super::codec;

@@ -2,10 +2,33 @@
 
 use super::super::codec;
 use super::super::kinds;
+use super::super::limits::OUTPUT_TAIL_BYTES_MAX;
 use super::super::marks::{self, Mark};
-use super::super::message::{End, Finish, Why, WireOutcome};
+use super::super::message::{Captured, End, Finish, LastWords, Left, Why, WireOutcome};
 use super::super::time::Time;
 use super::processes::{Death, DeathKind, Process};
+use super::wire::{bounded, cut};
+
+/// What the keeper has found of it: [`Left`], kept.
+#[derive(Debug, Default)]
+pub(super) struct Remains {
+    pub(super) words: Vec<u8>,
+    pub(super) streams: [Option<(Vec<u8>, u64)>; 2],
+    pub(super) out_of_memory: bool,
+}
+
+impl Remains {
+    pub(super) fn of(left: &Left<'_>) -> Remains {
+        let kept = |captured: Option<Captured<'_>>| {
+            captured.map(|captured| (captured.tail.to_vec(), captured.omitted))
+        };
+        Remains {
+            words: left.words.to_vec(),
+            streams: [left.stdout, left.stderr].map(kept),
+            out_of_memory: left.out_of_memory,
+        }
+    }
+}
 
 /// What happened to a process, encoded and in words.
 pub(super) fn outcome_of(process: &Process, death: &Death, now: Time) -> (Vec<u8>, String) {
@@ -23,7 +46,7 @@ pub(super) fn outcome_of(process: &Process, death: &Death, now: Time) -> (Vec<u8
         (DeathKind::Status(status), None) if !process.has_connected => {
             End::BeforeConnect { status: *status }
         }
-        (DeathKind::Status(status), None) => of_status(*status),
+        (DeathKind::Status(status), None) => unfinished(*status, &death.left),
     };
     kinds::said(&end);
     let clean = matches!(death.end, DeathKind::Status(0));
@@ -37,10 +60,66 @@ pub(super) fn outcome_of(process: &Process, death: &Death, now: Time) -> (Vec<u8
         cpu_user_ns: death.cpu_user_ns,
         cpu_system_ns: death.cpu_system_ns,
         memory_bytes_max: death.memory_bytes_max,
-        wall_ns: u64::try_from(now.since(process.started_at).as_nanos()).unwrap_or(u64::MAX),
+        wall_ns: wall_ns(process.started_at, now),
+        stdout: captured(&death.left.streams[0]),
+        stderr: captured(&death.left.streams[1]),
     };
     (codec::to_bytes(&outcome), text)
 }
+
+/// From the request to the end.
+pub(super) fn wall_ns(started_at: Time, now: Time) -> u64 {
+    u64::try_from(now.since(started_at).as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn captured(stream: &Option<(Vec<u8>, u64)>) -> Option<Captured<'_>> {
+    stream.as_ref().map(|(tail, omitted)| Captured {
+        // The keeper keeps no more; should it be wrong, an outcome still fits a frame.
+        tail: &tail[tail.len().saturating_sub(OUTPUT_TAIL_BYTES_MAX)..],
+        omitted: *omitted,
+    })
+}
+
+const SIGABRT: i32 = 6;
+const SIGBUS: i32 = 7;
+const SIGKILL: i32 = 9;
+const SIGSEGV: i32 = 11;
+
+/// A process that has not said how its function ended: what the signal that ended it and what it
+/// wrote down before make of each other.
+fn unfinished<'a>(status: i32, left: &'a Remains) -> End<'a> {
+    let words = codec::decode(&left.words).ok();
+    match (of_status(status), words) {
+        (
+            End::Signaled {
+                signal: SIGSEGV | SIGBUS,
+                ..
+            },
+            Some(LastWords::StackOverflow { thread }),
+        ) => End::StackOverflow {
+            thread: cut(thread, NAME_BYTES_MAX),
+        },
+        (
+            End::Signaled {
+                signal: SIGABRT, ..
+            },
+            Some(LastWords::Panic { thread, fault }),
+        ) => End::Panicked {
+            thread: cut(thread, NAME_BYTES_MAX),
+            fault: bounded(&fault),
+        },
+        (
+            End::Signaled {
+                signal: SIGKILL, ..
+            },
+            _,
+        ) if left.out_of_memory => End::OutOfMemory,
+        (end, _) => end,
+    }
+}
+
+/// Most bytes of a thread's name.
+const NAME_BYTES_MAX: usize = 1024;
 
 /// The parts of a wait status, as Linux lays them out (wait(2)).
 fn of_status(status: i32) -> End<'static> {
@@ -79,6 +158,10 @@ fn describe(end: &End<'_>) -> String {
             }
             _ => "died before it connected".to_owned(),
         },
+        End::Panicked { fault, .. } => format!("panicked: {}", fault.message),
+        End::StackOverflow { thread: "" } => "overflowed its stack".to_owned(),
+        End::StackOverflow { thread } => format!("overflowed the stack of thread {thread:?}"),
+        End::OutOfMemory => "killed, probably for want of memory".to_owned(),
         End::NotStarted { call, errno } => {
             format!("could not be started: {call} failed with errno {errno}")
         }

@@ -12,7 +12,7 @@ use super::super::session::{Session, WaitKind};
 use super::super::setup::Setup;
 use super::super::store::{Key, Namespace, RESERVED, Rights};
 use super::super::time::Time;
-use super::outcomes::outcome_of;
+use super::outcomes::{Remains, outcome_of, wall_ns};
 use super::parts::Rests;
 use super::requests::cause;
 use super::{Effect, Server, Timer, WaitKey, wire};
@@ -35,8 +35,23 @@ pub struct Record {
     pub state: String,
     /// Its operating system's number, once it runs.
     pub pid: Option<u32>,
+    /// When it was asked for, in nanoseconds of the server's clock.
+    pub started_ns: u64,
     /// How it ended, in words.
     pub outcome: Option<String>,
+    /// What it had used by then.
+    pub used: Option<Used>,
+}
+
+/// What a process has used in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Used {
+    /// CPU time of its own code and of the kernel for it, nanoseconds.
+    pub cpu_ns: u64,
+    /// The most memory it had resident, bytes.
+    pub memory_bytes_max: u64,
+    /// From the request to the end, nanoseconds.
+    pub wall_ns: u64,
 }
 
 /// A death notice that waits until the last writes have been read.
@@ -48,6 +63,7 @@ pub(super) struct Death {
     pub(super) cpu_user_ns: u64,
     pub(super) cpu_system_ns: u64,
     pub(super) memory_bytes_max: u64,
+    pub(super) left: Remains,
 }
 
 #[derive(Debug)]
@@ -91,6 +107,7 @@ pub(super) struct Process {
     /// An encoded [`WireOutcome`].
     pub(super) outcome: Option<Vec<u8>>,
     outcome_text: Option<String>,
+    used: Option<Used>,
 }
 
 impl Process {
@@ -116,6 +133,7 @@ impl Process {
             death: None,
             outcome: None,
             outcome_text: None,
+            used: None,
         }
     }
 
@@ -173,7 +191,9 @@ impl Process {
             function: self.function.clone(),
             state: state.to_owned(),
             pid: self.pid,
+            started_ns: self.started_at.0,
             outcome: self.outcome_text.clone(),
+            used: self.used,
         };
         rmp_serde::to_vec_named(&record).expect("numbers and strings are always encodable")
     }
@@ -360,6 +380,7 @@ impl Server {
                     cpu_user_ns: 0,
                     cpu_system_ns: 0,
                     memory_bytes_max: 0,
+                    left: Remains::default(),
                 };
                 self.died(process, death, now);
             }
@@ -370,6 +391,7 @@ impl Server {
                 cpu_user_ns,
                 cpu_system_ns,
                 memory_bytes_max,
+                left,
             } => {
                 let death = Death {
                     end: DeathKind::Status(status),
@@ -377,6 +399,7 @@ impl Server {
                     cpu_user_ns,
                     cpu_system_ns,
                     memory_bytes_max,
+                    left: Remains::of(&left),
                 };
                 self.died(process, death, now);
             }
@@ -454,6 +477,11 @@ impl Server {
             return;
         };
         let (outcome, text) = outcome_of(process, &death, now);
+        process.used = Some(Used {
+            cpu_ns: death.cpu_user_ns.saturating_add(death.cpu_system_ns),
+            memory_bytes_max: death.memory_bytes_max,
+            wall_ns: wall_ns(process.started_at, now),
+        });
         process.state = State::Ended;
         process.outcome = Some(outcome);
         process.outcome_text = Some(text.clone());

@@ -11,6 +11,7 @@ mod counting;
 mod dumped;
 mod endings;
 mod hostile;
+mod left;
 mod lives;
 mod parts;
 mod pictures;
@@ -524,6 +525,7 @@ fn last_writes_then_release_then_the_outcome() {
         cpu_user_ns: 1,
         cpu_system_ns: 2,
         memory_bytes_max: 3,
+        left: Left::default(),
     };
     server.keeper(ended, Time(3));
     let drain = server.poll_effect();
@@ -570,6 +572,7 @@ fn the_end_of_a_process_ends_its_children() {
         cpu_user_ns: 0,
         cpu_system_ns: 0,
         memory_bytes_max: 0,
+        left: Left::default(),
     };
     server.keeper(ended, Time(3));
     let kill = Effect::Kill {

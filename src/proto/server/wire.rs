@@ -20,7 +20,7 @@ pub(super) fn version_of_hello(payload: &[u8]) -> Option<u32> {
 }
 
 /// A text cut to `max` bytes, at a character.
-fn cut(text: &str, max: usize) -> &str {
+pub(super) fn cut(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
 }
 
@@ -64,6 +64,15 @@ fn within(limit: &'static str, actual: usize, max: usize) -> Result<(), Failure<
     })
 }
 
+/// A process's panic, cut to what fits a reply.
+pub(super) fn bounded<'a>(fault: &Fault<'a>) -> Fault<'a> {
+    Fault {
+        message: cut(fault.message, FAILURE_BYTES_MAX / 2),
+        location: cut(fault.location, FAILURE_BYTES_MAX / 4),
+        backtrace: cut(fault.backtrace, FAILURE_BYTES_MAX / 2),
+    }
+}
+
 /// What a process says of its own end, cut to what fits a reply together with what the keeper says.
 /// Our own clients keep to these bounds; another's text must not become a frame that can't be built.
 ///
@@ -83,11 +92,6 @@ pub(super) fn last_words<'a>(
         Finish::Panic(_) | Finish::Undecodable(_) => 0,
     };
     rest(head_bytes, rest_bytes, limits)?;
-    let bounded = |fault: &Fault<'a>| Fault {
-        message: cut(fault.message, FAILURE_BYTES_MAX / 2),
-        location: cut(fault.location, FAILURE_BYTES_MAX / 4),
-        backtrace: cut(fault.backtrace, FAILURE_BYTES_MAX / 2),
-    };
     Ok(match finish {
         Finish::Value(value) => Finish::Value(result(value, limits)?),
         Finish::Error { value, text } => Finish::Error {

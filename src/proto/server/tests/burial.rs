@@ -22,6 +22,7 @@ fn dies_with(last_bytes: &[u8]) -> String {
         cpu_user_ns: 0,
         cpu_system_ns: 0,
         memory_bytes_max: 0,
+        left: Left::default(),
     };
     server.keeper(ended, Time(3));
     let connection = peer.id;

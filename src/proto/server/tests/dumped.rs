@@ -99,6 +99,7 @@ fn a_lost_connection_and_a_circle_are_told() {
         cpu_user_ns: 0,
         cpu_system_ns: 0,
         memory_bytes_max: 0,
+        left: Left::default(),
     };
     server.keeper(ended, seconds(9));
     let dump = server.dump(seconds(9));

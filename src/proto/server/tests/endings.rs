@@ -24,6 +24,7 @@ fn a_kill_is_passed_on_as_long_as_there_is_somebody_to_kill() {
         cpu_user_ns: 0,
         cpu_system_ns: 0,
         memory_bytes_max: 0,
+        left: Left::default(),
     };
     server.keeper(ended, Time(3));
     let commits: Vec<_> = std::iter::from_fn(|| server.poll_commit()).collect();

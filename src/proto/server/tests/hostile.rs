@@ -12,6 +12,7 @@ fn ended(process: ProcessId) -> FromKeeper<'static> {
         cpu_user_ns: 0,
         cpu_system_ns: 0,
         memory_bytes_max: 0,
+        left: Left::default(),
     }
 }
 

@@ -12,6 +12,7 @@ fn ended(process: ProcessId, status: i32) -> FromKeeper<'static> {
         cpu_user_ns: 0,
         cpu_system_ns: 0,
         memory_bytes_max: 0,
+        left: Left::default(),
     }
 }
 
@@ -50,7 +51,10 @@ fn a_record_tells_what_a_process_is_and_how_it_stands() {
         function: "f".to_owned(),
         state: "starting".to_owned(),
         pid: None,
+        // When the test's peers ask.
+        started_ns: 1,
         outcome: None,
+        used: None,
     };
     assert_eq!(record(&server, process).as_ref(), Some(&expected));
     server.keeper(FromKeeper::Started { process, pid: 77 }, Time(2));
@@ -76,6 +80,11 @@ fn a_record_tells_what_a_process_is_and_how_it_stands() {
     server.keeper(ended(process, 3 << 8), Time(3));
     expected.state = "ended".to_owned();
     expected.outcome = Some("exited with code 3".to_owned());
+    expected.used = Some(Used {
+        cpu_ns: 0,
+        memory_bytes_max: 0,
+        wall_ns: 2,
+    });
     assert_eq!(record(&server, process), Some(expected));
 }
 

@@ -102,6 +102,7 @@ fn ended_with_large_result(server: &mut Server, program: &mut Peer) -> ProcessId
             cpu_user_ns: 0,
             cpu_system_ns: 0,
             memory_bytes_max: 0,
+            left: Left::default(),
         },
         Time(3),
     );
