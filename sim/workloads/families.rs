@@ -8,7 +8,7 @@ use crate::limits;
 use crate::thread::{choose, note, strikes};
 use std::time::Duration;
 use zproc::seam::proto::marks::{self, Mark};
-use zproc::{Context, Result};
+use zproc::{Context, Process, Result};
 
 /// A text of so many bytes, each place with its own.
 fn text(bytes: u64) -> String {
@@ -22,14 +22,25 @@ fn double(_: &Context, text: String) -> String {
     text.repeat(2)
 }
 
-/// Sends and fetches what mostly does not fit one message, and judges what comes back.
+/// Sends and fetches what mostly does not fit one message, some at once, and judges what comes back.
 fn exchange(ctx: &Context) -> Result<()> {
-    let text = text(choose(1_500));
-    let child = match ctx.spawn(double, text.clone()) {
-        // There is no room for it now, or no process to be had.
-        Err(error) if error.is_limit() => return Ok(()),
-        child => child?,
-    };
+    let mut children = Vec::new();
+    for _ in 0..1 + choose(3) {
+        let text = text(choose(1_500));
+        match ctx.spawn(double, text.clone()) {
+            // There is no room for it now, or no process to be had.
+            Err(error) if error.is_limit() => {}
+            child => children.push((text, child?)),
+        }
+    }
+    for (text, child) in children {
+        judge(&text, child)?;
+    }
+    Ok(())
+}
+
+/// Joins one that was told to [`double`] this.
+fn judge(text: &str, child: Process<String>) -> Result<()> {
     let id = child.id();
     // To ask twice is allowed.
     let got = match choose(4) {
@@ -92,7 +103,7 @@ pub(crate) fn parent(ctx: &Context, steps: u64) -> Result<u64> {
         // Nobody joins this one; it ends with its parent at the latest.
         drop(ctx.spawn(member, (Role::Stray, steps / 2))?);
     }
-    for _ in 0..choose(3) {
+    if choose(2) == 1 {
         exchange(ctx)?;
     }
     let mut sum = 0;
