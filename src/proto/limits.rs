@@ -463,7 +463,10 @@ mod tests {
         let page = room - VALUE_BYTES_MAX - KEY_BYTES_MAX;
         let set: fn(&mut Limits, usize) = |l, figure| l.page_bytes_max = figure;
         turns_at(page + 1, page, set, "a page");
-        let outcome = VALUE_BYTES_MAX + 2 * FAILURE_BYTES_MAX + MESSAGE_OVERHEAD_BYTES_MAX;
+        let outcome = VALUE_BYTES_MAX
+            + 2 * FAILURE_BYTES_MAX
+            + 2 * OUTPUT_TAIL_BYTES_MAX
+            + MESSAGE_OVERHEAD_BYTES_MAX;
         let set: fn(&mut Limits, usize) = |l, figure| l.replies_bytes_max = figure;
         turns_at(outcome - 1, outcome, set, "retained");
     }
