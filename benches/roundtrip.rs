@@ -1,5 +1,5 @@
 //! One `set`, `get` and `atomic` beside a bare ping-pong with another process over the same kind of
-//! socket, and a process from spawn to result beside `Command` of a small program.
+//! socket.
 //!
 //! ```text
 //! cargo bench --bench roundtrip [-- --json]
@@ -44,10 +44,6 @@ fn increment(txn: &mut Txn<'_>, by: u64) -> Result<u64> {
     Ok(count)
 }
 
-fn identity(_: &Context, value: u64) -> u64 {
-    value
-}
-
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     if std::env::args().nth(1).as_deref() == Some(ECHO) {
         return Ok(echo()?);
@@ -78,15 +74,5 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     beside(&options, ping_pong, calls, 100, 200);
     drop(stream);
     other_end.wait()?;
-
-    let command = Work::new("Command", || {
-        let status = Command::new("true").status().expect("there is `true`");
-        assert!(status.success());
-    });
-    let spawn = Work::new("spawn", || {
-        let process = ctx.spawn(identity, 5).expect("spawn");
-        assert_eq!(process.join().expect("join"), 5);
-    });
-    beside(&options, command, vec![spawn], 40, 5);
     Ok(())
 }
