@@ -23,6 +23,8 @@ pub(crate) enum Event {
     ServerTick,
     /// The keeper comes to the next thing that the server has asked of it.
     KeeperTurn,
+    /// The keeper's deadline.
+    KeeperTick,
     /// What the keeper has told arrives at the server.
     Notice,
     /// The keeper reaps a dead process.
@@ -48,6 +50,7 @@ impl Event {
             Event::ServerWritable { link } => (5, link as u64, 0),
             Event::ServerTick => (6, 0, 0),
             Event::KeeperTurn => (7, 0, 0),
+            Event::KeeperTick => (7, 1, 0),
             Event::Notice => (8, 0, 0),
             Event::Reap { process, status } => (9, process.0, u64::from(status.cast_unsigned())),
             Event::ProgramLost => (10, 0, 0),

@@ -38,6 +38,8 @@ pub(crate) struct KeeperHost {
     turn_queued: bool,
     /// What the keeper has told and the server has not read: each has a `Notice` queued.
     told: VecDeque<FromKeeper<'static>>,
+    /// A `KeeperTick` is queued for then.
+    tick_at: Option<Time>,
     /// Its notices reach the server in the order in which they were sent.
     last_notice: Time,
     /// Who has which pid, dead but not reaped ones included.
@@ -64,6 +66,7 @@ impl KeeperHost {
             asked: VecDeque::new(),
             turn_queued: false,
             told: VecDeque::new(),
+            tick_at: None,
             last_notice: Time::default(),
             pids: BTreeMap::new(),
             freed: None,
@@ -93,6 +96,11 @@ impl World {
             setup,
         };
         self.ask_keeper(process, true, &message);
+    }
+
+    /// The server wants a process to be asked to end.
+    pub(crate) fn keeper_stops(&mut self, process: ProcessId, grace_ns: u64) {
+        self.ask_keeper(process, false, &ToKeeper::Stop { process, grace_ns });
     }
 
     /// The server wants a process killed.
@@ -141,7 +149,9 @@ impl World {
             return self.lose_keeper();
         }
         let message = codec::decode(&message).expect("it was encoded here");
-        self.keeper.machine.asked(&message);
+        self.saw_order(&message);
+        let now = self.now;
+        self.keeper.machine.asked(&message, now);
         self.carry_out();
         if let Some(next) = self.keeper.asked.front() {
             let process = next.process;
@@ -156,9 +166,16 @@ impl World {
                 Effect::Fork {
                     process, key, name, ..
                 } => self.fork(process, key, &name),
-                Effect::Kill { pid, .. } => {
-                    // As the kernel does it: whoever has the number now. A dead one stays dead.
+                // As the kernel does it: whoever has the number now. A dead one stays dead.
+                Effect::Ask { pid, .. } => {
                     if let Some(process) = self.keeper.pids.get(&pid).copied() {
+                        self.saw(process, Seen::Asked { at: self.now });
+                        self.ask(process);
+                    }
+                }
+                Effect::Kill { pid, .. } => {
+                    if let Some(process) = self.keeper.pids.get(&pid).copied() {
+                        self.saw(process, Seen::Struck { at: self.now });
                         self.signal(process);
                     }
                 }
@@ -167,6 +184,47 @@ impl World {
                 Effect::Tell(message) => self.notify(message),
                 Effect::End => self.end_tree(),
             }
+        }
+        if let Some(deadline) = self.keeper.machine.deadline()
+            && self.keeper.tick_at.is_none_or(|queued| deadline < queued)
+        {
+            self.keeper.tick_at = Some(deadline);
+            self.at(deadline, Event::KeeperTick);
+        }
+    }
+
+    /// The keeper's deadline has come.
+    pub(crate) fn keeper_tick(&mut self) {
+        self.keeper.tick_at = None;
+        if !self.keeper.is_lost {
+            self.keeper.machine.tick(self.now);
+            self.carry_out();
+        }
+    }
+
+    /// What the server wants of the keeper, for the checkers.
+    fn saw_order(&mut self, message: &ToKeeper<'_>) {
+        let at = self.now;
+        let (process, seen) = match *message {
+            ToKeeper::Spawn { .. } => return,
+            ToKeeper::Stop { process, grace_ns } => (process, Seen::ToStop { at, grace_ns }),
+            ToKeeper::Kill { process, .. } => (process, Seen::ToKill { at }),
+        };
+        self.saw(process, seen);
+    }
+
+    /// SIGTERM reaches a process: its handler notes it, and wakes who waits for the connection.
+    fn ask(&mut self, process: ProcessId) {
+        if let Some(story) = self.trace.story(self.now) {
+            story.note(process.into(), "is asked to end");
+        }
+        let Some(process) = self.processes.get_mut(&process) else {
+            return;
+        };
+        process.is_stopping = true;
+        process.woken = true;
+        if let Some(waiter) = process.waiter {
+            self.wake_thread(waiter);
         }
     }
 

@@ -42,6 +42,23 @@ impl World {
         }
     }
 
+    /// Does this fault strike here, as far as it concerns this process?
+    pub(crate) fn strikes(&mut self, fault: Fault, process: ProcessId) -> bool {
+        let strikes = self.faults.strike(&mut self.choices, fault, process);
+        if strikes {
+            let in_flight = self.in_flight(process);
+            self.faults.note(fault, in_flight);
+        }
+        strikes
+    }
+
+    /// True when the process waits for an answer.
+    pub(crate) fn in_flight(&self, process: ProcessId) -> bool {
+        self.processes
+            .get(&process)
+            .is_some_and(|process| process.in_flight > 0)
+    }
+
     /// Does code of this process run, so that it can't be taken apart?
     pub(crate) fn is_running(&self, process: ProcessId) -> bool {
         self.running

@@ -201,6 +201,13 @@ impl Port for SimPort {
         })
     }
 
+    fn is_stopping(&self) -> bool {
+        self.with(|world| {
+            let process = world.processes.get(&self.process);
+            process.is_some_and(|process| process.is_stopping)
+        })
+    }
+
     fn wake(&self) {
         self.with(|world| {
             let Some(process) = world.processes.get_mut(&self.process) else {

@@ -16,6 +16,14 @@ pub(crate) enum Seen {
     Began { at: Time },
     /// It is gone.
     Gone { at: Time },
+    /// The keeper was told to ask the process to end, and to kill it after so long.
+    ToStop { at: Time, grace_ns: u64 },
+    /// The keeper was told to kill it.
+    ToKill { at: Time },
+    /// The keeper asked it to end.
+    Asked { at: Time },
+    /// The keeper killed it.
+    Struck { at: Time },
     /// Server or keeper is lost, and the tree is to end with it.
     Doomed { at: Time },
     /// The server closed a connection of the process for this reason. `is_told`: there was room to

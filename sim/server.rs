@@ -430,6 +430,7 @@ impl World {
                 name,
                 setup,
             } => self.keeper_spawns(process, key, name, setup),
+            Effect::Stop { process, grace_ns } => self.keeper_stops(process, grace_ns),
             Effect::Kill { process, why } => self.keeper_kills(process, why),
         }
     }

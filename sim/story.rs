@@ -135,9 +135,11 @@ impl World {
             Event::ServerTurn { .. } | Event::ServerWritable { .. } | Event::ServerTick => {
                 Lane::Server
             }
-            Event::KeeperTurn | Event::Notice | Event::ProgramLost | Event::ServerLost => {
-                Lane::Keeper
-            }
+            Event::KeeperTurn
+            | Event::KeeperTick
+            | Event::Notice
+            | Event::ProgramLost
+            | Event::ServerLost => Lane::Keeper,
             Event::KeeperLost => Lane::Server,
             Event::Reap { process, .. } => process.into(),
             Event::Kill { process } => process.into(),

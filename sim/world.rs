@@ -70,6 +70,8 @@ pub(crate) struct Process {
     pub(crate) waiter: Option<ThreadId>,
     /// A `Port::wake` that no `wait` has taken yet.
     pub(crate) woken: bool,
+    /// It was asked to end.
+    pub(crate) is_stopping: bool,
     /// Calls without a reply.
     pub(crate) in_flight: u64,
     /// How many times slower than others it is.
@@ -286,7 +288,7 @@ impl World {
     /// more.
     fn is_quiet(&self) -> bool {
         self.queue.iter().all(|Reverse(queued)| match queued.event {
-            Event::ServerTick => true,
+            Event::ServerTick | Event::KeeperTick => true,
             Event::Wake { thread, turn } => {
                 let sleeper = &self.threads[thread];
                 sleeper.turn != turn || sleeper.sleep == Sleep::Ended
@@ -393,6 +395,7 @@ impl World {
             Event::Hold { link, until } => self.hold(link, until),
             Event::ServerTick => self.server_tick(),
             Event::KeeperTurn => self.keeper_turn(),
+            Event::KeeperTick => self.keeper_tick(),
             Event::Notice => self.keeper_notice(),
             Event::Reap { process, status } => self.keeper_reaps(process, status),
             Event::ProgramLost => self.keeper_misses_program(),
@@ -462,6 +465,7 @@ impl World {
                 link: None,
                 waiter: None,
                 woken: false,
+                is_stopping: false,
                 in_flight: 0,
                 slowness,
                 clock_ahead_ns,
@@ -558,23 +562,6 @@ impl World {
         if self.strikes(Fault::SpuriousWake, process) {
             self.wake_thread(thread);
         }
-    }
-
-    /// Does this fault strike here, as far as it concerns this process?
-    pub(crate) fn strikes(&mut self, fault: Fault, process: ProcessId) -> bool {
-        let strikes = self.faults.strike(&mut self.choices, fault, process);
-        if strikes {
-            let in_flight = self.in_flight(process);
-            self.faults.note(fault, in_flight);
-        }
-        strikes
-    }
-
-    /// True when the process waits for an answer.
-    pub(crate) fn in_flight(&self, process: ProcessId) -> bool {
-        self.processes
-            .get(&process)
-            .is_some_and(|process| process.in_flight > 0)
     }
 
     /// Takes a process apart: its threads stop where they are, its connection closes, the keeper

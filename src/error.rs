@@ -60,6 +60,7 @@ pub(crate) enum Kind {
     /// The user's own words.
     Message(String),
     TimedOut,
+    Stopped,
     Connect(String),
     /// `Context::new` could not start a tree.
     NoTree(String),
@@ -217,6 +218,16 @@ impl Error {
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         matches!(self.kind(), Kind::TimedOut)
+    }
+
+    /// This process was [asked to end](crate::Context::stopping), and so calls that wait for something
+    /// to come true do no more: [`State::wait_until`](crate::State::wait_until) and its like,
+    /// [`Process::join`](crate::Process::join) and its like, and the next update of a
+    /// [`Watch`](crate::Watch). Whatever else goes on working, so that the process can put things in
+    /// order. Mostly it is handed up by `?`, and with it the function ends.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.kind(), Kind::Stopped)
     }
 
     /// There is no server (any more): the tree has ended or is about to.
@@ -425,6 +436,7 @@ impl fmt::Display for Kind {
         match self {
             Kind::Message(text) => f.write_str(text),
             Kind::TimedOut => f.write_str("not done in the time allowed"),
+            Kind::Stopped => f.write_str("this process was asked to end, so it waits no more"),
             Kind::Connect(why) => write!(f, "there is no connection to the server: {why}"),
             Kind::NoTree(why) => write!(f, "no tree of processes could be started: {why}"),
             Kind::Refused(why) => write!(f, "the server refused this process: {why}"),
@@ -538,6 +550,7 @@ impl From<CallError> for Kind {
     fn from(error: CallError) -> Kind {
         match error {
             CallError::TimedOut => Kind::TimedOut,
+            CallError::Stopped => Kind::Stopped,
             CallError::ServerLost(loss) => Kind::ServerLost(loss),
             CallError::SessionLost => Kind::SessionLost,
             CallError::OutcomeUnknown => Kind::OutcomeUnknown,

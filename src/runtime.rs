@@ -88,6 +88,12 @@ pub trait Port: Send + Sync + 'static {
     /// Ends the `wait` of the thread in the reader's role, now or the next.
     fn wake(&self);
 
+    /// Was this process asked to end? When that becomes so, [`wait`](Port::wait) returns, once: the
+    /// one that waits then, or else the next.
+    fn is_stopping(&self) -> bool {
+        false
+    }
+
     /// Was the port made before a fork(2), of which this process came? Then the lock of whoever
     /// stands on it may be held, and its roles taken, by threads that are not here: it must not
     /// touch them.

@@ -4,14 +4,14 @@ use crate::api::context::{Context, Home};
 use crate::api::shipped::{self, InitBody, InitSignature, ShippedFunctions};
 use crate::client::{CallError, Connection};
 use crate::driver::clock::Clock;
-use crate::driver::port::UnixPort;
+use crate::driver::port::{StopSign, UnixPort};
 use crate::driver::server_loop::{self, LoopEnd, Sockets};
 use crate::error::{Error, Kind, Operation, Result};
 use crate::process::noted::Noted;
 use crate::process::page::{Page, Told};
 #[cfg(feature = "recording")]
 use crate::process::record;
-use crate::process::{code, directory, overflow, panics, peer, start, sweep, sys};
+use crate::process::{code, directory, overflow, panics, peer, start, stopping, sweep, sys};
 use crate::proto::client::Config;
 use crate::proto::ids::{ProcessId, Token};
 use crate::proto::limits;
@@ -162,7 +162,11 @@ fn connect(
         Ok(page) => page.loss(),
         Err(_) => ServerLoss::new(ServerEnd::Unseen),
     };
-    UnixPort::new(socket, sys::generation, Box::new(loss))
+    let stop = StopSign {
+        is_asked: stopping::is_asked,
+        bell: stopping::bell(),
+    };
+    UnixPort::new(socket, sys::generation, Box::new(loss), stop)
         .map_err(CallError::Connect)
         .and_then(|port| Connection::open(witnessed(port), config))
         .map_err(|error| Error::new(error.into(), &operation))

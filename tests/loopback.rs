@@ -43,6 +43,10 @@ struct Pipe {
 struct Inner {
     server: Server,
     pipes: BTreeMap<ConnectionId, Pipe>,
+    /// Processes that were asked to end.
+    stopping: Vec<ProcessId>,
+    /// Processes that have ended by themselves.
+    over: Vec<ProcessId>,
     /// Processes that may not reach the server any more.
     dead: Vec<ProcessId>,
 }
@@ -60,6 +64,8 @@ impl World {
             inner: Mutex::new(Inner {
                 server,
                 pipes: BTreeMap::new(),
+                stopping: Vec::new(),
+                over: Vec::new(),
                 dead: Vec::new(),
             }),
             changed: Condvar::new(),
@@ -120,6 +126,13 @@ impl World {
                 let world = self.clone();
                 std::thread::spawn(move || world.child(process, key));
             }
+            Effect::Stop { process, grace_ns } => {
+                inner.stopping.push(process);
+                inner.wake_all();
+                let world = self.clone();
+                let grace = Duration::from_nanos(grace_ns);
+                std::thread::spawn(move || world.kill_after(process, grace));
+            }
             Effect::Kill { process, why } => {
                 inner.dead.push(process);
                 inner.ended(process, 9, Some(why));
@@ -150,9 +163,28 @@ impl World {
         }
         let mut inner = self.lock();
         if !inner.dead.contains(&process) {
+            inner.over.push(process);
             inner.ended(process, 0, None);
         }
         self.pump(&mut inner);
+    }
+
+    /// The end of who has not ended when its grace is over.
+    fn kill_after(self: Arc<World>, process: ProcessId, grace: Duration) {
+        let deadline = now().after(grace);
+        let mut inner = self.lock();
+        while !inner.over.contains(&process) && !inner.dead.contains(&process) {
+            let left = deadline.since(now());
+            if left.is_zero() {
+                inner.dead.push(process);
+                inner.ended(process, 9, Some(Why::Grace));
+                return self.pump(&mut inner);
+            }
+            inner = match self.changed.wait_timeout(inner, left) {
+                Ok((inner, _)) => inner,
+                Err(_) => return,
+            };
+        }
     }
 }
 
@@ -177,6 +209,11 @@ impl Inner {
             pipe.to_client.extend(&bytes);
         }
         self.server.sent(connection, bytes.len(), now());
+    }
+
+    /// All of a port's connections are as good as its own: a wake may be spurious.
+    fn wake_all(&mut self) {
+        self.pipes.values_mut().for_each(|pipe| pipe.woken = true);
     }
 
     fn ended(&mut self, process: ProcessId, status: i32, why: Option<Why>) {
@@ -301,10 +338,13 @@ impl Port for PipePort {
         }
     }
 
+    fn is_stopping(&self) -> bool {
+        self.world.lock().stopping.contains(&self.process)
+    }
+
     fn wake(&self) {
         let mut inner = self.world.lock();
-        // All of this port's are as good as its own: a wake may be spurious.
-        inner.pipes.values_mut().for_each(|pipe| pipe.woken = true);
+        inner.wake_all();
         self.world.changed.notify_all();
     }
 

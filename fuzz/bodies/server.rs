@@ -201,7 +201,7 @@ impl World {
                     let started = FromKeeper::Started { process, pid: 7 };
                     self.server.keeper(started, self.now);
                 }
-                Effect::Kill { process, .. } => {
+                Effect::Stop { process, .. } | Effect::Kill { process, .. } => {
                     let ended = FromKeeper::Ended {
                         process,
                         status: 9,

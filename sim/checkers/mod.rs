@@ -8,6 +8,7 @@ pub(crate) mod bad_input;
 pub(crate) mod bound;
 pub(crate) mod bounded;
 mod calls;
+pub(crate) mod endings;
 pub(crate) mod model;
 pub(crate) mod once;
 pub(crate) mod outlives;
@@ -200,6 +201,8 @@ fn judge_all(
     done("bad input");
     outlives::check(history, ending, verdict);
     done("outlives");
+    endings::check(history, &calls, &timeline, ending, verdict);
+    done("endings");
     wakes::check(&calls, &timeline, ending, verdict);
     done("wake-ups");
 }

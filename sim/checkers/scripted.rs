@@ -487,7 +487,7 @@ fn death(released: &[&str], after: bool) -> Script {
             .map(|key| ("n", *key, Some(&[1_u8][..]), None)),
     );
     if after {
-        script.committed(3, B, None, Some("killed"), &lines);
+        script.committed(3, B, None, Some("killed by signal 9"), &lines);
     }
     script
 }
@@ -521,7 +521,7 @@ fn all_that_a_process_owned_goes_with_it() {
             unread: Vec::new(),
         };
         script.history.push(B, 3, died);
-        script.committed(3, B, None, Some("killed"), lines);
+        script.committed(3, B, None, Some("killed by signal 9"), lines);
         assert_eq!(script.judged(), broken);
     }
 }
@@ -547,7 +547,7 @@ fn last_writes_come_before_the_release() {
         }
         let ended = record("ended");
         let lines: &[Line<'_>] = &[("", "process/3", None, Some(&ended))];
-        script.committed(2, B, None, Some("killed"), lines);
+        script.committed(2, B, None, Some("killed by signal 9"), lines);
         assert_eq!(script.judged(), broken);
         // Where the state may be full, a last write may be refused.
         script.limits.state_bytes_max = 1_000;

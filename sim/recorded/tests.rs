@@ -55,7 +55,7 @@ impl Script {
             time: Time::default(),
             process: ProcessId(2),
             function: None,
-            released: (namespace.is_empty()).then(|| "killed".to_owned()),
+            released: (namespace.is_empty()).then(|| "killed by signal 9".to_owned()),
             changes: vec![(namespace.into(), key.into(), None, Some(after.into()))],
             resets: Vec::new(),
         };

@@ -259,6 +259,7 @@ pub(crate) fn request(request: &Request<'_>) -> String {
         } => format!("spawn {}{}", call(*function, args), goes_on(rest.is_some())),
         Request::Dump => "dump".to_owned(),
         Request::Begin => "begin: what is to be run?".to_owned(),
+        Request::Stop { process, .. } => format!("stop {process}"),
         Request::Kill { process } => format!("kill {process}"),
         Request::Finish { finish, rest } => {
             format!("finish: {}{}", finished(finish), goes_on(rest.is_some()))

@@ -1,17 +1,20 @@
 //! Processes that are ended by others.
 
 use super::{SCRATCH, tolerate};
-use crate::checkers::OUTLIVES;
+use crate::checkers::{NO_LOST_WAKEUP, OUTLIVES};
 use crate::history::Note;
-use crate::thread::{choose, note, sleep_ns};
+use crate::thread::{self, choose, note, sleep_ns};
 use serde::Deserialize;
 use std::time::Duration;
 use zproc::seam::proto::marks::{self, Mark};
 use zproc::{Context, End, Filter, Process, Result, Why};
 
+/// Nobody writes here.
+const NEVER: &str = "never";
+
 /// Waits for what never comes.
 fn sleeper(ctx: &Context, (): ()) -> Result<()> {
-    ctx.namespace(SCRATCH).wait_equal("never", &1_i64)?;
+    ctx.namespace(NEVER).wait_equal("never", &1_i64)?;
     Ok(())
 }
 
@@ -20,6 +23,51 @@ fn parent(ctx: &Context, key: String) -> Result<()> {
     let child = ctx.spawn(sleeper, ())?;
     ctx.namespace(SCRATCH).set(&key, &child.id().0)?;
     child.join()?
+}
+
+/// Waits in several threads for what never comes, until it is asked to end.
+fn heedful(ctx: &Context, number: u64) -> Result<u64> {
+    let waits = |kind: u64| {
+        let ctx = ctx.clone();
+        thread::spawn(move || wait_for_never(&ctx, kind))
+    };
+    let others: Vec<_> = (1..1 + number % 3).map(waits).collect();
+    let mut ended = u64::from(wait_for_never(ctx, number)?);
+    for other in others {
+        if let Ok(result) = other.join() {
+            ended += u64::from(result?);
+        }
+    }
+    // It can still put things in order.
+    ctx.namespace(SCRATCH)
+        .set("stopped", &i64::from(ctx.stopping()))?;
+    Ok(ended)
+}
+
+/// Did the wait end since this process was asked to?
+fn wait_for_never(ctx: &Context, kind: u64) -> Result<bool> {
+    let state = ctx.namespace(NEVER);
+    let result = match kind % 3 {
+        0 => state.wait_equal("never", &1_i64).map(drop),
+        1 => state
+            .wait_until(|view| view.contains_key("never"))
+            .map(drop),
+        _ => {
+            (state.watch(Filter::all()).start()).and_then(|mut watch| watch.next_update().map(drop))
+        }
+    };
+    match result {
+        Err(error) if error.is_stopped() => Ok(true),
+        other => other.map(|()| false),
+    }
+}
+
+/// Does not look whether it is to end.
+fn deaf(ctx: &Context, (): ()) -> Result<()> {
+    loop {
+        sleep_ns(5_000_000);
+        ctx.namespace(SCRATCH).contains_key("a")?;
+    }
 }
 
 /// What a record tells that matters here.
@@ -48,12 +96,57 @@ fn expect(end: &End, may: impl FnOnce(&End) -> bool) {
 
 pub(crate) fn ender(ctx: &Context, steps: u64) -> Result<u64> {
     for step in 0..1 + steps % 4 {
-        match choose(4) {
-            0..3 => tolerate(ctx.spawn(sleeper, ()).and_then(kill_one))?,
-            _ => tolerate(kill_parent(ctx, step))?,
+        match choose(8) {
+            0..2 => tolerate(ctx.spawn(sleeper, ()).and_then(kill_one))?,
+            2 => tolerate(kill_parent(ctx, step))?,
+            3..6 => tolerate(ctx.spawn(heedful, step).and_then(stop_heedful))?,
+            _ => tolerate(ctx.spawn(deaf, ()).and_then(stop_deaf))?,
         };
     }
     Ok(steps)
+}
+
+/// Longer than any fault takes.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// One that heeds has all the time it needs, so it is never killed for its grace.
+fn stop_heedful(process: Process<Result<u64>>) -> Result<()> {
+    sleep_ns(choose(3_000_000));
+    let outcome = process.stop(LONG)?;
+    if outcome.end == (End::Killed { why: Why::Grace }) {
+        note(Note::Broken {
+            guarantee: NO_LOST_WAKEUP,
+            explanation: format!("process {} did not hear that it is to end", process.id()),
+        });
+    }
+    marks::reached_if(outcome.is_value(), Mark::EnderStopped);
+    expect(&outcome.end, |end| *end == End::Value);
+    Ok(())
+}
+
+fn stop_deaf(process: Process<Result<()>>) -> Result<()> {
+    sleep_ns(choose(3_000_000));
+    let grace = Duration::from_millis(choose(100));
+    if choose(2) == 1 {
+        process.request_stop(grace * 2)?;
+    }
+    if choose(4) == 3 {
+        // In between somebody loses patience.
+        expect(&process.kill()?.end, |end| {
+            matches!(
+                end,
+                End::Killed {
+                    why: Why::Asked | Why::Grace
+                }
+            )
+        });
+        return Ok(());
+    }
+    let outcome = process.stop(grace)?;
+    let of_grace = |end: &End| *end == End::Killed { why: Why::Grace };
+    marks::reached_if(of_grace(&outcome.end), Mark::EnderLostPatience);
+    expect(&outcome.end, of_grace);
+    Ok(())
 }
 
 fn kill_one(victim: Process<Result<()>>) -> Result<()> {

@@ -5,7 +5,7 @@ use super::processes::Processes;
 use super::shipped::{InitSignature, ProcessBody, ProcessSignature};
 use super::spawn::ProcessBuilder;
 use super::state::State;
-use crate::client::Connection;
+use crate::client::{CallError, Connection};
 use crate::error::{Error, Kind, Operation, Result};
 use crate::process::code::{self, Shipped};
 use crate::proto::dump::Dump;
@@ -265,6 +265,38 @@ impl Context {
         self.inner.process
     }
 
+    /// Was this process asked to end? By [`Process::stop`], or by anybody's SIGTERM.
+    ///
+    /// Once true it stays so. Calls that wait end then by themselves, with
+    /// [`is_stopped`](Error::is_stopped); a function that works on without waiting looks here now and
+    /// then, and returns soon: when its grace is over, it is killed.
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// use zproc::Context;
+    ///
+    /// fn count(ctx: &Context, _: ()) -> zproc::Result<u64> {
+    ///     let mut number = 0;
+    ///     ctx.state().set("counts", &true)?;
+    ///     while !ctx.stopping() {
+    ///         number += 1;
+    ///     }
+    ///     Ok(number)
+    /// }
+    ///
+    /// let ctx = Context::new()?;
+    /// let counter = ctx.spawn(count, ())?;
+    /// ctx.state().wait_equal("counts", &true)?;
+    /// assert!(counter.stop(None)?.is_value());
+    /// assert!(!ctx.stopping());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn stopping(&self) -> bool {
+        self.inner.connection.port().is_stopping()
+    }
+
     /// Asks the server for a sign of life.
     ///
     /// # Errors
@@ -379,16 +411,37 @@ impl Context {
         request: &Request<'_>,
         read: impl FnOnce(&Reply<'_>) -> Result<R, Kind>,
     ) -> Result<R> {
-        self.inner
-            .connection
-            .call(request, deadline, |reply| match reply {
-                Reply::Failed { failure, .. } => Err(Kind::from(*failure)),
-                reply => read(reply),
-            })
-            .map_err(Kind::from)
-            .and_then(|outcome| outcome)
-            .map_err(|kind| Error::new(kind, operation))
+        let called = self.inner.connection.call(request, deadline, told(read));
+        finish(called, operation)
     }
+
+    /// As [`call`](Context::call), whether this process is asked to end or not.
+    pub(crate) fn call_unheeding<R>(
+        &self,
+        operation: &Operation<'_>,
+        request: &Request<'_>,
+        read: impl FnOnce(&Reply<'_>) -> Result<R, Kind>,
+    ) -> Result<R> {
+        let called = self.inner.connection.call_unheeding(request, told(read));
+        finish(called, operation)
+    }
+}
+
+/// A `Failed` is an error whatever was asked.
+fn told<R>(
+    read: impl FnOnce(&Reply<'_>) -> Result<R, Kind>,
+) -> impl FnOnce(&Reply<'_>) -> Result<R, Kind> {
+    |reply| match reply {
+        Reply::Failed { failure, .. } => Err(Kind::from(*failure)),
+        reply => read(reply),
+    }
+}
+
+fn finish<R>(called: Result<Result<R, Kind>, CallError>, operation: &Operation<'_>) -> Result<R> {
+    called
+        .map_err(Kind::from)
+        .and_then(|outcome| outcome)
+        .map_err(|kind| Error::new(kind, operation))
 }
 
 /// The server answered something else than what is agreed.

@@ -166,6 +166,8 @@ pub enum End {
 pub enum Why {
     /// Somebody asked for it, by [`Process::kill`](crate::Process::kill).
     Asked,
+    /// It was [asked to end](crate::Process::stop), and had not when its grace was over.
+    Grace,
     /// The process that had spawned it ended.
     Parent,
 }
@@ -219,6 +221,7 @@ impl End {
             message::End::Killed { why } => End::Killed {
                 why: match why {
                     message::Why::Asked => Why::Asked,
+                    message::Why::Grace => Why::Grace,
                     message::Why::Parent => Why::Parent,
                 },
             },
@@ -297,6 +300,7 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Why::Asked => "it was asked for",
+            Why::Grace => "it was asked to end and had not when its grace was over",
             Why::Parent => "its parent had ended",
         })
     }

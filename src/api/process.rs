@@ -143,6 +143,79 @@ impl<R> Process<R> {
         Ok(self.result(&operation, Some(limit))?.0)
     }
 
+    /// Asks it to end, and kills it if it has not when `grace` is over; tells how it ended.
+    ///
+    /// It is asked by SIGTERM, as by anybody's `kill`: [`Context::stopping`] is true in it from then
+    /// on, and its calls that wait end with [`is_stopped`](crate::Error::is_stopped). A function that
+    /// then returns has returned: its outcome is its value or its `Err`. Its children are not asked;
+    /// they are its own to [stop](Process::stop), and are killed when it has ended.
+    ///
+    /// `None` is the usual grace of 5 seconds. Asked again, it has as long as the shortest grace
+    /// leaves it. Stopping one that has ended does nothing.
+    ///
+    /// In a process that is itself asked to end this goes on working, and takes no longer than the
+    /// grace and a moment.
+    ///
+    /// # Errors
+    /// As for [`kill`](Process::kill).
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// use std::time::Duration;
+    /// use zproc::{Context, End, Result, Why};
+    ///
+    /// fn work(ctx: &Context, _: ()) -> Result<u64> {
+    ///     ctx.state().set("works", &true)?;
+    ///     match ctx.state().wait_equal("never", &true) {
+    ///         Err(error) if error.is_stopped() => {
+    ///             ctx.state().remove("works")?;
+    ///             Ok(7)
+    ///         }
+    ///         result => result.map(|_| 0),
+    ///     }
+    /// }
+    ///
+    /// let ctx = Context::new()?;
+    /// let worker = ctx.spawn(work, ())?;
+    /// ctx.state().wait_equal("works", &true)?;
+    /// assert!(worker.stop(None)?.is_value());
+    /// assert!(ctx.state().is_empty()?);
+    /// assert_eq!(worker.join()??, 7);
+    ///
+    /// // One that does not listen.
+    /// let deaf = ctx.spawn(|_, ()| loop { std::thread::park() }, ())?;
+    /// let outcome = deaf.stop(Duration::from_millis(10))?;
+    /// assert_eq!(outcome.end, End::Killed { why: Why::Grace });
+    /// # let _: zproc::Process<()> = deaf;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn stop(&self, grace: impl Into<Option<Duration>>) -> Result<Outcome> {
+        let operation = self.operation("stop", Location::caller());
+        self.ask_to_stop(&operation, grace.into())?;
+        self.wait_unheeding(&operation)
+    }
+
+    /// As [`stop`](Process::stop), but returns as soon as it is on its way.
+    ///
+    /// # Errors
+    /// As for [`kill`](Process::kill).
+    #[track_caller]
+    pub fn request_stop(&self, grace: impl Into<Option<Duration>>) -> Result<()> {
+        let operation = self.operation("request_stop", Location::caller());
+        self.ask_to_stop(&operation, grace.into())
+    }
+
+    fn ask_to_stop(&self, operation: &Operation<'_>, grace: Option<Duration>) -> Result<()> {
+        let grace_ns = |grace: Duration| u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX);
+        let request = Request::Stop {
+            process: self.id,
+            grace_ns: grace.map(grace_ns),
+        };
+        self.context.order(operation, &request)
+    }
+
     /// Kills it, with all that it has started, and tells how it ended: `killed`, unless it had
     /// ended a moment before. It runs no code any more; what it had written is kept, what it
     /// [owned](crate::State::set_owned) is released, and its children are killed, too.
@@ -170,7 +243,7 @@ impl<R> Process<R> {
         let operation = self.operation("kill", Location::caller());
         let request = Request::Kill { process: self.id };
         self.context.order(&operation, &request)?;
-        self.wait(&operation, None, |(_, _, outcome)| Ok(outcome))
+        self.wait_unheeding(&operation)
     }
 
     /// The result, and whether it came in parts.
@@ -202,10 +275,7 @@ impl<R> Process<R> {
         deadline: Option<Time>,
         read: impl FnOnce((Option<&[u8]>, u64, Outcome)) -> Result<T, Kind>,
     ) -> Result<T> {
-        let request = Request::Wait {
-            namespace: "",
-            condition: Condition::Ended { process: self.id },
-        };
+        let request = self.end();
         self.context
             .call_by(operation, deadline, &request, |reply| match reply {
                 Reply::Ended { outcome, rest, .. } => {
@@ -219,6 +289,24 @@ impl<R> Process<R> {
                 }
                 other => Err(unexpected(other)),
             })
+    }
+
+    /// Waits for the end of one that is being ended, in a process that is being ended too.
+    fn wait_unheeding(&self, operation: &Operation<'_>) -> Result<Outcome> {
+        let request = self.end();
+        self.context
+            .call_unheeding(operation, &request, |reply| match reply {
+                Reply::Ended { outcome, .. } => Ok(Outcome::from_message(outcome)),
+                other => Err(unexpected(other)),
+            })
+    }
+
+    /// The request that is answered at its end.
+    fn end(&self) -> Request<'static> {
+        Request::Wait {
+            namespace: "",
+            condition: Condition::Ended { process: self.id },
+        }
     }
 
     fn record(

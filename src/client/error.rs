@@ -12,6 +12,8 @@ pub enum CallError {
     /// waits. (One that changes the state and may have been sent is
     /// [`OutcomeUnknown`](CallError::OutcomeUnknown).)
     TimedOut,
+    /// This process was asked to end, and so a call that waits does no more; it had no effect.
+    Stopped,
     /// There is no server any more, or it could not be reached for too long.
     ServerLost(ServerLoss),
     /// The session was lost: what it owned is released, its watches are over. This call had no
@@ -71,6 +73,7 @@ impl std::fmt::Display for CallError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             CallError::TimedOut => f.write_str("timed out"),
+            CallError::Stopped => f.write_str("this process was asked to end"),
             CallError::ServerLost(loss) => loss.fmt(f),
             CallError::SessionLost => f.write_str("the session with the server is lost"),
             CallError::OutcomeUnknown => {

@@ -106,6 +106,25 @@ fn loom_hand_over_at_a_timeout() {
     });
 }
 
+/// The process is asked to end while threads begin to wait: each of them hears it, whoever reads.
+#[test]
+fn loom_stop_ends_every_wait() {
+    model(Some(3), || {
+        let mock = Mock::new(echo);
+        let connection = open(&mock);
+        let waits = [call(&connection, WAIT, None), call(&connection, WAIT, None)];
+        mock.stop();
+        for wait in waits {
+            let result = wait.join().expect("no panic");
+            assert!(matches!(result, Err(CallError::Stopped)), "{result:?}");
+        }
+        // What does not wait for something to come true goes on working.
+        connection
+            .call(&Request::Ping, None, is_done)
+            .expect("a reply");
+    });
+}
+
 /// The reader is answered and hands the role on while the one it hands it to times out: the third
 /// must get it.
 #[test]

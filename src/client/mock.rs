@@ -17,6 +17,7 @@ use std::io::{Error, ErrorKind};
 use std::sync::Arc;
 #[cfg(not(loom))]
 use std::sync::Condvar;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What the server does with a message: it appends frames for the client.
 pub(super) type Script = Box<dyn FnMut(&FromClient<'_>, &mut Vec<u8>) + Send>;
@@ -53,12 +54,16 @@ pub(super) struct World {
     inbound: VecDeque<u8>,
     eof: bool,
     woken: bool,
+    /// The client's process was asked to end, which no `wait` has told yet.
+    bell: bool,
     partial: Vec<u8>,
     parkers: Vec<Arc<Condvar>>,
 }
 
 struct Shared {
     world: Mutex<World>,
+    /// The client's process was asked to end. Not behind the lock: a handler takes none.
+    stopping: AtomicBool,
     /// Something for the thread in `wait`.
     link: Condvar,
     /// Something for the test.
@@ -123,6 +128,7 @@ pub(super) fn echo(message: &FromClient<'_>, to: &mut Vec<u8>) {
 impl Mock {
     pub(super) fn new(script: impl FnMut(&FromClient<'_>, &mut Vec<u8>) + Send + 'static) -> Mock {
         Mock(Arc::new(Shared {
+            stopping: AtomicBool::new(false),
             world: Mutex::new(World {
                 now: Time(1),
                 link: None,
@@ -145,6 +151,7 @@ impl Mock {
                 inbound: VecDeque::new(),
                 eof: false,
                 woken: false,
+                bell: false,
                 partial: Vec::new(),
                 parkers: Vec::new(),
             }),
@@ -202,6 +209,13 @@ impl Mock {
         for parker in parkers {
             parker.notify_all();
         }
+    }
+
+    /// Asks the client's process to end, as the handler of the signal does: the flag, then the bell.
+    pub(super) fn stop(&self) {
+        self.0.stopping.store(true, Ordering::Release);
+        self.with(|world| world.bell = true);
+        self.0.link.notify_all();
     }
 
     /// Sleeps until the world is so.
@@ -347,7 +361,8 @@ impl Port for Mock {
                 readable: world.link != Some(link.0) || !world.inbound.is_empty() || world.eof,
                 writable: write && world.room > 0,
             };
-            if ready != Ready::default() || std::mem::take(&mut world.woken) {
+            let told = std::mem::take(&mut world.bell);
+            if told || ready != Ready::default() || std::mem::take(&mut world.woken) {
                 break ready;
             }
             if deadline.is_some_and(|deadline| deadline <= world.now) {
@@ -363,6 +378,10 @@ impl Port for Mock {
         };
         world.waiting -= 1;
         ready
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.0.stopping.load(Ordering::Acquire)
     }
 
     fn wake(&self) {

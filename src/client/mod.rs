@@ -43,7 +43,7 @@ use crate::proto::planted::{self, Bug};
 use crate::proto::time::Time;
 use crate::runtime::{Observation, Port};
 use crate::sync::{Mutex, lock};
-use roles::{Inner, Want};
+use roles::{Inner, Until, Want};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -93,7 +93,7 @@ impl Connection {
             part_bytes_max,
         }));
         let shared = &*connection.0;
-        let (mut inner, _) = shared.wait(lock(&shared.inner), Want::Welcome, None);
+        let (mut inner, _) = shared.wait(lock(&shared.inner), Want::Welcome, Until::NEVER);
         let result = match inner.machine.ended() {
             None => Ok(()),
             Some(end) => Err(CallError::from(end)),
@@ -131,6 +131,9 @@ impl Connection {
     ///
     /// When as many requests as may be are unanswered, it first waits for one to be answered.
     ///
+    /// When this process [is asked to end](Port::is_stopping), a call that waits for something to
+    /// come true ends, and so does each that is begun then.
+    ///
     /// # Errors
     /// See [`CallError`].
     pub fn call<R>(
@@ -139,13 +142,35 @@ impl Connection {
         deadline: Option<Time>,
         read: impl FnOnce(&Reply<'_>) -> R,
     ) -> Result<R, CallError> {
+        let heeds = matches!(request, Request::Wait { .. });
+        self.exchange(request, Until { deadline, heeds }, read)
+    }
+
+    /// As [`call`](Connection::call), whether this process is asked to end or not.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub fn call_unheeding<R>(
+        &self,
+        request: &Request<'_>,
+        read: impl FnOnce(&Reply<'_>) -> R,
+    ) -> Result<R, CallError> {
+        self.exchange(request, Until::NEVER, read)
+    }
+
+    fn exchange<R>(
+        &self,
+        request: &Request<'_>,
+        until: Until,
+        read: impl FnOnce(&Reply<'_>) -> R,
+    ) -> Result<R, CallError> {
         let port = &self.0.port;
         if port.is_forked() {
             return Err(CallError::Forked);
         }
         let call = self.0.calls.fetch_add(1, Ordering::Relaxed) + 1;
         port.observe(Observation::Called { call, request });
-        let failed = match self.0.exchange(request, deadline) {
+        let failed = match self.0.exchange(request, until) {
             Ok(body) => match codec::decode(&body) {
                 Ok(reply) => {
                     kinds::said(&reply);
@@ -267,19 +292,26 @@ impl Connection {
 
 impl Shared {
     /// One request and its encoded reply.
-    fn exchange(&self, request: &Request<'_>, deadline: Option<Time>) -> Result<Vec<u8>, Failed> {
+    fn exchange(&self, request: &Request<'_>, until: Until) -> Result<Vec<u8>, Failed> {
+        if until.heeds && self.port.is_stopping() {
+            marks::reached(Mark::WaitBegunStopped);
+            return Err(Failed {
+                error: CallError::Stopped,
+                effect: Effect::None,
+            });
+        }
         let mut inner = lock(&self.inner);
         let seq = loop {
             let error = match inner.machine.submit(request) {
                 Ok(seq) => break seq,
                 Err(SubmitError::Full) => {
                     marks::reached(Mark::WindowFull);
-                    let (waited, ready) = self.wait(inner, Want::Room, deadline);
+                    let (waited, ready) = self.wait(inner, Want::Room, until);
                     inner = waited;
                     if ready {
                         continue;
                     }
-                    CallError::TimedOut
+                    inner.given_up(until)
                 }
                 Err(SubmitError::TooLarge { actual, max }) => CallError::TooLarge {
                     limit: "FRAME_BYTES_MAX".into(),
@@ -297,7 +329,7 @@ impl Shared {
         if !(planted::is(Bug::WriteLeftToReader) && inner.has_reader()) {
             inner = self.flush(inner);
         }
-        let (mut inner, _) = self.wait(inner, Want::Reply(seq), deadline);
+        let (mut inner, _) = self.wait(inner, Want::Reply(seq), until);
         let result = match inner.machine.take(seq) {
             Some(Ok(body)) => Ok(body),
             Some(Err(loss)) => Err(Failed {
@@ -312,7 +344,7 @@ impl Shared {
                 inner.stirred = true;
                 let error = match (inner.machine.ended(), effect) {
                     (Some(end), _) => end.into(),
-                    (None, Effect::None) => CallError::TimedOut,
+                    (None, Effect::None) => inner.given_up(until),
                     (None, Effect::Unknown) => CallError::OutcomeUnknown,
                 };
                 // The cancel of a wait.
@@ -326,6 +358,11 @@ impl Shared {
 
     /// The next update of a watch, encoded.
     fn next_body(&self, watch: WatchId, deadline: Option<Time>) -> Result<Vec<u8>, CallError> {
+        let heeds = true;
+        let until = Until { deadline, heeds };
+        if self.port.is_stopping() {
+            return Err(CallError::Stopped);
+        }
         let mut inner = lock(&self.inner);
         let result = loop {
             match inner.machine.take_update(watch) {
@@ -337,10 +374,10 @@ impl Shared {
                 Some(Err(WatchLoss::Over)) => break Err(CallError::Closed),
                 Some(Err(WatchLoss::Ended)) => break Err(inner.end_error()),
                 None => {
-                    let (waited, ready) = self.wait(inner, Want::Update(watch), deadline);
+                    let (waited, ready) = self.wait(inner, Want::Update(watch), until);
                     inner = waited;
                     if !ready {
-                        break Err(CallError::TimedOut);
+                        break Err(inner.given_up(until));
                     }
                 }
             }

@@ -35,10 +35,28 @@ pub(super) enum Want {
     Update(WatchId),
 }
 
+/// When a thread waits no longer, whatever has come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Until {
+    pub(super) deadline: Option<Time>,
+    /// It waits no longer when this process is asked to end.
+    pub(super) heeds: bool,
+}
+
+impl Until {
+    /// It waits for as long as it takes.
+    pub(super) const NEVER: Until = Until {
+        deadline: None,
+        heeds: false,
+    };
+}
+
 /// A thread that sleeps, or slept and has not left yet.
 struct Waiter {
     ticket: u64,
     want: Want,
+    /// See [`Until`].
+    heeds: bool,
     parker: Arc<dyn Parker>,
     /// It was woken and has not gone back to sleep: it is on its way to look.
     woken: bool,
@@ -76,6 +94,8 @@ pub(super) struct Inner {
     recall: bool,
     /// The reader was told of the end.
     recalled_for_end: bool,
+    /// This process was asked to end, as the reader has seen.
+    stopping: bool,
     /// The reader has it while it reads.
     buffer: Vec<u8>,
 }
@@ -122,6 +142,7 @@ impl Inner {
             unread: false,
             recall: false,
             recalled_for_end: false,
+            stopping: false,
             buffer: Vec::new(),
         }
     }
@@ -136,6 +157,28 @@ impl Inner {
         self.machine
             .ended()
             .map_or(CallError::Closed, CallError::from)
+    }
+
+    /// Does one who heeds it wait no longer?
+    fn is_stopped(&self, heeds: bool) -> bool {
+        self.stopping && heeds
+    }
+
+    /// Why a call that is [not ready](Inner::is_ready) waits no longer.
+    pub(super) fn given_up(&self, until: Until) -> CallError {
+        match self.is_stopped(until.heeds) {
+            true => CallError::Stopped,
+            false => CallError::TimedOut,
+        }
+    }
+
+    /// The reader has looked whether this process was asked to end.
+    fn note_stopping(&mut self, stopping: bool) {
+        if stopping && !self.stopping {
+            marks::reached(Mark::ReaderSawStop);
+            self.stopping = true;
+            self.stirred = true;
+        }
     }
 
     fn is_ready(&self, want: Want) -> bool {
@@ -178,7 +221,7 @@ impl Inner {
         let mut room = self.machine.room();
         for position in 0..self.waiters.len() {
             let want = self.waiters[position].want;
-            let mut ready = self.is_ready(want);
+            let mut ready = self.is_ready(want) || self.is_stopped(self.waiters[position].heeds);
             if want == Want::Room && self.machine.ended().is_none() {
                 ready = room > 0;
                 room = room.saturating_sub(1);
@@ -200,7 +243,7 @@ impl Inner {
     fn hand_on(&mut self, news: &mut News) {
         let mut first = None;
         for (position, waiter) in self.waiters.iter().enumerate() {
-            if self.is_ready(waiter.want) {
+            if self.is_ready(waiter.want) || self.is_stopped(waiter.heeds) {
                 continue;
             }
             if waiter.woken {
@@ -283,7 +326,7 @@ impl Moment {
 /// One thread's time in [`Shared::wait`].
 struct Turn {
     want: Want,
-    deadline: Option<Time>,
+    until: Until,
     /// The clock, as read after the last sleep; not read at all without a deadline.
     now: Time,
     ticket: Option<u64>,
@@ -291,8 +334,14 @@ struct Turn {
 }
 
 impl Turn {
-    fn is_over(&self) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= self.now)
+    fn is_late(&self) -> bool {
+        let deadline = self.until.deadline;
+        deadline.is_some_and(|deadline| deadline <= self.now)
+    }
+
+    /// Has it what it wants, or waits no longer?
+    fn is_over(&self, inner: &Inner) -> bool {
+        inner.is_ready(self.want) || self.is_late() || inner.is_stopped(self.until.heeds)
     }
 }
 
@@ -301,6 +350,7 @@ struct Seen {
     input: Option<std::io::Result<usize>>,
     writable: bool,
     now: Option<Time>,
+    stopping: bool,
 }
 
 fn earlier(a: Option<Time>, b: Option<Time>) -> Option<Time> {
@@ -390,21 +440,21 @@ impl Shared {
         &'a self,
         mut inner: Guard<'a>,
         want: Want,
-        deadline: Option<Time>,
+        until: Until,
     ) -> (Guard<'a>, bool) {
         let since;
         (inner, since) = self.rest(inner, want);
         let mut turn = Turn {
             want,
-            deadline,
+            until,
             now: Time::default(),
             ticket: None,
             parker: None,
         };
-        while !inner.is_ready(want) && !turn.is_over() {
+        while !turn.is_over(&inner) {
             inner = if inner.reading {
                 let inner = self.sleep(inner, &mut turn);
-                marks::reached_if(turn.is_over(), Mark::SleeperTimedOut);
+                marks::reached_if(turn.is_late(), Mark::SleeperTimedOut);
                 inner
             } else {
                 self.lead(inner, &mut turn)
@@ -454,7 +504,7 @@ impl Shared {
 
     /// Sleeps until woken or the deadline, the reader's role being another's.
     fn sleep<'a>(&'a self, inner: Guard<'a>, turn: &mut Turn) -> Guard<'a> {
-        let deadline = turn.deadline;
+        let deadline = turn.until.deadline;
         self.park(inner, turn, deadline)
     }
 
@@ -479,13 +529,14 @@ impl Shared {
                 let waiter = Waiter {
                     ticket: inner.next_ticket,
                     want: turn.want,
+                    heeds: turn.until.heeds,
                     parker: parker.clone(),
                     woken: false,
                 };
                 inner.waiters.push(waiter);
             }
         }
-        let with_deadline = turn.deadline.is_some();
+        let with_deadline = turn.until.deadline.is_some();
         let (inner, now) = self.unlocked(inner, |port| {
             parker.park(until);
             with_deadline.then(|| port.now())
@@ -500,7 +551,7 @@ impl Shared {
         inner.reading = true;
         let mut buffer = std::mem::take(&mut inner.buffer);
         buffer.resize(READ_BYTES, 0);
-        while !inner.is_ready(turn.want) && !turn.is_over() {
+        while !turn.is_over(&inner) {
             inner = if inner.link.is_some() {
                 let flushed = self.flush(inner);
                 self.read(flushed, turn, &mut buffer)
@@ -513,8 +564,8 @@ impl Shared {
         }
         inner.reading = false;
         inner.buffer = buffer;
-        marks::reached_if(turn.is_over(), Mark::ReaderTimedOut);
-        if !inner.is_ready(turn.want) && !turn.is_over() {
+        marks::reached_if(turn.is_late(), Mark::ReaderTimedOut);
+        if !turn.is_over(&inner) {
             // Put down before its time: others are told, and may have it.
             inner = self.unlocked(inner, |_| ()).0;
         }
@@ -527,14 +578,14 @@ impl Shared {
         let Some(link) = inner.link else {
             return inner;
         };
-        if inner.is_ready(turn.want) {
+        if inner.is_ready(turn.want) || inner.is_stopped(turn.until.heeds) {
             return inner;
         }
         let broken = inner.broken;
         // A writer that had enough has left something: send that before sleeping.
         let unsent = inner.can_write() && !inner.writing;
         let at_once = broken || inner.unread || unsent;
-        let until = earlier(turn.deadline, inner.machine.deadline());
+        let until = earlier(turn.until.deadline, inner.machine.deadline());
         let write = inner.blocked;
         marks::reached_if(write, Mark::ReaderWaitsToWrite);
         // What this thread itself has just noted it takes into account here.
@@ -552,9 +603,11 @@ impl Shared {
                 input: ready.readable.then(|| port.try_read(link, buffer)),
                 writable: ready.writable,
                 now: until.is_some().then(|| port.now()),
+                stopping: port.is_stopping(),
             }
         });
         turn.now = seen.now.unwrap_or(turn.now);
+        inner.note_stopping(seen.stopping);
         if inner.link != Some(link) {
             return inner;
         }
@@ -579,14 +632,17 @@ impl Shared {
         let Some(retry_at) = inner.machine.deadline() else {
             return inner;
         };
-        let (inner, now) = self.unlocked(inner, |port| port.now());
+        let (mut inner, (now, stopping)) =
+            self.unlocked(inner, |port| (port.now(), port.is_stopping()));
         turn.now = now;
-        if inner.machine.ended().is_some() || turn.is_over() {
+        // Who is told so here will not hear it from the wait for the link.
+        inner.note_stopping(stopping);
+        if inner.machine.ended().is_some() || turn.is_over(&inner) {
             return inner;
         }
         if now < retry_at {
             marks::reached(Mark::BackedOff);
-            return self.park(inner, turn, earlier(turn.deadline, Some(retry_at)));
+            return self.park(inner, turn, earlier(turn.until.deadline, Some(retry_at)));
         }
         let (mut inner, (result, moment)) =
             self.unlocked(inner, |port| (port.connect(), Moment::of(port)));

@@ -73,6 +73,30 @@ fn a_call_costs_one_write_one_wait_one_read() {
     );
 }
 
+/// One reads, one sleeps; both hear it, and so does who comes later, whose request is not even sent.
+#[test]
+fn the_waits_of_a_process_that_is_asked_to_end_end() {
+    let mock = Mock::new(echo);
+    let connection = open(&mock);
+    let waits = [
+        spawn(&connection, WAIT, None),
+        spawn(&connection, WAIT, Some(Time(9))),
+    ];
+    mock.until(|world| world.waiting == 1 && world.parked == 1);
+    mock.stop();
+    for wait in waits {
+        let result = wait.join().expect("no panic");
+        assert!(matches!(result, Err(CallError::Stopped)), "{result:?}");
+    }
+    let requests = mock.with(|world| world.requests);
+    let later = connection.call(&WAIT, None, done);
+    assert!(matches!(later, Err(CallError::Stopped)), "{later:?}");
+    let update = connection.next_update(WatchId(1), None, |_| ());
+    assert!(matches!(update, Err(CallError::Stopped)), "{update:?}");
+    assert_eq!(mock.with(|world| world.requests), requests);
+    assert_eq!(get(&connection, "a").expect("it is no wait"), "a");
+}
+
 #[test]
 fn replies_may_come_byte_by_byte() {
     let mock = Mock::new(echo);

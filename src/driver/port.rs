@@ -14,7 +14,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,6 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 const WAKE: Token = Token(0);
+/// That the process was asked to end. Links have rising numbers and never come to it.
+const STOP: Token = Token(usize::MAX);
 const EVENTS_PER_WAIT: usize = 16;
 
 /// A connection, and what is known of it.
@@ -64,6 +66,15 @@ pub(crate) struct UnixPort {
     born_in: u64,
     /// Asked when there is no server any more. May take a moment.
     loss: LossTeller,
+    stop: StopSign,
+}
+
+/// How a process is asked to end.
+#[derive(Clone, Copy)]
+pub(crate) struct StopSign {
+    pub(crate) is_asked: fn() -> bool,
+    /// Readable from then on; never closed. `None`: nobody asks.
+    pub(crate) bell: Option<RawFd>,
 }
 
 /// Tells how the server was lost.
@@ -76,7 +87,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl UnixPort {
     /// A port to the server that listens at `path`; not yet connected. `generation` tells how often
-    /// this process has become another by fork(2), `loss` how the server was lost.
+    /// this process has become another by fork(2), `loss` how the server was lost,
+    /// `stop` whether the process was asked to end.
     ///
     /// # Errors
     /// No more descriptors.
@@ -84,10 +96,15 @@ impl UnixPort {
         path: &Path,
         generation: fn() -> u64,
         loss: LossTeller,
+        stop: StopSign,
     ) -> io::Result<UnixPort> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let waker = Waker::new(&registry, WAKE)?;
+        if let Some(bell) = stop.bell {
+            // Told of once, even if it was rung before.
+            registry.register(&mut SourceFd(&bell), STOP, Interest::READABLE)?;
+        }
         Ok(UnixPort {
             path: path.to_path_buf(),
             clock: Clock::new(),
@@ -105,6 +122,7 @@ impl UnixPort {
             generation,
             born_in: generation(),
             loss,
+            stop,
         })
     }
 
@@ -306,6 +324,10 @@ impl Port for UnixPort {
         }
     }
 
+    fn is_stopping(&self) -> bool {
+        (self.stop.is_asked)()
+    }
+
     fn is_forked(&self) -> bool {
         self.check_fork().is_err()
     }
@@ -349,6 +371,11 @@ mod tests {
         port: UnixPort,
     }
 
+    const NEVER: StopSign = StopSign {
+        is_asked: || false,
+        bell: None,
+    };
+
     fn unseen() -> LossTeller {
         Box::new(|| ServerLoss::new(ServerEnd::Unseen))
     }
@@ -357,7 +384,7 @@ mod tests {
         let place = tempfile::tempdir().expect("temporary directory");
         let path = place.path().join("socket");
         let listener = UnixListener::bind(&path).expect("bind");
-        let port = UnixPort::new(&path, || 0, unseen()).expect("port");
+        let port = UnixPort::new(&path, || 0, unseen(), NEVER).expect("port");
         World {
             _place: place,
             listener,
@@ -413,6 +440,26 @@ mod tests {
     }
 
     #[test]
+    fn the_sign_to_stop_ends_one_wait_even_when_it_comes_first() {
+        let (bell, mut rope) = io::pipe().expect("pipe");
+        let world = world();
+        let stop = StopSign {
+            is_asked: || true,
+            bell: Some(bell.as_raw_fd()),
+        };
+        let port = UnixPort::new(&world.port.path, || 0, unseen(), stop).expect("port");
+        let link = port.connect().expect("connect");
+        assert!(read_within(&port, link, SHORT).is_err());
+        rope.write_all(b"x").expect("write");
+        assert_eq!(port.wait(link, false, None), Ready::default());
+        // Told is told.
+        let begin = port.now();
+        let deadline = begin.after(SHORT);
+        port.wait(link, false, Some(deadline));
+        assert!(port.now() >= deadline && port.is_stopping());
+    }
+
+    #[test]
     fn what_was_not_read_is_told_to_the_next() {
         let world = world();
         let link = world.port.connect().expect("connect");
@@ -460,8 +507,13 @@ mod tests {
         static GENERATION: AtomicU64 = AtomicU64::new(0);
         let world = world();
         let path = world.port.path.clone();
-        let port =
-            UnixPort::new(&path, || GENERATION.load(Ordering::Relaxed), unseen()).expect("port");
+        let port = UnixPort::new(
+            &path,
+            || GENERATION.load(Ordering::Relaxed),
+            unseen(),
+            NEVER,
+        )
+        .expect("port");
         let link = port.connect().expect("connect");
         GENERATION.store(1, Ordering::Relaxed);
         let error = port.try_write(link, b"x").expect_err("forked");

@@ -298,6 +298,9 @@ impl ServerLoop {
                     name: &name,
                     setup: codec::decode(&setup).expect("the server has just encoded it"),
                 }),
+                Effect::Stop { process, grace_ns } => {
+                    (self.keeper_outbox).push(&ToKeeper::Stop { process, grace_ns });
+                }
                 Effect::Kill { process, why } => {
                     self.keeper_outbox.push(&ToKeeper::Kill { process, why });
                 }

@@ -10,6 +10,7 @@
 
 use super::keeper;
 use super::role::{self, ENTRY_VARIABLE, Role};
+use super::stopping;
 use super::sys;
 use super::words;
 use crate::proto::ids::Token;
@@ -170,6 +171,7 @@ fn run(role: Role<'_>, later_constructors: impl FnOnce()) -> ! {
             settle_child(name);
             let [page, file] = adopt([page, file]);
             words::install(file);
+            heed();
             later_constructors();
             tree::child_main(tree::ChildStart {
                 socket: path(socket),
@@ -229,6 +231,14 @@ fn settle_child(name: &str) {
     sys::settle_stdio(false);
     // As the standard library does before `main`.
     sys::ignore(libc::SIGPIPE);
+}
+
+/// From now on this process hears when it is asked to end.
+fn heed() {
+    if let Err(error) = stopping::heed() {
+        eprintln!("zproc: this process can't be asked to end: {error}");
+        sys::exit_now(EXIT_NO_ROLE)
+    }
 }
 
 /// Takes over what the role was given, and closes everything else.

@@ -23,6 +23,7 @@ use crate::proto::frame::{self, Outbox};
 use crate::proto::ids::{ProcessId, Token};
 use crate::proto::keeper::{Effect, Keeper as Machine, Reaped};
 use crate::proto::message::FromKeeper;
+use crate::proto::time::Time;
 use std::ffi::CString;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
@@ -133,6 +134,7 @@ struct Keeper {
     /// The page, as each process of the tree gets it.
     page: OwnedFd,
     overtime: Overtime,
+    begin: Instant,
 }
 
 impl Keeper {
@@ -168,6 +170,7 @@ impl Keeper {
             deaths,
             page,
             overtime,
+            begin: Instant::now(),
         };
         let role = Role::Server {
             tree,
@@ -215,7 +218,7 @@ impl Keeper {
                     Some((self.overtime.bell(), false)),
                     Some((self.estate.as_fd(), false)),
                 ],
-                self.overtime.timeout(),
+                self.timeout(),
             );
             // Without poll there is nothing that a keeper could do for its tree.
             let Ok(
@@ -244,6 +247,9 @@ impl Keeper {
             if streams.readable {
                 self.estate.read();
             }
+            // Behind the burials: who has ended in time is not killed.
+            let now = self.now();
+            self.machine.tick(now);
             if link_polled.readable
                 && self.carry_out()
                 && let Err(Malformed(what)) = self.listen()
@@ -263,6 +269,18 @@ impl Keeper {
         }
     }
 
+    /// The machine's clock. Time in which the computer was suspended does not count.
+    fn now(&self) -> Time {
+        Time::default().after(self.begin.elapsed())
+    }
+
+    /// How long there is nothing to do unless somebody says so.
+    fn timeout(&self) -> Option<Duration> {
+        let deadline = self.machine.deadline();
+        let due = deadline.map(|deadline| deadline.since(self.now()));
+        due.into_iter().chain(self.overtime.timeout()).min()
+    }
+
     /// Does what the machine wants; false when the tree is to end.
     fn carry_out(&mut self) -> bool {
         while let Some(effect) = self.machine.poll_effect() {
@@ -273,6 +291,7 @@ impl Keeper {
                     name,
                     setup,
                 } => self.spawn(process, key, &name, &setup),
+                Effect::Ask { pid, .. } => sys::signal_child(pid.cast_signed(), libc::SIGTERM),
                 Effect::Kill { pid, process } => self.kill(pid.cast_signed(), process),
                 Effect::KillLeft { pid, process } => {
                     self.kill_left_by(pid.cast_signed(), process);
@@ -357,7 +376,8 @@ impl Keeper {
         inbox.extend_from_slice(&buffer[..count]);
         let mut consumed = 0;
         while let Some((payload, length)) = frame::split(&inbox[consumed..])? {
-            self.machine.asked(&codec::decode(payload)?);
+            let now = self.now();
+            self.machine.asked(&codec::decode(payload)?, now);
             if !self.carry_out() {
                 break;
             }

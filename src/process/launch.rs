@@ -10,6 +10,7 @@
 
 #![expect(unsafe_code, reason = "clone, and what its child may do")]
 
+use super::stopping;
 use super::sys::{self, Pid, SignalMask};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
@@ -112,6 +113,8 @@ struct Shared<'a> {
     environment: *const *const c_char,
     inherit: &'a [RawFd],
     changes: &'a Changes,
+    /// What a bound process begins with.
+    held_back: SignalMask,
     /// The go-between's child runs here.
     inner_stack_top: *mut c_void,
     failed_call: AtomicU8,
@@ -168,6 +171,7 @@ pub(crate) fn launch(launch: &Launch<'_>) -> Result<Pid, LaunchError> {
         environment: environment.as_ptr(),
         inherit: launch.inherit,
         changes: launch.changes,
+        held_back: stopping::held_back(),
         inner_stack_top: inner_stack.top(),
         failed_call: AtomicU8::new(CALL_CLONE),
         errno: AtomicI32::new(0),
@@ -283,9 +287,16 @@ extern "C" fn child(argument: *mut c_void) -> c_int {
             libc::fcntl(fd, libc::F_SETFD, 0);
         }
         change(shared);
-        if shared.kind != Kind::Hidden {
-            // The keeper, which starts these, keeps every disposition at its default.
-            SignalMask::EMPTY.set();
+        // The keeper, which starts these, keeps every disposition at its default.
+        match shared.kind {
+            Kind::Hidden => {}
+            Kind::Lasting => {
+                SignalMask::EMPTY.set();
+            }
+            // What asks it to end must not end it before it has a handler.
+            Kind::Bound => {
+                shared.held_back.set();
+            }
         }
         libc::execve(EXECUTABLE.as_ptr(), shared.arguments, shared.environment);
         shared.give_up(CALL_EXECVE)

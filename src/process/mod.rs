@@ -21,6 +21,7 @@ mod remains;
 pub(crate) mod role;
 mod stage;
 pub(crate) mod start;
+pub(crate) mod stopping;
 pub(crate) mod sweep;
 pub(crate) mod sys;
 mod words;

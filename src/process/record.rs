@@ -435,6 +435,10 @@ impl<P: Port> Port for RecordingPort<P> {
         self.port.wait(link, write, deadline)
     }
 
+    fn is_stopping(&self) -> bool {
+        self.port.is_stopping()
+    }
+
     fn wake(&self) {
         self.port.wake();
     }

@@ -321,6 +321,16 @@ impl SignalMask {
     /// Holds everything back that can be.
     pub(crate) const ALL: SignalMask = SignalMask(ALL_SIGNALS);
 
+    /// Holds these back.
+    pub(crate) fn of(signals: &[libc::c_int]) -> SignalMask {
+        // The kernel counts from one.
+        SignalMask(
+            signals
+                .iter()
+                .fold(0, |mask, signal| mask | 1 << (signal - 1)),
+        )
+    }
+
     /// Makes this the calling thread's mask; gives the one before. Async-signal-safe.
     pub(crate) fn set(self) -> SignalMask {
         let mut before = 0_u64;
@@ -364,6 +374,17 @@ pub(crate) fn reset_dispositions() {
 /// Ignores one signal.
 pub(crate) fn ignore(signal: libc::c_int) {
     set_disposition(signal, libc::SIG_IGN);
+}
+
+/// Has a signal handled by this function, which must be async-signal-safe. System calls that it comes
+/// between go on where they can.
+pub(crate) fn handle(signal: libc::c_int, by: extern "C" fn(libc::c_int)) -> io::Result<()> {
+    // SAFETY: sigaction is plain numbers; all zeroes are a value of it, with an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = by as *const () as libc::sighandler_t;
+    action.sa_flags = libc::SA_RESTART;
+    // SAFETY: the pointer is to a live local; the handler has the type that these flags ask for.
+    check(unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) }).map(drop)
 }
 
 fn set_disposition(signal: libc::c_int, to: libc::sighandler_t) {

@@ -6,14 +6,16 @@
 //! The keeper is told what happens: what the [server asks](Keeper::asked), that a process that it
 //! was to start [runs](Keeper::forked) or [does not](Keeper::not_forked), that a child was
 //! [reaped](Keeper::reaped), that the [program](Keeper::program_lost) or the way to the
-//! [server](Keeper::server_lost) is lost. After each it wants [effects](Keeper::poll_effect), to be
+//! [server](Keeper::server_lost) is lost, that it is [time](Keeper::tick). After each it wants [effects](Keeper::poll_effect), to be
 //! carried out at once and in order: a number names a process only until that process is reaped.
 
 use super::codec;
 use super::ids::{ProcessId, Token};
 use super::message::{FromKeeper, Left, ToKeeper, Why};
 use super::planted::{self, Bug};
-use std::collections::{BTreeMap, VecDeque};
+use super::time::Time;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +30,13 @@ pub enum Effect {
         name: String,
         /// How it is to be started: an encoded [`Setup`](super::setup::Setup).
         setup: Vec<u8>,
+    },
+    /// Ask the process with this number to end: SIGTERM.
+    Ask {
+        /// Its number, which is its own until it is reaped.
+        pid: u32,
+        /// Which it is.
+        process: ProcessId,
     },
     /// Kill the process with this number, all below it, and what it has left behind.
     Kill {
@@ -68,6 +77,10 @@ pub struct Reaped {
 #[derive(Debug)]
 struct Running {
     process: ProcessId,
+    /// It was asked to end.
+    is_asked: bool,
+    /// When it is to be killed, and why, if nothing comes before.
+    due: Option<(Time, Why)>,
     /// Why it was killed from here, if it was.
     killed: Option<Why>,
 }
@@ -87,6 +100,8 @@ impl Running {
 pub struct Keeper {
     server: u32,
     running: BTreeMap<u32, Running>,
+    /// Who is to be killed when, first the next: each `due` of those that run.
+    timers: BTreeSet<(Time, u32)>,
     /// The latest process that was asked for; the server gives rising numbers and asks in order.
     latest: ProcessId,
     has_ended: bool,
@@ -100,6 +115,7 @@ impl Keeper {
         Keeper {
             server,
             running: BTreeMap::new(),
+            timers: BTreeSet::new(),
             latest: ProcessId::PROGRAM,
             has_ended: false,
             effects: VecDeque::new(),
@@ -136,7 +152,7 @@ impl Keeper {
     }
 
     /// The server wants something. Asked again for the same process, nothing is started.
-    pub fn asked(&mut self, message: &ToKeeper<'_>) {
+    pub fn asked(&mut self, message: &ToKeeper<'_>, now: Time) {
         match *message {
             ToKeeper::Spawn {
                 process,
@@ -153,6 +169,11 @@ impl Keeper {
                 });
             }
             ToKeeper::Spawn { .. } => {}
+            ToKeeper::Stop { process, grace_ns } => {
+                if let Some(pid) = self.pid(process) {
+                    self.stop(pid, now.after(Duration::from_nanos(grace_ns)));
+                }
+            }
             ToKeeper::Kill { process, why } => {
                 // If it is not there it was reaped, and its number may be another's.
                 if let Some(pid) = self.pid(process) {
@@ -169,6 +190,52 @@ impl Keeper {
             .map(|(pid, _)| *pid)
     }
 
+    /// Asks who has this number to end, once, and notes until when it may take its time.
+    fn stop(&mut self, pid: u32, until: Time) {
+        let Some(running) = self.running.get_mut(&pid) else {
+            return;
+        };
+        if !std::mem::replace(&mut running.is_asked, true) {
+            let process = running.process;
+            self.want(Effect::Ask { pid, process });
+        }
+        self.set_due(pid, until, Why::Grace);
+    }
+
+    /// Who has this number is to be killed at that time: of several, the first counts.
+    fn set_due(&mut self, pid: u32, at: Time, why: Why) {
+        let Some(running) = self.running.get_mut(&pid) else {
+            return;
+        };
+        if running.killed.is_some() || running.due.is_some_and(|(due, _)| due <= at) {
+            return;
+        }
+        if let Some((before, _)) = running.due.replace((at, why)) {
+            self.timers.remove(&(before, pid));
+        }
+        self.timers.insert((at, pid));
+    }
+
+    /// When to [tick](Keeper::tick) next.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        let (at, _) = self.timers.first().filter(|_| !self.has_ended)?;
+        Some(*at)
+    }
+
+    /// Time has passed: whose time is over is killed. Before its time it does nothing.
+    pub fn tick(&mut self, now: Time) {
+        while let Some(&(at, pid)) = self.timers.first()
+            && at <= now
+        {
+            self.timers.remove(&(at, pid));
+            let running = self.running.get_mut(&pid);
+            if let Some((_, why)) = running.and_then(|running| running.due.take()) {
+                self.kill(pid, why);
+            }
+        }
+    }
+
     /// Kills who has this number, unless that is done already: the first reason is the one.
     fn kill(&mut self, pid: u32, why: Why) {
         if let Some(running) = self.running.get_mut(&pid)
@@ -176,14 +243,22 @@ impl Keeper {
         {
             running.killed = Some(why);
             let process = running.process;
+            if let Some((at, _)) = running.due.take() {
+                self.timers.remove(&(at, pid));
+            }
             self.want(Effect::Kill { pid, process });
         }
     }
 
     /// The process runs, under this number.
     pub fn forked(&mut self, process: ProcessId, pid: u32) {
-        let killed = None;
-        self.running.insert(pid, Running { process, killed });
+        let running = Running {
+            process,
+            is_asked: false,
+            due: None,
+            killed: None,
+        };
+        self.running.insert(pid, running);
         self.want(Effect::Tell(FromKeeper::Started { process, pid }));
     }
 
@@ -209,6 +284,9 @@ impl Keeper {
             return;
         };
         let (pid, process) = (reaped.pid, running.process);
+        if let Some((at, _)) = running.due {
+            self.timers.remove(&(at, pid));
+        }
         self.want(Effect::KillLeft { pid, process });
         self.want(Effect::Tell(FromKeeper::Ended {
             process,
@@ -254,6 +332,7 @@ mod tests {
     use super::*;
 
     const SERVER: u32 = 10;
+    const NOW: Time = Time(5);
 
     fn effects(keeper: &mut Keeper) -> Vec<Effect> {
         std::iter::from_fn(|| keeper.poll_effect()).collect()
@@ -289,7 +368,7 @@ mod tests {
     fn keeper_of(processes: &[u64]) -> Keeper {
         let mut keeper = Keeper::new(SERVER);
         for process in processes {
-            keeper.asked(&spawn(*process));
+            keeper.asked(&spawn(*process), NOW);
             keeper.forked(ProcessId(*process), 100 + *process as u32);
         }
         effects(&mut keeper);
@@ -299,8 +378,8 @@ mod tests {
     #[test]
     fn a_process_is_started_once_however_often_it_is_asked_for() {
         let mut keeper = Keeper::new(SERVER);
-        keeper.asked(&spawn(2));
-        keeper.asked(&spawn(2));
+        keeper.asked(&spawn(2), NOW);
+        keeper.asked(&spawn(2), NOW);
         let fork = Effect::Fork {
             process: ProcessId(2),
             key: Token([2, 0]),
@@ -309,7 +388,7 @@ mod tests {
         };
         assert_eq!(effects(&mut keeper), [fork]);
         keeper.not_forked(ProcessId(2), "clone", 11);
-        keeper.asked(&spawn(2));
+        keeper.asked(&spawn(2), NOW);
         let told = Effect::Tell(FromKeeper::NotStarted {
             process: ProcessId(2),
             call: "clone",
@@ -338,12 +417,12 @@ mod tests {
     fn a_number_that_is_given_anew_is_not_killed_for_who_had_it_before() {
         let mut keeper = keeper_of(&[2]);
         keeper.reaped(reaped(102, 0));
-        keeper.asked(&spawn(3));
+        keeper.asked(&spawn(3), NOW);
         keeper.forked(ProcessId(3), 102);
         effects(&mut keeper);
-        keeper.asked(&kill(2));
+        keeper.asked(&kill(2), NOW);
         assert_eq!(effects(&mut keeper), []);
-        keeper.asked(&kill(3));
+        keeper.asked(&kill(3), NOW);
         let process = ProcessId(3);
         assert_eq!(effects(&mut keeper), [Effect::Kill { pid: 102, process }]);
         assert!(keeper.knows(102) && keeper.knows(SERVER) && !keeper.knows(103));
@@ -357,8 +436,8 @@ mod tests {
         };
         for (status, told) in [(9, Some(Why::Parent)), (3 << 8, None), (15, None)] {
             let mut keeper = keeper_of(&[2, 3]);
-            keeper.asked(&kill_as(2, Why::Parent));
-            keeper.asked(&kill_as(2, Why::Asked));
+            keeper.asked(&kill_as(2, Why::Parent), NOW);
+            keeper.asked(&kill_as(2, Why::Asked), NOW);
             let process = ProcessId(2);
             assert_eq!(effects(&mut keeper), [Effect::Kill { pid: 102, process }]);
             keeper.reaped(reaped(102, status));
@@ -375,6 +454,83 @@ mod tests {
         }
     }
 
+    fn stop(process: u64, grace_ns: u64) -> ToKeeper<'static> {
+        ToKeeper::Stop {
+            process: ProcessId(process),
+            grace_ns,
+        }
+    }
+
+    fn ask(process: u64) -> Effect {
+        Effect::Ask {
+            pid: 100 + process as u32,
+            process: ProcessId(process),
+        }
+    }
+
+    fn killed(process: u64) -> Effect {
+        Effect::Kill {
+            pid: 100 + process as u32,
+            process: ProcessId(process),
+        }
+    }
+
+    #[test]
+    fn who_was_asked_to_end_is_killed_when_the_grace_is_over_and_not_before() {
+        let mut keeper = keeper_of(&[2, 3]);
+        assert_eq!(keeper.deadline(), None);
+        keeper.asked(&stop(2, 100), NOW);
+        keeper.asked(&stop(3, 50), Time(20));
+        assert_eq!(effects(&mut keeper), [ask(2), ask(3)]);
+        assert_eq!(keeper.deadline(), Some(Time(70)));
+        keeper.tick(Time(69));
+        assert_eq!(effects(&mut keeper), []);
+        keeper.tick(Time(104));
+        assert_eq!(effects(&mut keeper), [killed(3)]);
+        assert_eq!(keeper.deadline(), Some(Time(105)));
+        keeper.tick(Time(300));
+        assert_eq!(effects(&mut keeper), [killed(2)]);
+        assert_eq!(keeper.deadline(), None);
+        keeper.reaped(reaped(102, SIGKILL));
+        let told = effects(&mut keeper).pop();
+        let Some(Effect::Tell(FromKeeper::Ended { why, .. })) = told else {
+            panic!("{told:?}");
+        };
+        assert_eq!(why, Some(Why::Grace));
+    }
+
+    #[test]
+    fn asked_again_it_has_no_more_time_than_before() {
+        let mut keeper = keeper_of(&[2]);
+        keeper.asked(&stop(2, 100), NOW);
+        keeper.asked(&stop(2, 500), NOW);
+        // It is told once.
+        assert_eq!(effects(&mut keeper), [ask(2)]);
+        assert_eq!(keeper.deadline(), Some(Time(105)));
+        keeper.asked(&stop(2, 10), NOW);
+        assert_eq!(keeper.deadline(), Some(Time(15)));
+        keeper.asked(&kill(2), NOW);
+        assert_eq!(effects(&mut keeper), [killed(2)]);
+        // Killed is killed.
+        keeper.asked(&stop(2, 10), NOW);
+        assert_eq!((keeper.deadline(), effects(&mut keeper)), (None, vec![]));
+    }
+
+    #[test]
+    fn who_has_ended_in_time_is_not_killed_nor_who_gets_its_number() {
+        let mut keeper = keeper_of(&[2]);
+        keeper.asked(&stop(2, 100), NOW);
+        keeper.reaped(reaped(102, 0));
+        assert_eq!(keeper.deadline(), None);
+        keeper.asked(&spawn(3), NOW);
+        keeper.forked(ProcessId(3), 102);
+        effects(&mut keeper);
+        keeper.tick(Time(1000));
+        assert_eq!(effects(&mut keeper), []);
+        keeper.asked(&stop(2, 1), NOW);
+        assert_eq!(effects(&mut keeper), []);
+    }
+
     #[test]
     fn the_tree_ends_once_with_the_program_or_the_server() {
         let losses: [fn(&mut Keeper); 3] = [
@@ -384,12 +540,12 @@ mod tests {
         ];
         for lose in losses {
             let mut keeper = keeper_of(&[2]);
-            keeper.asked(&spawn(3));
+            keeper.asked(&spawn(3), NOW);
             lose(&mut keeper);
             keeper.server_lost();
             assert_eq!(effects(&mut keeper), [Effect::End]);
-            keeper.asked(&spawn(4));
-            keeper.asked(&kill(2));
+            keeper.asked(&spawn(4), NOW);
+            keeper.asked(&kill(2), NOW);
             keeper.reaped(reaped(102, 9));
             assert_eq!(effects(&mut keeper), []);
         }

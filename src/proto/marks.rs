@@ -131,7 +131,8 @@ marks! {
     ChildrenKilled: "the end of a process ended its children";
     KilledBeforeStart: "a process was to be killed before it ran";
     KillAsked: "a process was killed as somebody asked for it";
-    KillTooLate: "a process was to be killed that had ended";
+    StopAsked: "a process was asked to end";
+    EndTooLate: "a process was to be ended that had ended";
     RecordEvicted: "the record of an ended process was forgotten",
         rare: "needs more ended processes than PROCESSES_ENDED_MAX";
     PartsFull: "there was no room for one more large argument or result on its way";
@@ -183,6 +184,8 @@ marks! {
     ReaderTimedOut: "the reader left at its deadline";
     SleeperTimedOut: "a thread that slept left at its deadline";
     ReaderReadsOn: "a read filled the buffer, and the reader read on";
+    ReaderSawStop: "the reader saw that its process was asked to end";
+    WaitBegunStopped: "a wait was begun in a process that was asked to end";
     BackedOff: "a thread slept until it was time to connect again";
     GoneWhileConnecting: "a client closed while a connection was being opened",
         rare: "needs another thread that closes in that moment, and only the program's end closes";
@@ -207,6 +210,8 @@ marks! {
     ParentSawPanic: "a parent joined a child that panicked";
     ParentSawNoStart: "a parent joined a child that could not be started";
     EnderKilled: "a process killed one that would not have ended by itself";
+    EnderStopped: "a process that was asked to end returned";
+    EnderLostPatience: "a process that did not end when it was asked to was killed";
     EnderSawChildGo: "a process saw the child of one that it had killed go with its parent";
     MemberLostSession: "a member of the crew ended by the loss of its session";
     DumpSawWaits: "a dump told of a wait";

@@ -177,6 +177,12 @@ pub enum Request<'a> {
         /// Where the value goes on, if it is large.
         rest: Option<PartsId>,
     },
+    /// Ask a process to end, and kill it if it has not within its grace (`None`: its usual one).
+    /// Answered as `Kill` is.
+    Stop {
+        process: ProcessId,
+        grace_ns: Option<u64>,
+    },
     /// End a process at once. Answered by `Done` as soon as the keeper is told; for one that has
     /// ended nothing happens.
     Kill { process: ProcessId },
@@ -478,6 +484,8 @@ pub enum End<'a> {
 pub enum Why {
     /// Somebody asked for it.
     Asked,
+    /// It was asked to end, and had not when its grace was over.
+    Grace,
     /// The process that had spawned it ended.
     Parent,
 }
@@ -531,6 +539,8 @@ pub enum ToKeeper<'a> {
         name: &'a str,
         setup: Setup<'a>,
     },
+    /// Ask a process to end, and kill it if it has not within this time.
+    Stop { process: ProcessId, grace_ns: u64 },
     /// Kill a process and what it has forked.
     Kill { process: ProcessId, why: Why },
 }

@@ -1,6 +1,7 @@
 //! Processes that are ended by others.
 
-use zproc::{Context, End, Filter, ProcessId, Result, Why};
+use std::time::Duration;
+use zproc::{Context, End, Error, Filter, ProcessId, Result, Why};
 
 const KILLED: End = End::Killed { why: Why::Asked };
 
@@ -65,5 +66,118 @@ pub(super) fn killed_with_its_children(ctx: &Context) -> Result<()> {
     let why = update.origin.released.expect("it owned a key");
     assert_eq!(why, "killed, as its parent had ended");
     assert!(alive.is_empty()?);
+    Ok(())
+}
+
+/// So long that whoever is killed at the end of it has not listened.
+const LONG: Duration = Duration::from_secs(60);
+
+/// What a call came to that ended with its process being asked to end.
+fn is_stopped<T>(result: Result<T>) -> bool {
+    result.is_err_and(|error| error.is_stopped() && !error.is_timeout())
+}
+
+/// Waits in one way or another, then in all ways; puts in order what it has made, and says how many
+/// of its waits have ended.
+fn waiter(ctx: &Context, way: u64) -> Result<u64> {
+    let (state, alive) = (ctx.state(), ctx.namespace("alive"));
+    let child = ctx.spawn(sleeper, "child".to_owned())?;
+    let mut watch = state.watch(Filter::key("never")).start()?;
+    alive.set("waiter", &way)?;
+    let mut ended = 0;
+    for turn in 0..6 {
+        ended += u64::from(match (way + turn) % 6 {
+            0 => is_stopped(state.wait_equal("never", &true)),
+            1 => is_stopped(state.wait_until(|view| view.get::<bool>("never"))),
+            2 => is_stopped(state.within(LONG).wait_equal("never", &true)),
+            3 => is_stopped(watch.next_within(LONG)),
+            4 => is_stopped(child.outcome()),
+            _ => is_stopped(child.join_timeout(LONG)),
+        });
+    }
+    assert!(ctx.stopping() && watch.next().is_none());
+    // Everything else goes on working, and that it can end its children, too.
+    alive.remove("waiter")?;
+    assert_eq!(child.kill()?.end, KILLED);
+    Ok(ended)
+}
+
+pub(super) fn stop_ends_every_kind_of_wait(ctx: &Context) -> Result<()> {
+    for way in 0..6 {
+        let process = ctx.spawn(waiter, way)?;
+        ctx.namespace("alive").wait_equal("waiter", &way)?;
+        let outcome = process.stop(LONG)?;
+        assert!(outcome.is_value(), "{way}: {outcome}");
+        assert_eq!(process.join()??, 6);
+        assert!(ctx.namespace("alive").is_empty()?);
+    }
+    assert!(!ctx.stopping());
+    Ok(())
+}
+
+pub(super) fn stop_before_it_runs(ctx: &Context) -> Result<()> {
+    let process = ctx.spawn(sleeper, "a".to_owned())?;
+    let outcome = process.stop(LONG)?;
+    assert!(matches!(outcome.end, End::Error { .. }), "{outcome}");
+    let error = process.join()?.unwrap_err();
+    assert!(error.is_stopped(), "{error}");
+    assert!(error.to_string().contains("wait"), "{error}");
+    Ok(())
+}
+
+/// Does not look whether it is asked to end.
+fn deaf(ctx: &Context, _: ()) -> Result<()> {
+    ctx.namespace("alive").set_owned("deaf", &true)?;
+    loop {
+        ctx.ping()?;
+    }
+}
+
+pub(super) fn killed_when_the_grace_is_over(ctx: &Context) -> Result<()> {
+    let process = ctx.spawn(deaf, ())?;
+    ctx.namespace("alive").wait_equal("deaf", &true)?;
+    let outcome = process.stop(Duration::from_millis(30))?;
+    assert_eq!(outcome.end, End::Killed { why: Why::Grace });
+    assert!(outcome.to_string().contains("grace"), "{outcome}");
+    assert!(outcome.wall >= Duration::from_millis(30), "{outcome:#}");
+    assert!(ctx.namespace("alive").is_empty()?);
+    assert!(process.join().unwrap_err().is_killed());
+    Ok(())
+}
+
+pub(super) fn the_shortest_grace_counts(ctx: &Context) -> Result<()> {
+    let process = ctx.spawn(deaf, ())?;
+    ctx.namespace("alive").wait_equal("deaf", &true)?;
+    process.request_stop(LONG)?;
+    assert!(process.is_alive()?);
+    process.request_stop(Duration::from_millis(10))?;
+    process.request_stop(LONG)?;
+    let end = process.outcome()?.end;
+    assert_eq!(end, End::Killed { why: Why::Grace });
+    Ok(())
+}
+
+pub(super) fn stop_of_one_that_has_ended(ctx: &Context) -> Result<()> {
+    let process = ctx.spawn(|_, n: u64| n, 5)?;
+    let outcome = process.outcome()?;
+    process.request_stop(None)?;
+    assert_eq!(process.stop(Duration::ZERO)?, outcome);
+    assert_eq!(process.join()?, 5);
+    Ok(())
+}
+
+/// Stops its child when it is stopped itself.
+fn head(ctx: &Context, _: ()) -> Result<bool> {
+    let child = ctx.spawn(waiter, 0)?;
+    let stopped = is_stopped(child.outcome());
+    Ok(stopped && child.stop(LONG)?.is_value())
+}
+
+pub(super) fn who_is_stopped_can_stop_its_children(ctx: &Context) -> Result<()> {
+    let process = ctx.spawn(head, ())?;
+    ctx.namespace("alive").wait_equal("waiter", &0)?;
+    assert!(process.stop(LONG)?.is_value());
+    let result: Result<bool, Error> = process.join()?;
+    assert!(result?);
     Ok(())
 }

@@ -32,7 +32,7 @@ fn tree(child_dies: Option<Time>) -> Script {
             1,
             A,
             None,
-            Some("killed"),
+            Some("killed by signal 9"),
             &[("", &key, None, Some(&ended))],
         );
     }
@@ -64,7 +64,7 @@ fn nobody_begins_behind_the_program() {
         let key = format!("process/{}", B.0);
         let ended = record("ended");
         let change = ("", key.as_str(), None, Some(ended.as_slice()));
-        script.committed(2, B, None, Some("killed"), &[change]);
+        script.committed(2, B, None, Some("killed by signal 9"), &[change]);
         assert_eq!(script.judged(), broken);
     }
 }

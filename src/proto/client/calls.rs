@@ -75,6 +75,7 @@ impl Kind {
             | Request::Atomic { .. }
             | Request::Spawn { .. }
             | Request::Finish { .. }
+            | Request::Stop { .. }
             | Request::Kill { .. } => Kind::Mutating,
             Request::Wait { .. } => Kind::Wait,
             Request::Watch { watch, .. } => Kind::Watch(*watch),

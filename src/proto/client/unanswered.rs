@@ -60,6 +60,7 @@ fn in_words(request: &Request<'_>) -> String {
         Request::Spawn { function, .. } => format!("spawn {}", function.name),
         Request::Begin => "ask what to run".to_owned(),
         Request::Finish { .. } => "say what came of it".to_owned(),
+        Request::Stop { process, .. } => format!("stop process {process}"),
         Request::Kill { process } => format!("kill process {process}"),
         Request::Part { from, size, .. } => format!("send a part, from {from} of {size} bytes"),
         Request::Fetch { rest, from } => match rest {

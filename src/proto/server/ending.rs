@@ -2,21 +2,32 @@
 
 use super::super::codec;
 use super::super::ids::ProcessId;
+use super::super::limits;
 use super::super::marks::{self, Mark};
 use super::super::message::{Failure, Reply, Why};
 use super::{Effect, Server};
 
 impl Server {
+    /// Has the keeper ask a process to end, and kill it when its grace is over.
+    pub(super) fn stop(&mut self, process: ProcessId, grace_ns: Option<u64>) -> Vec<u8> {
+        let grace_ns = grace_ns.unwrap_or(limits::GRACE.as_nanos() as u64);
+        marks::reached_if(self.is_ended(process) == Some(false), Mark::StopAsked);
+        self.end(process, Effect::Stop { process, grace_ns })
+    }
+
     /// Has the keeper kill a process.
     pub(super) fn kill(&mut self, process: ProcessId) -> Vec<u8> {
+        marks::reached_if(self.is_ended(process) == Some(false), Mark::KillAsked);
+        let why = Why::Asked;
+        self.end(process, Effect::Kill { process, why })
+    }
+
+    /// To one that has ended nothing happens.
+    fn end(&mut self, process: ProcessId, effect: Effect) -> Vec<u8> {
         match self.is_ended(process) {
             None => return self.failed(Failure::UnknownProcess { process }),
-            Some(true) => marks::reached(Mark::KillTooLate),
-            Some(false) => {
-                marks::reached(Mark::KillAsked);
-                let why = Why::Asked;
-                self.effects.push_back(Effect::Kill { process, why });
-            }
+            Some(true) => marks::reached(Mark::EndTooLate),
+            Some(false) => self.effects.push_back(effect),
         }
         let revision = self.store.revision();
         codec::to_bytes(&Reply::Done { revision })

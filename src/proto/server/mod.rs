@@ -146,6 +146,13 @@ pub enum Effect {
         /// How it is to be started: an encoded [`Setup`](super::setup::Setup).
         setup: Vec<u8>,
     },
+    /// Have the keeper ask a process to end, and kill it when the grace is over.
+    Stop {
+        /// The process.
+        process: ProcessId,
+        /// How long it may take.
+        grace_ns: u64,
+    },
     /// Have the keeper kill a process and what is below it.
     Kill {
         /// The process.

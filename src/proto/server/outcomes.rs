@@ -146,6 +146,7 @@ fn describe(end: &End<'_>) -> String {
         }
         End::Exited { code } => format!("exited with code {code}"),
         End::Killed { why: Why::Asked } => "killed".to_owned(),
+        End::Killed { why: Why::Grace } => "killed, as its grace was over".to_owned(),
         End::Killed { why: Why::Parent } => "killed, as its parent had ended".to_owned(),
         End::Signaled { signal, core: true } => {
             format!("killed by signal {signal}, with a core dump")

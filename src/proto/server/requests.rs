@@ -35,6 +35,7 @@ impl Server {
             request,
             Request::Unwatch { .. }
                 | Request::Finish { .. }
+                | Request::Stop { .. }
                 | Request::Kill { .. }
                 | Request::Part { .. }
                 | Request::Forget { .. }
@@ -131,6 +132,7 @@ impl Server {
                 Ok(rest) => self.finish(process, finish, rest),
                 Err(failure) => self.failed(failure),
             },
+            Request::Stop { process, grace_ns } => self.stop(process, grace_ns),
             Request::Kill { process } => self.kill(process),
             Request::Part {
                 parts,

@@ -36,6 +36,25 @@ fn a_kill_is_passed_on_as_long_as_there_is_somebody_to_kill() {
 }
 
 #[test]
+fn a_stop_is_passed_on_with_its_grace_or_the_usual_one() {
+    let mut server = server_with(|_| ());
+    let mut program = Peer::program(&mut server);
+    let (process, _) = child(&mut server, &mut program);
+    let usual_ns = limits::GRACE.as_nanos() as u64;
+    for (grace_ns, passed_on) in [(Some(7), 7), (None, usual_ns)] {
+        let stop = Request::Stop { process, grace_ns };
+        program.call(&mut server, stop, |reply| {
+            assert!(matches!(reply, Reply::Done { .. }), "{reply:?}");
+        });
+        let grace_ns = passed_on;
+        assert_eq!(
+            server.poll_effect(),
+            Some(Effect::Stop { process, grace_ns })
+        );
+    }
+}
+
+#[test]
 fn nobody_kills_the_program_or_one_that_is_not_there() {
     let mut server = server_with(|_| ());
     let mut program = Peer::program(&mut server);

@@ -1,0 +1,192 @@
+//! "Nothing outlives", for single processes: one that is to end ends in time, and none is killed
+//! before its time, or without anybody's having asked for it.
+
+use super::bound::ended_in;
+use super::outlives::GONE_WITHIN;
+use super::timeline::Timeline;
+use super::{BOUND, Calls, End, Ending, OUTLIVES, Verdict};
+use crate::history::{History, What};
+use crate::seen::Seen;
+use crate::world::{RunEnd, SIGKILL};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use zproc::seam::proto::ids::ProcessId;
+use zproc::seam::proto::message::{self, Reply};
+use zproc::seam::proto::time::Time;
+
+/// What the engine has seen of one process.
+#[derive(Debug, Default)]
+struct Life {
+    began: Option<Time>,
+    gone: Option<Time>,
+    status: Option<i32>,
+    /// When the keeper was told to have it end, and until when it had time.
+    stops: Vec<(Time, Time)>,
+    /// When the keeper was told to kill it.
+    kills: Vec<Time>,
+    /// When the keeper asked it to end, and killed it.
+    asked: Option<Time>,
+    struck: Option<Time>,
+}
+
+impl Life {
+    /// Did it live then?
+    fn lives_at(&self, at: Time) -> bool {
+        self.began.is_some_and(|began| began <= at) && self.gone.is_none_or(|gone| gone > at)
+    }
+
+    /// When it was to be killed, if nothing came before.
+    fn due(&self) -> Option<Time> {
+        let ends = self.stops.iter().map(|(_, until)| *until);
+        ends.chain(self.kills.iter().copied()).min()
+    }
+}
+
+/// Judges every process that anybody wanted to end, or that was killed.
+pub(crate) fn check(
+    history: &History,
+    calls: &Calls<'_>,
+    timeline: &Timeline<'_>,
+    ending: &Ending,
+    verdict: &mut Verdict,
+) {
+    let (lives, doomed) = lives_of(history);
+    for (process, life) in &lives {
+        judge(*process, life, doomed, ending, verdict);
+    }
+    judge_reasons(calls, &lives, verdict);
+    judge_records(timeline, &lives, verdict);
+}
+
+/// Every process's life, and when the tree began to end.
+fn lives_of(history: &History) -> (BTreeMap<ProcessId, Life>, Time) {
+    let mut lives: BTreeMap<ProcessId, Life> = BTreeMap::new();
+    let mut doomed = Time(u64::MAX);
+    for entry in &history.entries {
+        let life = lives.entry(entry.process).or_default();
+        let seen = match &entry.what {
+            What::Seen(seen) => seen,
+            What::Died { status, .. } => {
+                life.status = Some(*status);
+                continue;
+            }
+            _ => continue,
+        };
+        match *seen {
+            Seen::Began { at } => life.began = Some(at),
+            Seen::Gone { at } => {
+                life.gone = Some(at);
+                if entry.process == ProcessId::PROGRAM {
+                    doomed = doomed.min(at);
+                }
+            }
+            Seen::Doomed { at } => doomed = doomed.min(at),
+            Seen::ToStop { at, grace_ns } => {
+                let until = at.after(Duration::from_nanos(grace_ns));
+                life.stops.push((at, until));
+            }
+            Seen::ToKill { at } => life.kills.push(at),
+            Seen::Asked { at } => {
+                life.asked.get_or_insert(at);
+            }
+            Seen::Struck { at } => {
+                life.struck.get_or_insert(at);
+            }
+            _ => {}
+        }
+    }
+    (lives, doomed)
+}
+
+fn judge(process: ProcessId, life: &Life, doomed: Time, ending: &Ending, verdict: &mut Verdict) {
+    if let Some(struck) = life.struck {
+        let due = life.due().is_some_and(|due| due <= struck);
+        verdict.judge(OUTLIVES, due, || {
+            format!("process {process} was killed at {struck:?}, and was to be: {life:?}")
+        });
+    }
+    if let Some(asked) = life.asked {
+        let told = life.stops.iter().any(|(at, _)| *at <= asked);
+        verdict.judge(OUTLIVES, told, || {
+            format!("process {process} was asked to end, and nobody had wanted it: {life:?}")
+        });
+    }
+    // What was wanted behind the end of the tree came too late.
+    for (at, _) in life.stops.iter().filter(|(at, _)| *at < doomed) {
+        let struck = life.struck.is_some_and(|struck| struck <= *at);
+        if life.lives_at(*at) && !struck {
+            verdict.judge(
+                OUTLIVES,
+                life.asked.is_some_and(|asked| asked <= *at),
+                || format!("process {process} was to be asked to end at {at:?}: {life:?}"),
+            );
+        }
+    }
+    let Some(due) = life.due().filter(|due| life.lives_at(*due)) else {
+        return;
+    };
+    let latest = due.after(GONE_WITHIN);
+    let unknown = ending.end != RunEnd::Finished && life.gone.is_none();
+    if latest < doomed && !unknown {
+        verdict.judge(
+            OUTLIVES,
+            life.gone.is_some_and(|gone| gone <= latest),
+            || format!("process {process} was to be gone at {due:?}: {life:?}"),
+        );
+    }
+}
+
+/// Who is said to have been killed by the keeper was, and died of it.
+fn judge_reasons(calls: &Calls<'_>, lives: &BTreeMap<ProcessId, Life>, verdict: &mut Verdict) {
+    for call in &calls.all {
+        let (
+            message::Request::Wait {
+                condition: message::Condition::Ended { process },
+                ..
+            },
+            End::Returned {
+                reply: Reply::Ended { outcome, .. },
+                ..
+            },
+        ) = (&call.request, &call.end)
+        else {
+            continue;
+        };
+        // Real processes are seen by no engine.
+        let life = lives.get(process).filter(|life| life.began.is_some());
+        let (message::End::Killed { why }, Some(life)) = (&outcome.end, life) else {
+            continue;
+        };
+        let killed = life.struck.is_some() && life.status == Some(SIGKILL);
+        let asked = *why != message::Why::Grace || !life.stops.is_empty();
+        verdict.judge(BOUND, killed && asked, || {
+            format!("process {process} is said to have been killed ({why:?}): {life:?}")
+        });
+    }
+}
+
+/// The same of what those who lose what it owned are told.
+fn judge_records(
+    timeline: &Timeline<'_>,
+    lives: &BTreeMap<ProcessId, Life>,
+    verdict: &mut Verdict,
+) {
+    for commit in &timeline.commits {
+        let how = commit.released.as_deref().unwrap_or_default();
+        let by_keeper = how == "killed" || how.starts_with("killed, as ");
+        if !by_keeper || !ended_in(commit).any(|ended| ended == commit.process) {
+            continue;
+        }
+        // Real processes are seen by no engine.
+        let life = lives.get(&commit.process);
+        let Some(life) = life.filter(|life| life.began.is_some()) else {
+            continue;
+        };
+        verdict.judge(BOUND, life.struck.is_some(), || {
+            format!(
+                "process {} was released as {how}, and was not",
+                commit.process
+            )
+        });
+    }
+}
