@@ -469,6 +469,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_nested_too_deep_is_not_shown_to_its_end() {
+        let arrays = |depth: usize| [vec![0x91; depth], vec![0xc0]].concat();
+        let maps = |depth: usize| [[0x81, 0xc0].repeat(depth), vec![0xc0]].concat();
+        for nested in [arrays, maps] {
+            let deepest = show(&nested(DEPTH_MAX - 1), 10_000);
+            assert!(deepest.ends_with([']', '}']), "{deepest}");
+            let deeper = show(&nested(DEPTH_MAX), 10_000);
+            assert!(deeper.ends_with("(bytes that are not MessagePack)"));
+        }
+    }
+
+    #[test]
     fn what_is_shown_is_bounded() {
         assert_eq!(show(&value("ääääää"), 4), "\"äää...");
         assert_eq!(show(&value(vec![7; 100_000]), 6), "[7, 7,...");
