@@ -9,6 +9,7 @@ use crate::port::SimPort;
 use crate::process::BUILD;
 use crate::seen::{self, Attack, Reaction, Refused, Seen};
 use crate::thread::{choose, sleep_ns};
+use crate::world;
 use std::io::ErrorKind;
 use std::time::Duration;
 use zproc::seam::proto::ids::{BuildId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
@@ -535,7 +536,9 @@ impl Peer {
         let Some(link) = self.link else {
             return Heard::Reaction(Reaction::Broken);
         };
-        let deadline = self.port.now().after(PATIENCE);
+        // By the world's clock: its own may jump (seed 5753).
+        let now = || world::with(|world| world.now);
+        let deadline = now().after(PATIENCE);
         loop {
             if let Ok(Some((payload, length))) = frame::split(&self.heard) {
                 let heard = understood(payload);
@@ -546,9 +549,10 @@ impl Peer {
                 Ok(Some(0)) => return Heard::Reaction(Reaction::Ended),
                 Ok(Some(_)) => {}
                 Ok(None) => {
-                    if self.port.now() >= deadline {
+                    if now() >= deadline {
                         return Heard::Reaction(Reaction::Silence);
                     }
+                    let deadline = self.port.now().after(PATIENCE);
                     self.port.wait(link, false, Some(deadline));
                 }
                 Err(_) => return Heard::Reaction(Reaction::Broken),
