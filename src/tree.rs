@@ -43,6 +43,10 @@ impl Context {
     /// this call, its working directory, its standard output and error, and `/dev/null` as input,
     /// unless [`Context::process`] says otherwise.
     ///
+    /// The terminal's Ctrl-C reaches the program alone: its processes are in another session. If it
+    /// ends the program, which it does where the program has set up nothing for SIGINT, the tree
+    /// ends at once; else nothing happens to the tree.
+    ///
     /// # Errors
     /// The tree could not be started: no processes, descriptors or temporary directory to be had;
     /// or this program can't be started again as a process of the tree (the error says why; where
@@ -90,7 +94,8 @@ impl ContextBuilder {
     /// Has `f` run in each process of the tree, before the process's own function: for logging,
     /// handlers of signals, and whatever else `main` would do, which never runs there.
     ///
-    /// As the functions of processes it captures nothing. If it panics, the process ends so.
+    /// As the functions of processes it captures nothing. If it panics, the process ends so. It must
+    /// not spawn: what it spawned would run it, too, and so on without end.
     pub fn child_init<F>(mut self, f: F) -> ContextBuilder
     where
         F: Fn(&Context) + Copy + Send + 'static,

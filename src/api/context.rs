@@ -155,7 +155,8 @@ impl Context {
     /// Starts a process that runs `f(ctx, args)`, with a context of its own on the same tree.
     ///
     /// `f` is an ordinary function, or a closure that captures nothing: what it needs goes into
-    /// `args`, any serde type (a tuple for more than one), of up to 64 MiB. It runs in a fresh process of this
+    /// `args`, any serde type (a tuple for more than one), of up to 64 MiB as MessagePack (where a `Vec<u8>`
+    /// is a list of numbers; `serde_bytes` makes it one piece). It runs in a fresh process of this
     /// program, in which `main` never runs, so it sees no statics that `main` has set. What it
     /// returns, an `Err`, a panic, an exit or a signal is told by [`Process::join`].
     ///

@@ -20,6 +20,8 @@ use std::time::Duration;
 pub struct Process<R> {
     context: Context,
     id: ProcessId,
+    /// The key of its record, by which errors name it.
+    key: String,
     result: PhantomData<fn() -> R>,
 }
 
@@ -41,6 +43,7 @@ impl<R> Process<R> {
         Process {
             context,
             id,
+            key: format!("{RECORD_PREFIX}{}", id.0),
             result: PhantomData,
         }
     }
@@ -314,16 +317,10 @@ impl<R> Process<R> {
         verb: &'static str,
         caller: &'static Location<'static>,
     ) -> Result<Option<Record>> {
-        let key = format!("{RECORD_PREFIX}{}", self.id.0);
-        let operation = Operation {
-            verb,
-            object: Some(&key),
-            namespace: None,
-            caller,
-        };
+        let operation = self.operation(verb, caller);
         let request = Request::Get {
             namespace: "",
-            key: &key,
+            key: &self.key,
         };
         self.context
             .call(&operation, None, &request, |reply| match reply {
@@ -332,14 +329,10 @@ impl<R> Process<R> {
             })
     }
 
-    fn operation(
-        &self,
-        verb: &'static str,
-        caller: &'static Location<'static>,
-    ) -> Operation<'static> {
+    fn operation(&self, verb: &'static str, caller: &'static Location<'static>) -> Operation<'_> {
         Operation {
             verb,
-            object: None,
+            object: Some(&self.key),
             namespace: None,
             caller,
         }

@@ -60,6 +60,7 @@ pub enum ProcessState {
 
 impl Processes {
     /// Reads the records, and asks the system about those that live.
+    #[track_caller]
     pub(super) fn read(ctx: &Context) -> Result<Processes> {
         let records = ctx.namespace("").snapshot()?;
         let mut list = Vec::new();
