@@ -412,6 +412,17 @@ fn nothing_is_left_whoever_ends_and_however() {
     }
 }
 
+/// It does not read, reap or kill any more: the guard ends the tree in its place.
+#[test]
+fn nothing_is_left_by_a_keeper_that_hangs() {
+    let mut tree = Tree::start("SIGKILL");
+    let keeper = tree.alive["zproc-keeper"].pid;
+    kill_process(keeper, Signal::STOP).expect("it lives");
+    tree.end(Deed::Signal(Signal::KILL));
+    assert_eq!(tree.left(|_| true), [""; 0]);
+    tree.program.wait().expect("it was killed");
+}
+
 /// The guard and the server both hear that the keeper is lost. If both set about ending the tree,
 /// each could stop the other first, and neither would ever go on: so it is the guard's as long as
 /// there is one, however slow.

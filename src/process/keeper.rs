@@ -35,6 +35,8 @@ use std::time::{Duration, Instant};
 /// How long the end of the tree may make no progress (a process that can't be killed, since it is
 /// another user's by now, or hangs in the kernel) before the keeper leaves the rest to itself.
 const END_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the keeper may outlive the program before the guard takes over.
+const KEEPER_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the end waits for the next death before it looks for processes again.
 const END_LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -89,7 +91,12 @@ fn guard(start: &Start) {
     sys::set_thread_name(c"zproc-guard");
     let page = Page::map(start.page.as_fd());
     // Its copy of the lifeline keeps the program waiting until it is through.
-    sys::close_strangers(&[start.lifeline.as_raw_fd(), start.lock.as_raw_fd()]);
+    sys::close_strangers(&[
+        start.lifeline.as_raw_fd(),
+        start.lock.as_raw_fd(),
+        start.program.as_raw_fd(),
+    ]);
+    see_it_end(keeper, &start.program);
     let status = sys::wait_for(keeper);
     if let Ok(page) = page
         && status != Some(0)
@@ -100,6 +107,23 @@ fn guard(start: &Start) {
     end_all_below();
     directory::remove_at_end(&start.directory);
     sys::exit_now(0)
+}
+
+/// Kills a keeper that hangs (it was stopped, or a process that it starts waits in the kernel for a
+/// file system that does not answer) when the program has ended.
+fn see_it_end(keeper: Pid, program: &OwnedFd) {
+    let Ok(end) = sys::pidfd_open(keeper) else {
+        return;
+    };
+    let (program, keeper_fd) = (Some((program.as_fd(), false)), Some((end.as_fd(), false)));
+    let polled = sys::poll([program, keeper_fd], None);
+    if polled.is_ok_and(|[_, keeper]| keeper.readable) {
+        return;
+    }
+    let polled = sys::poll([keeper_fd], Some(KEEPER_PATIENCE));
+    if !polled.is_ok_and(|[keeper]| keeper.readable) {
+        sys::signal_child(keeper, libc::SIGKILL);
+    }
 }
 
 fn say(lifeline: &UnixStream, message: &ToProgram<'_>) {

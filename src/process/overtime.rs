@@ -68,8 +68,7 @@ impl Overtime {
                     self.watchdog.rung(turn, now);
                 }
             }
-            // Who looks at the function with a debugger has all the time in the world.
-            Verdict::Over if is_traced(server) => {}
+            Verdict::Over if is_held(server) => {}
             Verdict::Over => {
                 self.is_over = true;
                 sys::signal_child(server, libc::SIGKILL);
@@ -79,20 +78,30 @@ impl Overtime {
 
     /// The server was reaped: tells those who have lost it how it ended.
     pub(crate) fn tell(&self, status: libc::c_int) {
-        self.page.tell(match self.is_over {
+        // It may have died of something else just before.
+        let by_sigkill = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL;
+        self.page.tell(match self.is_over && by_sigkill {
             true => Told::TimeLimit(self.limit),
             false => Told::Status(status),
         });
     }
 }
 
-/// Is a debugger attached to it?
-fn is_traced(pid: Pid) -> bool {
+/// Is it not the function that takes the time? Who looks at it with a debugger, or has stopped it, has
+/// all the time in the world; and a server that writes its core is dead already, of something else.
+fn is_held(pid: Pid) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let tracer = status
-        .lines()
-        .find_map(|line| line.strip_prefix("TracerPid:"));
-    tracer.is_some_and(|tracer| tracer.trim() != "0")
+    is_held_by(&status)
+}
+
+fn is_held_by(status: &str) -> bool {
+    let field = |name: &str| {
+        let mut lines = status.lines();
+        lines.find_map(|line| line.strip_prefix(name).map(str::trim))
+    };
+    field("TracerPid:").is_some_and(|tracer| tracer != "0")
+        || field("State:").is_some_and(|state| state.starts_with(['T', 't']))
+        || field("CoreDumping:") == Some("1")
 }
 
 #[cfg(test)]
@@ -102,6 +111,18 @@ mod tests {
     #[test]
     fn nobody_debugs_this_test_or_it_is_known() {
         let status = std::fs::read_to_string("/proc/self/status").expect("there is /proc");
-        assert_eq!(is_traced(sys::pid()), !status.contains("TracerPid:\t0\n"));
+        assert_eq!(is_held(sys::pid()), !status.contains("TracerPid:\t0\n"));
+    }
+
+    #[test]
+    fn a_server_that_is_stopped_traced_or_dumped_is_left_alone() {
+        let status = |state, tracer, dumps| {
+            format!("Name:\ta\nState:\t{state}\nTracerPid:\t{tracer}\nCoreDumping:\t{dumps}\n")
+        };
+        assert!(!is_held_by(&status("R (running)", 0, 0)));
+        assert!(!is_held_by(&status("D (disk sleep)", 0, 0)));
+        assert!(is_held_by(&status("T (stopped)", 0, 0)));
+        assert!(is_held_by(&status("S (sleeping)", 17, 0)));
+        assert!(is_held_by(&status("D (disk sleep)", 0, 1)));
     }
 }

@@ -465,13 +465,10 @@ pub(crate) fn is_filled_pipe(fd: RawFd) -> bool {
     if unsafe { libc::fstat(fd, &mut stat) } != 0 || stat.st_mode & libc::S_IFMT != libc::S_IFIFO {
         return false;
     }
-    let mut entry = libc::pollfd {
-        fd,
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    // SAFETY: the pointer is to one live entry.
-    unsafe { libc::poll(&mut entry, 1, 0) == 1 && entry.revents & libc::POLLIN != 0 }
+    // Not poll, which fails where a process may have no descriptors (RLIMIT_NOFILE).
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the request takes a pointer to an int, which is live.
+    unsafe { libc::ioctl(fd, libc::FIONREAD, &mut bytes) == 0 && bytes > 0 }
 }
 
 /// Closes every descriptor from 3 on that is not in `keep`.
