@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use zproc::{Context, ProcessId, Result};
+use zproc::{Context, End, ProcessId, Resource, Result};
 
 /// Says to a copy of this very binary that it is the program under test, and what it shall do.
 const PROGRAM: &str = "HOME_PROGRAM";
@@ -43,6 +43,19 @@ fn program() -> Result<()> {
             std::fs::remove_file(this_binary()).expect("it is a copy");
             std::fs::write(this_binary(), "#!/bin/sh\nexit 9\n").expect("the place is writable");
         }
+        "no descriptors" => {
+            // If `main` ran there, it would be this function, which knows no such thing to do.
+            let process = ctx.process(add).env(PROGRAM, "stray");
+            let process = process.resource_limit(Resource::OpenFiles, 0, 0);
+            let outcome = process.spawn((1, 1))?.outcome()?;
+            let End::BeforeConnect { status } = outcome.end else {
+                panic!("{outcome}");
+            };
+            assert!(
+                ![0, 101].contains(&(status >> 8)),
+                "main has run: {outcome}"
+            );
+        }
         "inner" => println!("inner tree of {:?}", std::env::var("ZPROC_TREE").ok()),
         other => panic!("not a thing to do: {other}"),
     }
@@ -70,6 +83,13 @@ fn the_file_of_the_program_may_be_gone() {
         std::fs::copy(this_binary(), &copy).expect("it can be copied");
         is_well(&run(&copy, what));
     }
+}
+
+/// It can't take up its role, and ends: that `main` ran in its place would be worse. (Where the program
+/// is linked dynamically it gets no further than the loader.)
+#[test]
+fn a_process_without_descriptors_does_not_run_main() {
+    is_well(&run(&this_binary(), "no descriptors"));
 }
 
 #[test]
