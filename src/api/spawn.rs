@@ -166,7 +166,8 @@ impl<A, R> ProcessBuilder<A, R> {
         self
     }
 
-    /// Its working directory.
+    /// Its working directory. Until a file system that does not answer does so, no other process is
+    /// started.
     pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self
