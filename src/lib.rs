@@ -111,6 +111,7 @@ mod tree;
 pub mod seam;
 
 pub use api::context::Context;
+pub use api::group::Group;
 pub use api::outcome::{Captured, End, Outcome, Why};
 pub use api::process::Process;
 pub use api::processes::{ProcessInfo, ProcessState, Processes};

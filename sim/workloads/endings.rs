@@ -112,7 +112,7 @@ const LONG: Duration = Duration::from_secs(3600);
 /// One that heeds has all the time it needs, so it is never killed for its grace.
 fn stop_heedful(process: Process<Result<u64>>) -> Result<()> {
     sleep_ns(choose(3_000_000));
-    let outcome = process.stop(LONG)?;
+    let outcome = Process::stop(&process, LONG)?;
     if outcome.end == (End::Killed { why: Why::Grace }) {
         note(Note::Broken {
             guarantee: NO_LOST_WAKEUP,
@@ -152,7 +152,7 @@ fn stop_deaf(process: Process<Result<()>>) -> Result<()> {
 fn kill_one(victim: Process<Result<()>>) -> Result<()> {
     sleep_ns(choose(3_000_000));
     let is_killed = |end: &End| *end == End::Killed { why: Why::Asked };
-    let end = victim.kill()?.end;
+    let end = Process::kill(&victim)?.end;
     marks::reached_if(is_killed(&end), Mark::EnderKilled);
     expect(&end, is_killed);
     // Once more does nothing, and tells the same.
@@ -184,7 +184,7 @@ fn kill_parent(ctx: &Context, step: u64) -> Result<()> {
         Err(error) => return Err(error),
     };
     let asked = |end: &End| *end == End::Killed { why: Why::Asked };
-    expect(&victim.kill()?.end, asked);
+    expect(&Process::kill(&victim)?.end, asked);
     match child {
         Some(child) => see_go(ctx, child),
         None => Ok(()),

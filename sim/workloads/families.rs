@@ -1,6 +1,6 @@
 //! Processes that start processes.
 
-use super::{Role, is_death, is_lost, member};
+use super::{Role, groups, is_death, is_lost, member};
 use crate::checkers::ONCE;
 use crate::faults::Fault;
 use crate::history::Note;
@@ -104,7 +104,10 @@ pub(crate) fn parent(ctx: &Context, steps: u64) -> Result<u64> {
         drop(ctx.spawn(member, (Role::Stray, steps / 2))?);
     }
     if choose(2) == 1 {
-        exchange(ctx)?;
+        match choose(3) {
+            0 => groups::crowd(ctx)?,
+            _ => exchange(ctx)?,
+        }
     }
     let mut sum = 0;
     for (told, value, child) in children {

@@ -10,6 +10,7 @@ mod endings;
 mod families;
 pub(crate) mod functions;
 mod gluttons;
+mod groups;
 pub(crate) mod hostile;
 pub(crate) mod models;
 mod strict;

@@ -23,6 +23,8 @@ pub(crate) mod process;
 
 pub(crate) mod processes;
 
+pub(crate) mod group;
+
 pub(crate) mod spawn;
 
 pub(crate) mod outcome;

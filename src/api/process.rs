@@ -146,6 +146,41 @@ impl<R> Process<R> {
         Ok(self.result(&operation, Some(limit))?.0)
     }
 
+    /// What its function returned, if it has ended; `None` if it has not. Does not wait.
+    ///
+    /// # Errors
+    /// As for [`join`](Process::join).
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// let ctx = zproc::Context::new()?;
+    /// let process = ctx.spawn(|ctx, ()| ctx.state().wait_equal("go", &true).is_ok(), ())?;
+    /// assert_eq!(process.try_join()?, None);
+    /// ctx.state().set("go", &true)?;
+    /// process.outcome()?;
+    /// assert_eq!(process.try_join()?, Some(true));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn try_join(&self) -> Result<Option<R>>
+    where
+        R: DeserializeOwned,
+    {
+        let operation = self.operation("try_join", Location::caller());
+        let record = self.record("try_join", Location::caller())?;
+        if record.is_some_and(|record| record.state != "ended") {
+            return Ok(None);
+        }
+        // Answered at once: that it has ended is told in the revision that its record tells it in.
+        Ok(Some(self.result(&operation, None)?.0))
+    }
+
+    /// The clock by which its time limits are counted.
+    pub(super) fn now(&self) -> Time {
+        self.context.connection().port().now()
+    }
+
     /// Asks it to end, and kills it if it has not when `grace` is over; tells how it ended.
     ///
     /// It is asked by SIGTERM, as by anybody's `kill`: [`Context::stopping`] is true in it from then
@@ -243,10 +278,16 @@ impl<R> Process<R> {
     /// ```
     #[track_caller]
     pub fn kill(&self) -> Result<Outcome> {
+        self.request_kill()?;
+        self.wait_unheeding(&self.operation("kill", Location::caller()))
+    }
+
+    /// As [`kill`](Process::kill), but returns as soon as it is on its way.
+    #[track_caller]
+    pub(super) fn request_kill(&self) -> Result<()> {
         let operation = self.operation("kill", Location::caller());
         let request = Request::Kill { process: self.id };
-        self.context.order(&operation, &request)?;
-        self.wait_unheeding(&operation)
+        self.context.order(&operation, &request)
     }
 
     /// The result, and whether it came in parts.

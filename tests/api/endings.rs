@@ -1,7 +1,7 @@
 //! Processes that are ended by others.
 
 use std::time::Duration;
-use zproc::{Context, End, Error, Filter, ProcessId, Result, Why};
+use zproc::{Context, End, Error, Filter, Group, ProcessId, Result, Why};
 
 const KILLED: End = End::Killed { why: Why::Asked };
 
@@ -179,5 +179,58 @@ pub(super) fn who_is_stopped_can_stop_its_children(ctx: &Context) -> Result<()> 
     assert!(process.stop(LONG)?.is_value());
     let result: Result<bool, Error> = process.join()?;
     assert!(result?);
+    Ok(())
+}
+
+pub(super) fn groups_give_one_answer_for_each(ctx: &Context) -> Result<()> {
+    let group = ctx.spawn_many(3, |_, (index, step): (usize, usize)| index * step, 10)?;
+    assert_eq!(group.len(), 3);
+    let values: Result<Vec<usize>> = group.join_all().into_iter().collect();
+    assert_eq!(values?, [0, 10, 20]);
+
+    let group = ctx.spawn_map(|_, n: u32| 100 / n, [5, 0, 2])?;
+    let ends: Result<Vec<_>> = group.outcomes().into_iter().collect();
+    let values: Vec<bool> = ends?.iter().map(|outcome| outcome.is_value()).collect();
+    assert_eq!(values, [true, false, true]);
+    let mut results = group.join_all().into_iter();
+    assert_eq!(results.next().expect("the first")?, 20);
+    assert!(results.next().expect("the second").unwrap_err().is_panic());
+    assert_eq!(results.next().expect("the third")?, 50);
+    Ok(())
+}
+
+/// Waits for ever if it is told to.
+fn slow(ctx: &Context, waits: bool) -> Result<u64> {
+    if waits {
+        ctx.state().wait_equal("never", &true)?;
+    }
+    Ok(7)
+}
+
+pub(super) fn groups_have_one_deadline(ctx: &Context) -> Result<()> {
+    let group = ctx.spawn_map(slow, [true, false, true])?;
+    let quick = group.into_iter().collect::<Vec<_>>();
+    // The second has ended when the time begins, but stands behind one that never does.
+    quick[1].outcome()?;
+    assert_eq!(quick[0].try_join()?.map(drop), None);
+    assert_eq!(quick[1].try_join()?.expect("it has ended")?, 7);
+    let group: Group<_> = quick.into_iter().collect();
+    let results = group.join_all_timeout(Duration::from_millis(20));
+    assert!(results[0].as_ref().unwrap_err().is_timeout());
+    assert_eq!(
+        results[1].as_ref().expect("it had ended").as_ref().ok(),
+        Some(&7)
+    );
+    assert!(results[2].as_ref().unwrap_err().is_timeout());
+    // Asked at once, they heed at once.
+    for outcome in group.stop(Duration::from_secs(60)) {
+        assert!(!matches!(outcome?.end, End::Killed { .. }));
+    }
+    let group = ctx.spawn_map(slow, [true, true])?;
+    let killed = group
+        .kill()
+        .into_iter()
+        .all(|outcome| outcome.is_ok_and(|it| it.end == KILLED));
+    assert!(killed);
     Ok(())
 }

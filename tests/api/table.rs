@@ -111,6 +111,8 @@ bodies! {
     processes::all_in_a_table,
     processes::records_are_waited_on_and_watched,
     endings::kill,
+    endings::groups_give_one_answer_for_each,
+    endings::groups_have_one_deadline,
     endings::kill_before_it_runs,
     endings::kill_of_one_that_has_ended,
     endings::killed_with_its_children,
