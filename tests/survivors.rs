@@ -348,14 +348,17 @@ fn tried(way: &Way) -> (BTreeMap<&'static str, usize>, Vec<String>) {
     let mut tree = Tree::start(way.name);
     tree.end(way.deed);
     let mut wrong = Vec::new();
-    if way.name == "death of a parent" {
+    let mut left = Vec::new();
+    if let Deed::Kill(who) = way.deed
+        && who.starts_with(NESTED)
+    {
         // The program and its tree go on; all that was below the dead is gone but who has shed all
         // that could tell whose it is, and lives until the tree ends.
         let below = |name: &str| !name.starts_with("zproc-") && !name.starts_with(BARE_DAEMON);
-        wrong.extend(tree.left(below).into_iter().map(str::to_owned));
+        left.extend(tree.left(below).into_iter().map(str::to_owned));
         tree.say_the_word();
     }
-    let left: Vec<String> = tree.left(|_| true).into_iter().map(str::to_owned).collect();
+    left.extend(tree.left(|_| true).into_iter().map(str::to_owned));
     if !marked(&tree.tree).is_empty() {
         wrong.push("more of the tree is left".to_owned());
     }

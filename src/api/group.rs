@@ -4,7 +4,6 @@ use super::context::Context;
 use super::outcome::Outcome;
 use super::process::Process;
 use crate::error::Result;
-use crate::proto::time::Time;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -115,17 +114,17 @@ impl<R> Group<R> {
     where
         R: DeserializeOwned,
     {
-        let mut deadline: Option<Time> = None;
         let mut results = Vec::with_capacity(self.len());
+        let Some(first) = self.processes.first() else {
+            return results;
+        };
+        let deadline = first.now().after(limit);
         for process in self {
-            let now = process.now();
-            let deadline = *deadline.get_or_insert(now.after(limit));
-            let result = match process.try_join() {
+            results.push(match process.try_join() {
                 Ok(Some(result)) => Ok(result),
-                Ok(None) => process.join_timeout(deadline.since(now)),
+                Ok(None) => process.join_timeout(deadline.since(process.now())),
                 Err(error) => Err(error),
-            };
-            results.push(result);
+            });
         }
         results
     }

@@ -472,19 +472,34 @@ fn a_wait_looks_at_the_present_then_at_every_change_of_what_it_read() {
     });
 }
 
-fn child(server: &mut Server, parent: &mut Peer) -> (ProcessId, Token) {
-    let function = FunctionRef {
-        offset: 1,
-        name: "f",
-    };
-    let args = &[0xc0];
-    let spawn = Request::Spawn {
-        function,
-        args,
+/// A spawn like any other.
+fn spawn_of_f() -> Request<'static> {
+    Request::Spawn {
+        function: FunctionRef {
+            offset: 1,
+            name: "f",
+        },
+        args: &[0xc0],
         setup: Setup::default(),
         rest: None,
-    };
-    parent.call(server, spawn, |reply| {
+    }
+}
+
+/// The keeper's news of an end that nobody at zproc has caused.
+fn ended(process: ProcessId, status: i32) -> FromKeeper<'static> {
+    FromKeeper::Ended {
+        process,
+        status,
+        why: None,
+        cpu_user_ns: 0,
+        cpu_system_ns: 0,
+        memory_bytes_max: 0,
+        left: Left::default(),
+    }
+}
+
+fn child(server: &mut Server, parent: &mut Peer) -> (ProcessId, Token) {
+    parent.call(server, spawn_of_f(), |reply| {
         assert!(matches!(reply, Reply::Spawned { .. }), "{reply:?}");
     });
     match server.poll_effect() {
@@ -565,15 +580,7 @@ fn the_end_of_a_process_ends_its_children() {
     let mut peer = Peer::connect(&mut server, parent, key);
     let (grandchild, _) = child(&mut server, &mut peer);
     server.disconnected(peer.id, Time(2));
-    let ended = FromKeeper::Ended {
-        process: parent,
-        status: 0,
-        why: None,
-        cpu_user_ns: 0,
-        cpu_system_ns: 0,
-        memory_bytes_max: 0,
-        left: Left::default(),
-    };
+    let ended = ended(parent, 0);
     server.keeper(ended, Time(3));
     let kill = Effect::Kill {
         process: grandchild,

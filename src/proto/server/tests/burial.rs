@@ -15,15 +15,7 @@ fn dies_with(last_bytes: &[u8]) -> String {
     };
     program.ask(&mut server, wait);
     frames(&mut server, program.id);
-    let ended = FromKeeper::Ended {
-        process,
-        status: 9,
-        why: None,
-        cpu_user_ns: 0,
-        cpu_system_ns: 0,
-        memory_bytes_max: 0,
-        left: Left::default(),
-    };
+    let ended = ended(process, 9);
     server.keeper(ended, Time(3));
     let connection = peer.id;
     assert_eq!(server.poll_effect(), Some(Effect::Drain { connection }));

@@ -92,15 +92,7 @@ fn a_lost_connection_and_a_circle_are_told() {
     );
     assert!(dump.to_string().contains("a circle"), "{dump}");
     // It is dead: nothing of it is left but what joins it.
-    let ended = FromKeeper::Ended {
-        process,
-        status: 9,
-        why: None,
-        cpu_user_ns: 0,
-        cpu_system_ns: 0,
-        memory_bytes_max: 0,
-        left: Left::default(),
-    };
+    let ended = ended(process, 9);
     server.keeper(ended, seconds(9));
     let dump = server.dump(seconds(9));
     assert_eq!((dump.processes.len(), dump.waits().count()), (1, 0));

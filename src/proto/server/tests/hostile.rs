@@ -4,18 +4,6 @@ use super::*;
 use crate::proto::limits::{FRAME_BYTES_MAX, REPLIES_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::proto::message::Fault;
 
-fn ended(process: ProcessId) -> FromKeeper<'static> {
-    FromKeeper::Ended {
-        process,
-        status: 0,
-        why: None,
-        cpu_user_ns: 0,
-        cpu_system_ns: 0,
-        memory_bytes_max: 0,
-        left: Left::default(),
-    }
-}
-
 /// Bytes as one value of MessagePack.
 fn blob(bytes: usize) -> Vec<u8> {
     let length = (bytes - 5) as u32;
@@ -41,7 +29,7 @@ fn last_words_as_large_as_a_frame() {
     });
     peer.ask(&mut server, Request::Finish { finish, rest: None });
     server.disconnected(peer.id, Time(2));
-    server.keeper(ended(process), Time(3));
+    server.keeper(ended(process, 0), Time(3));
     let condition = Condition::Ended { process };
     let namespace = "";
     program.call(
@@ -214,7 +202,7 @@ fn the_answers_of_waits_are_bounded_too() {
         say(&mut server, program.id, &request(number));
     }
     server.disconnected(peer.id, Time(2));
-    server.keeper(ended(process), Time(3));
+    server.keeper(ended(process, 0), Time(3));
     let mut fresh = replies(&mut server);
     // These come too late to wait for the end.
     for number in 70..100 {

@@ -4,18 +4,6 @@ use super::*;
 use crate::proto::dump::Standing;
 use crate::proto::message::Fault;
 
-fn ended(process: ProcessId, status: i32) -> FromKeeper<'static> {
-    FromKeeper::Ended {
-        why: None,
-        process,
-        status,
-        cpu_user_ns: 0,
-        cpu_system_ns: 0,
-        memory_bytes_max: 0,
-        left: Left::default(),
-    }
-}
-
 fn not_started(process: ProcessId) -> FromKeeper<'static> {
     FromKeeper::NotStarted {
         process,
@@ -235,26 +223,12 @@ fn ended_processes_do_not_count_among_the_living() {
         server.keeper(not_started(process), Time(2));
     }
     child(&mut server, &mut program);
-    let function = FunctionRef {
-        offset: 1,
-        name: "f",
-    };
-    let args = &[0xc0];
-    program.call(
-        &mut server,
-        Request::Spawn {
-            function,
-            args,
-            setup: Setup::default(),
-            rest: None,
-        },
-        |reply| {
-            let Reply::Failed { failure, .. } = reply else {
-                panic!("it was started: {reply:?}");
-            };
-            let limit = "PROCESSES_LIVE_MAX";
-            let (actual, max) = (3, 2);
-            assert_eq!(failure, Failure::Limit { limit, actual, max });
-        },
-    );
+    program.call(&mut server, spawn_of_f(), |reply| {
+        let Reply::Failed { failure, .. } = reply else {
+            panic!("it was started: {reply:?}");
+        };
+        let limit = "PROCESSES_LIVE_MAX";
+        let (actual, max) = (3, 2);
+        assert_eq!(failure, Failure::Limit { limit, actual, max });
+    });
 }

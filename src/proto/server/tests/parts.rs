@@ -94,18 +94,7 @@ fn ended_with_large_result(server: &mut Server, program: &mut Peer) -> ProcessId
     peer.call(server, finish, |reply| {
         assert!(matches!(reply, Reply::Done { .. }), "{reply:?}");
     });
-    server.keeper(
-        FromKeeper::Ended {
-            process,
-            status: 0,
-            why: None,
-            cpu_user_ns: 0,
-            cpu_system_ns: 0,
-            memory_bytes_max: 0,
-            left: Left::default(),
-        },
-        Time(3),
-    );
+    server.keeper(ended(process, 0), Time(3));
     server.drained(peer.id, Time(3));
     while server.poll_effect().is_some() {}
     process

@@ -19,20 +19,7 @@ fn a_watch_of_the_records_hears_of_processes_and_of_nothing_else() {
     let mut program = Peer::program(&mut server);
     program.ask(&mut server, watch_of_records());
     program.set(&mut server, "process/2", 1);
-    let function = FunctionRef {
-        offset: 1,
-        name: "f",
-    };
-    let args = &[0xc0];
-    program.ask(
-        &mut server,
-        Request::Spawn {
-            function,
-            args,
-            setup: Setup::default(),
-            rest: None,
-        },
-    );
+    program.ask(&mut server, spawn_of_f());
     assert_eq!(program.updates(&mut server).0, [2]);
 }
 
