@@ -73,6 +73,13 @@ impl KeeperHost {
             next_pid: SERVER_PID + 1,
         }
     }
+
+    /// The number of a process that was not reaped yet.
+    pub(crate) fn pid(&self, process: ProcessId) -> Option<u32> {
+        let mut all = self.pids.iter();
+        let (pid, _) = all.find(|(_, other)| **other == process)?;
+        Some(*pid)
+    }
 }
 
 impl World {
@@ -271,12 +278,9 @@ impl World {
 
     /// The keeper reaps a process, whose pid is free from now on.
     pub(crate) fn keeper_reaps(&mut self, process: ProcessId, status: i32) {
-        let found = self
-            .keeper
-            .pids
-            .iter()
-            .find(|(_, other)| **other == process);
-        let Some((&pid, _)) = found else { return };
+        let Some(pid) = self.keeper.pid(process) else {
+            return;
+        };
         self.keeper.pids.remove(&pid);
         self.keeper.freed = Some(pid);
         if self.keeper.is_lost {

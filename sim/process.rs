@@ -27,6 +27,7 @@ fn open(world: u64, process: ProcessId, key: Token) -> Result<Connection, CallEr
     let config = Config {
         process,
         key,
+        pid: world::with(|world| world.keeper.pid(process).unwrap_or(1)),
         build: BUILD,
         in_flight_max: world::with(|world| world.host.limits.in_flight_max),
         part_bytes_max: world::with(|world| world.host.limits.part_bytes_max),

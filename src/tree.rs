@@ -159,6 +159,7 @@ fn connect(
     let config = Config {
         process,
         key,
+        pid: std::process::id(),
         build: code::build_id(),
         in_flight_max: limits::IN_FLIGHT_MAX,
         part_bytes_max: limits::PART_BYTES_MAX,

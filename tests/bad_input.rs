@@ -80,6 +80,7 @@ fn hello(version: u32) -> FromClient<'static> {
         build: BuildId([1, 2]),
         process: ProcessId::PROGRAM,
         key: Token([3, 4]),
+        pid: 77,
         attempt: 0,
         software: "a stranger 0.0.1",
         resume: None,

@@ -148,6 +148,7 @@ impl World {
         let config = Config {
             process,
             key,
+            pid: 77,
             build: build_id(),
             in_flight_max: IN_FLIGHT_MAX,
             part_bytes_max: PART_BYTES_MAX,

@@ -33,6 +33,7 @@ impl World {
     fn new() -> World {
         let config = Config {
             process: ProcessId::PROGRAM,
+            pid: 77,
             key: Token([1, 2]),
             build: BuildId([3, 4]),
             in_flight_max: IN_FLIGHT_MAX,

@@ -95,6 +95,7 @@ fn hello(process: ProcessId, key: Token) -> FromClient<'static> {
         build: BUILD,
         process,
         key,
+        pid: 77,
         attempt: 0,
         software: "fuzz",
         resume: None,

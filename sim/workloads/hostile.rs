@@ -163,6 +163,7 @@ impl Peer {
             build: BUILD,
             process: self.process,
             key: self.key,
+            pid: u32::MAX,
             // Never one that was overtaken, whatever a mutated hello has said.
             attempt: u64::MAX,
             software: "hostile",

@@ -77,6 +77,7 @@ pub(super) fn config() -> Config {
     Config {
         process: ProcessId(7),
         key: Token([1, 2]),
+        pid: 70,
         build: BuildId([3, 4]),
         in_flight_max: IN_FLIGHT_MAX,
         part_bytes_max: PART_BYTES_MAX,

@@ -59,6 +59,8 @@ pub struct Config {
     pub process: ProcessId,
     /// Its secret.
     pub key: Token,
+    /// Its number in the system.
+    pub pid: u32,
     /// The executable it runs.
     pub build: BuildId,
     /// How many requests may be unanswered, see [`IN_FLIGHT_MAX`](super::limits::IN_FLIGHT_MAX). The server's limit may not be

@@ -58,6 +58,8 @@ pub struct Hello<'a> {
     pub process: ProcessId,
     /// The secret that the process was given when it was made.
     pub key: Token,
+    /// Its number in the system, for its record, should this come before the keeper's word.
+    pub pid: u32,
     /// Counts the process's hellos: one that a later one has overtaken on the way is told by this.
     pub attempt: u64,
     /// Name of the crate and its version, for the message of a refusal.

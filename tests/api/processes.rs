@@ -31,6 +31,23 @@ pub(super) fn value_comes_back(ctx: &Context) -> Result<()> {
     Ok(())
 }
 
+/// Whoever has heard from a process knows its number, though the keeper may not have told of it yet.
+pub(super) fn who_was_heard_of_has_a_number(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let process = ctx.spawn(
+        |ctx, ()| {
+            let state = ctx.state();
+            state.set("here", &true).unwrap();
+            state.wait_equal("seen", &true).unwrap();
+        },
+        (),
+    )?;
+    state.wait_equal("here", &true)?;
+    assert!(process.pid()?.is_some_and(|pid| pid > 1));
+    state.set("seen", &true)?;
+    process.join()
+}
+
 pub(super) fn many_at_once(ctx: &Context) -> Result<()> {
     let processes = (0..8_u64)
         .map(|number| ctx.spawn(|_, number: u64| number * number, number))

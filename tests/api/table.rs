@@ -91,6 +91,7 @@ bodies! {
     processes::many_at_once,
     processes::err_is_a_value,
     processes::panic_is_told,
+    processes::who_was_heard_of_has_a_number,
     processes::nested,
     processes::children_end_with_their_parent,
     processes::owned_keys_are_released,

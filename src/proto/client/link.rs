@@ -123,6 +123,7 @@ impl Client {
             build: self.config.build,
             process: self.config.process,
             key: self.config.key,
+            pid: self.config.pid,
             attempt: self.link.attempts,
             software: SOFTWARE,
             resume: self.session.as_ref().map(|session| Resume {

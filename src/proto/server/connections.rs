@@ -42,6 +42,7 @@ impl Server {
         if let Some(process) = self.processes.get_mut(&hello.process) {
             process.attempt = hello.attempt;
         }
+        self.started(hello.process, hello.pid, now);
         match &hello.resume {
             Some(resume) => self.resume(id, hello.process, resume, now),
             None => self.begin_session(id, hello.process, now),

@@ -408,7 +408,8 @@ impl Server {
         self.debug_invariants();
     }
 
-    fn started(&mut self, id: ProcessId, pid: u32, now: Time) {
+    /// A process runs: the keeper says so, or the process itself, who may be the first to.
+    pub(super) fn started(&mut self, id: ProcessId, pid: u32, now: Time) {
         let Some(process) = self.processes.get_mut(&id) else {
             return;
         };

@@ -104,6 +104,7 @@ fn hello(process: ProcessId, key: Token, resume: Option<Resume>) -> FromClient<'
         build: BUILD,
         process,
         key,
+        pid: 77,
         attempt: 0,
         software: "test",
         resume,

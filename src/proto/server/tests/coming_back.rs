@@ -101,7 +101,7 @@ fn a_retry_is_answered_with_the_reply_of_its_own_session() {
     for (peer, value) in [(&mut program, 1), (&mut peer, 2)] {
         peer.set(&mut server, "k", value);
     }
-    for (mut peer, revision) in [(program, 2), (peer, 3)] {
+    for (mut peer, revision) in [(program, 3), (peer, 4)] {
         let body = Request::Set {
             namespace: "n",
             key: "k",

@@ -53,7 +53,7 @@ fn each_kind_of_wait_is_told() {
         Some(&Standing::Starting(Duration::from_secs(12).into()))
     );
     let told = [
-        "at revision r2: 3 processes, 3 waits".to_owned(),
+        "at revision r3: 3 processes, 3 waits".to_owned(),
         format!("process 1 (main) waits 12.0 s for: join of process 2 ({name})"),
         format!(
             "process 2 ({name}) waits 12.0 s for: key \"never\" in namespace \"n\" to be the \

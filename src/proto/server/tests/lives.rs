@@ -76,6 +76,24 @@ fn a_record_tells_what_a_process_is_and_how_it_stands() {
     assert_eq!(record(&server, process), Some(expected));
 }
 
+/// Whoever has heard from a process finds its number in its record.
+#[test]
+fn a_process_that_says_hello_before_the_keeper_tells_of_it_runs() {
+    let mut server = server_with(|_| ());
+    let mut program = Peer::program(&mut server);
+    let (process, key) = child(&mut server, &mut program);
+    let id = server.connected(Time(1));
+    say(&mut server, id, &hello(process, Token([0, 0]), None));
+    let record_now = || record(&server, process).expect("it is kept");
+    assert_eq!(record_now().state, "starting", "anybody could say so");
+    Peer::connect(&mut server, process, key);
+    let known = record(&server, process).expect("it is kept");
+    assert_eq!((&*known.state, known.pid), ("running", Some(77)));
+    let revision = server.store.revision();
+    server.keeper(FromKeeper::Started { process, pid: 77 }, Time(2));
+    assert_eq!(server.store.revision(), revision);
+}
+
 #[test]
 fn how_a_process_stands_with_the_server() {
     let mut server = server_with(|_| ());
