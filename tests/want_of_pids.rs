@@ -14,8 +14,6 @@ use zproc::{Context, End, Result, Txn, View};
 
 /// Set where this binary is the program under test: how many processes it may have.
 const PROGRAM: &str = "WANT_OF_PIDS";
-/// "nobody" everywhere; nothing depends on that.
-const USER: u32 = 65_534;
 /// More than any of the limits below lets live.
 const SPAWNS: usize = 40;
 
@@ -97,8 +95,15 @@ fn program() -> Result<()> {
     Ok(())
 }
 
+/// A user that nobody is, and another one for each run of this test: two at a time would count each
+/// other's processes.
+fn user() -> u32 {
+    20_000 + std::process::id() % 40_000
+}
+
 /// How the processes ended under a limit of so many.
 fn under_a_limit(pids: u32) -> Vec<String> {
+    let user = user();
     // The user may not be let into the folder where this binary is.
     let directory = tempfile::tempdir().expect("a temporary directory");
     let open = std::fs::Permissions::from_mode(0o755);
@@ -107,7 +112,7 @@ fn under_a_limit(pids: u32) -> Vec<String> {
     std::fs::copy(std::env::current_exe().expect("this test"), &copy).expect("it can be copied");
     let scratch = directory.path().join("scratch");
     std::fs::create_dir(&scratch).expect("it is ours");
-    std::os::unix::fs::chown(&scratch, Some(USER), Some(USER)).expect("root may");
+    std::os::unix::fs::chown(&scratch, Some(user), Some(user)).expect("root may");
     let mut program = Command::new(&copy)
         .args(["--exact", "program", "--nocapture", "--test-threads=1"])
         .current_dir(&scratch)
@@ -115,8 +120,8 @@ fn under_a_limit(pids: u32) -> Vec<String> {
         .env("TMPDIR", &scratch)
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env(PROGRAM, pids.to_string())
-        .uid(USER)
-        .gid(USER)
+        .uid(user)
+        .gid(user)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
