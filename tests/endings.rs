@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::panic::catch_unwind;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use zproc::{Context, End, Outcome, Output, Process};
+use zproc::{Context, End, Outcome, Output, Process, Resource};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -164,9 +164,40 @@ fn a_panic_that_aborts() {
     let (message, _, thread) = panic_of(&outcome);
     assert_eq!((message, thread), ("out of the C code", Some("worker")));
     assert!(outcome.to_string().contains("\"worker\""), "{outcome}");
+}
 
-    let outcome = outcome_of(&ctx, panics_twice);
-    assert_eq!(panic_of(&outcome).0, "in the destructor");
+/// The second one was told alone, which is mostly of no help.
+#[test]
+fn the_first_of_two_panics_is_told_and_the_second_is_mentioned() {
+    let outcome = outcome_of(&tree(), panics_twice);
+    let (message, location, thread) = panic_of(&outcome);
+    let (first, second) = message.split_once('\n').expect("two lines");
+    assert_eq!((first, thread), ("before the destructor", None));
+    let told = "and while that unwound, a destructor panicked at tests/endings.rs:";
+    assert!(second.starts_with(told), "{message}");
+    assert!(second.ends_with(": in the destructor"), "{message}");
+    let second_line = second.split(':').nth(1).expect("its line");
+    assert!(
+        !location.contains(&format!(":{second_line}:")),
+        "{location}"
+    );
+}
+
+/// Last words were written to a file, and so to panic under such a limit was to get SIGXFSZ.
+#[test]
+fn panics_are_told_where_no_file_may_grow() {
+    fn catches(_: &Context, _: ()) -> bool {
+        catch_unwind(|| panic!("caught here")).is_err()
+    }
+    let ctx = tree();
+    let catches = ctx.process(catches).stderr(Output::Captured);
+    let caught = catches.resource_limit(Resource::FileSize, 0, 0).spawn(());
+    assert!(caught.expect("spawn").join().expect("it goes on"));
+    let builder = ctx.process(|_: &Context, ()| may_not_unwind());
+    let builder = builder.stderr(Output::Captured);
+    let aborts = builder.resource_limit(Resource::FileSize, 0, 0).spawn(());
+    let outcome = aborts.expect("spawn").outcome().expect("it is told");
+    assert_eq!(panic_of(&outcome).0, "out of the C code");
 }
 
 #[test]

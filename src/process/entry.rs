@@ -16,7 +16,7 @@ use super::words;
 use crate::proto::ids::Token;
 use crate::tree;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int};
-use std::os::fd::{IntoRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, IntoRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -170,7 +170,7 @@ fn run(role: Role<'_>, later_constructors: impl FnOnce()) -> ! {
         } => {
             settle_child(name);
             let [page, file] = adopt([page, file]);
-            words::install(file);
+            install_words(&file);
             heed();
             later_constructors();
             tree::child_main(tree::ChildStart {
@@ -231,6 +231,14 @@ fn settle_child(name: &str) {
     sys::settle_stdio(false);
     // As the standard library does before `main`.
     sys::ignore(libc::SIGPIPE);
+}
+
+/// From now on this process has last words.
+fn install_words(file: &OwnedFd) {
+    if let Err(error) = words::install(file.as_fd()) {
+        eprintln!("zproc: there is no memory for this process's last words: {error}");
+        sys::exit_now(EXIT_NO_ROLE)
+    }
 }
 
 /// From now on this process hears when it is asked to end.

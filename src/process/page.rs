@@ -97,24 +97,8 @@ pub(crate) fn create() -> io::Result<OwnedFd> {
 impl Page {
     /// The page behind a descriptor that [`create`] made, in whichever process.
     pub(crate) fn map(fd: BorrowedFd<'_>) -> io::Result<Page> {
-        // SAFETY: a new mapping of a live descriptor, at a place of the kernel's choice. Its file has
-        // this size and is sealed to keep it, so that no access finds nothing there.
-        let address = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                PAGE_BYTES,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                fd.as_raw_fd(),
-                0,
-            )
-        };
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        NonNull::new(address.cast())
-            .map(Page)
-            .ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+        // Its file has this size and is sealed to keep it, so that no access finds nothing there.
+        sys::map_shared(fd, PAGE_BYTES).map(|address| Page(address.cast()))
     }
 
     fn words(&self) -> &Words {

@@ -5,6 +5,7 @@
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -523,6 +524,31 @@ pub(crate) fn memory_file(name: &CStr, size: u64) -> io::Result<OwnedFd> {
     // SAFETY: as above.
     check(unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, seals) })?;
     Ok(file)
+}
+
+/// Maps the beginning of a file in memory, to be read and written, and shared with all who do so.
+pub(crate) fn map_shared(file: BorrowedFd<'_>, bytes: usize) -> io::Result<NonNull<u8>> {
+    // SAFETY: a new mapping of a live descriptor, at a place of the kernel's choice.
+    let address = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED,
+            file.as_raw_fd(),
+            0,
+        )
+    };
+    if address == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    NonNull::new(address.cast()).ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+}
+
+/// Lets another thread run, if one wants to. Async-signal-safe.
+pub(crate) fn let_others_run() {
+    // SAFETY: takes nothing.
+    unsafe { libc::sched_yield() };
 }
 
 /// Reads from a place of a file; how much could be read.

@@ -1,33 +1,49 @@
 //! Last words: what a process writes down while it still can, for the keeper to read when it has
 //! ended. A file in memory, given to it at its start; the last words written count.
+//!
+//! The file is mapped, not written to: a limit of the size of files is for the user's.
 
-#![expect(unsafe_code, reason = "a signal handler, and a write that one may do")]
+#![expect(unsafe_code, reason = "a signal handler, and shared memory")]
 
+use super::panics;
 use super::sys;
 use crate::proto::frame;
 use crate::proto::limits::LAST_WORDS_BYTES_MAX;
 use crate::proto::message::{Fault, LastWords};
 use crate::proto::server::FaultText;
+use std::cell::Cell;
 use std::ffi::c_int;
-use std::os::fd::{IntoRawFd as _, OwnedFd};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering, fence};
 
-/// The file's descriptor; -1 where there is none. A fact of the process, from its start on.
-static FILE: AtomicI32 = AtomicI32::new(-1);
-/// Whose it is: a process forked by the user's code has a copy of the descriptor.
+/// The file, mapped; null where there is none. A fact of the process, from its start on.
+static MEMORY: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
+/// Whose it is: a process forked by the user's code shares the memory.
 static OWNER: AtomicI32 = AtomicI32::new(0);
+/// Somebody writes.
+static BUSY: AtomicBool = AtomicBool::new(false);
+/// How often who finds it busy lets others run: a handler may have come between its own thread's
+/// write, and then waits in vain.
+const TRIES_MAX: u32 = 1000;
 
 /// What the standard library says itself when a panic may not unwind: the panic before it, which
 /// is the cause, is to be told.
-const STD_ABORTS: [&str; 2] = [
-    "panic in a function that cannot unwind",
-    "panic in a destructor during cleanup",
-];
+const STD_ABORTS: &str = "panic in a function that cannot unwind";
+/// And when a panic comes out of a destructor that another one runs: the cause is that other one.
+const STD_ABORTS_IN_DESTRUCTOR: &str = "panic in a destructor during cleanup";
 
-/// Has this process's last words go to `file`.
-pub(crate) fn install(file: OwnedFd) {
+thread_local! {
+    /// The calling thread's latest panic, and the one before it.
+    static LATEST: Cell<[Option<FaultText>; 2]> = const { Cell::new([None, None]) };
+}
+
+/// Has this process's last words go to `file`, which is not needed afterwards.
+pub(crate) fn install(file: BorrowedFd<'_>) -> io::Result<()> {
     OWNER.store(sys::pid(), Ordering::Relaxed);
-    FILE.store(file.into_raw_fd(), Ordering::Relaxed);
+    let memory = sys::map_shared(file, LAST_WORDS_BYTES_MAX)?;
+    MEMORY.store(memory.as_ptr(), Ordering::Release);
     // SAFETY: the handler makes async-signal-safe calls only; no code of the user's has run yet.
     unsafe {
         libc::signal(
@@ -35,11 +51,12 @@ pub(crate) fn install(file: OwnedFd) {
             aborting as extern "C" fn(c_int) as libc::sighandler_t,
         )
     };
+    Ok(())
 }
 
 /// Are there last words in this process?
 pub(crate) fn is_wanted() -> bool {
-    FILE.load(Ordering::Relaxed) != -1
+    !MEMORY.load(Ordering::Relaxed).is_null()
 }
 
 /// The words as they are written.
@@ -51,16 +68,40 @@ pub(crate) fn encode(words: &LastWords<'_>) -> Vec<u8> {
 
 /// Writes down what [`encode`] gave. Async-signal-safe.
 pub(crate) fn write(bytes: &[u8]) {
-    let file = FILE.load(Ordering::Relaxed);
-    if file == -1
+    let memory = MEMORY.load(Ordering::Acquire);
+    let Some((prefix, payload)) = bytes.split_first_chunk() else {
+        return;
+    };
+    if memory.is_null()
         || bytes.len() > LAST_WORDS_BYTES_MAX
         || OWNER.load(Ordering::Relaxed) != sys::pid()
     {
         return;
     }
-    // SAFETY: the pointer and the length are those of one live slice; the descriptor is never
-    // closed. What is not written because of an error is not read either.
-    unsafe { libc::pwrite(file, bytes.as_ptr().cast(), bytes.len(), 0) };
+    let is_mine = (0..TRIES_MAX).any(|_| {
+        let is_free = !BUSY.swap(true, Ordering::Acquire);
+        if !is_free {
+            sys::let_others_run();
+        }
+        is_free
+    });
+    if !is_mine {
+        return;
+    }
+    // The length is there only while the words are whole: the process may be killed in between.
+    // SAFETY: the mapping has room for so many bytes, begins at a page and stays for ever; nobody
+    // else in this process writes to it now.
+    unsafe {
+        let length = &*memory.cast::<AtomicU32>();
+        length.store(0, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        memory
+            .add(prefix.len())
+            .copy_from_nonoverlapping(payload.as_ptr(), payload.len());
+        fence(Ordering::SeqCst);
+        length.store(u32::from_ne_bytes(*prefix), Ordering::Relaxed);
+    }
+    BUSY.store(false, Ordering::Release);
 }
 
 /// The process aborts. If that is not for a panic of this thread's, the words of an earlier one,
@@ -79,9 +120,37 @@ extern "C" fn aborting(signal: c_int) {
 
 /// A panic begins, which may be the end of the process. `is_own`: in its function.
 pub(crate) fn panicked(fault: &FaultText, is_own: bool) {
-    if !is_wanted() || STD_ABORTS.contains(&fault.message.as_str()) {
+    if !is_wanted() {
         return;
     }
+    match fault.message.as_str() {
+        STD_ABORTS => {}
+        STD_ABORTS_IN_DESTRUCTOR => {
+            if let Ok([Some(second), Some(first)]) = LATEST.try_with(Cell::take) {
+                write_panic(&with_second(first, &second), is_own);
+            }
+        }
+        _ => {
+            write_panic(fault, is_own);
+            // A thread that ends may have none any more.
+            let _ = LATEST.try_with(|latest| {
+                let [before, _] = latest.take();
+                latest.set([Some(fault.clone()), before]);
+            });
+        }
+    }
+}
+
+/// A panic with the one that came while it unwound, and made an end of it.
+fn with_second(first: FaultText, second: &FaultText) -> FaultText {
+    let message = format!(
+        "{}\nand while that unwound, a destructor panicked at {}: {}",
+        first.message, second.location, second.message
+    );
+    panics::bound(FaultText { message, ..first })
+}
+
+fn write_panic(fault: &FaultText, is_own: bool) {
     let thread = std::thread::current();
     let thread = match is_own {
         true => "",
