@@ -3,7 +3,11 @@
 use rustix::process::{Resource as SystemResource, getrlimit};
 use std::fs;
 use std::io::Read as _;
-use zproc::{Context, End, Input, Output, ProcessBuilder, Resource};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use zproc::{Context, End, Input, Output, ProcessBuilder, Resource, Why};
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn tree() -> Context {
     Context::new().expect("a tree")
@@ -250,17 +254,43 @@ fn files_that_can_not_be_opened() {
         let (call, errno) = failed_call(&builder);
         assert_eq!((call, errno), (format!("open of the {which}"), enoent));
     }
-    // A pipe that nobody reads does not hold up the keeper.
-    let directory = tempfile::tempdir().expect("a directory");
-    let fifo = directory.path().join("fifo");
+}
+
+/// A pipe with a name, which is opened when it has both ends: until then the open waits, as it does
+/// for a file system that does not answer.
+fn fifo(directory: &Path) -> PathBuf {
+    let fifo = directory.join("fifo");
     let made = std::process::Command::new("mkfifo").arg(&fifo).status();
     assert!(made.expect("there is a mkfifo").success());
-    let (call, errno) = failed_call(&builder.stdout(Output::Append(fifo)));
-    let enxio = rustix::io::Errno::NXIO.raw_os_error();
-    assert_eq!(
-        (call.as_str(), errno),
-        ("open of the standard output", enxio)
-    );
+    fifo
+}
+
+/// Files were opened between fork and exec: there the keeper waited as well, and nobody of the tree
+/// could begin or end.
+#[test]
+fn a_file_that_does_not_open_holds_up_its_process_alone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let fifo = fifo(directory.path());
+    let ctx = tree();
+    let writer = ctx.process(nothing).stdout(Output::Append(fifo.clone()));
+    let reader = ctx.process(nothing).stdin(Input::File(fifo.clone()));
+    let [killed, stopped, left] = [(); 3].map(|()| writer.spawn(()).expect("spawn"));
+    let next = ctx.spawn(nothing, ()).expect("spawn");
+    next.join_timeout(PATIENCE).expect("others begin and end");
+
+    let outcome = killed.kill().expect("it is told");
+    let asked = Why::Asked;
+    assert_eq!(outcome.end, End::Killed { why: asked });
+    let outcome = stopped.stop(Duration::ZERO).expect("it is told");
+    let grace = Why::Grace;
+    assert_eq!(outcome.end, End::Killed { why: grace });
+    // With the other end it goes on, here that of another process.
+    let reader = reader.spawn(()).expect("spawn");
+    for process in [left, reader] {
+        process.join_timeout(PATIENCE).expect("both go on");
+    }
+    // The tree ends with this one as it is.
+    writer.spawn(()).expect("spawn");
 }
 
 #[test]

@@ -66,7 +66,8 @@ pub enum Input {
     Null,
     /// From the program's. Who reads first gets it, the program included.
     Inherit,
-    /// From this file.
+    /// From this file. The process opens it itself: a pipe with a name, say, lets it wait, and
+    /// nobody else, until it has its other end.
     File(PathBuf),
 }
 
@@ -82,7 +83,8 @@ pub enum Output {
     /// To the keeper of the tree: what came last, up to 64 KiB, is part of the process's
     /// [outcome](crate::Outcome::stdout).
     Captured,
-    /// To this file, which is made or emptied first.
+    /// To this file, which is made or emptied first. The process opens it itself, as for
+    /// [`Input::File`].
     File(PathBuf),
     /// To the end of this file, which is made if it is not there.
     Append(PathBuf),
@@ -166,8 +168,8 @@ impl<A, R> ProcessBuilder<A, R> {
         self
     }
 
-    /// Its working directory. Until a file system that does not answer does so, no other process is
-    /// started.
+    /// Its working directory. On a file system that does not answer it waits for that, alone, until
+    /// it is [killed](Process::kill).
     pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self

@@ -9,14 +9,16 @@
 )]
 
 use super::keeper;
+use super::outset;
 use super::role::{self, ENTRY_VARIABLE, Role};
 use super::stopping;
 use super::sys;
 use super::words;
 use crate::proto::ids::Token;
+use crate::proto::limits::LAST_WORDS_BYTES_MAX;
 use crate::tree;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int};
-use std::os::fd::{AsFd as _, IntoRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,6 +39,8 @@ static HAS_RUN: AtomicBool = AtomicBool::new(false);
 
 /// The exit code of a process whose role could not be understood.
 const EXIT_NO_ROLE: c_int = 122;
+/// That of a process that could not be what its setup says; it has written down why.
+const EXIT_NOT_SET_OUT: c_int = 123;
 
 /// Must be called first in `main`, on platforms where the library's own hook does not run before
 /// it (`Context::new` says so when that is the case). Elsewhere it does nothing.
@@ -167,10 +171,13 @@ fn run(role: Role<'_>, later_constructors: impl FnOnce()) -> ! {
             name,
             page,
             words: file,
+            outset_bytes,
         } => {
             settle_child(name);
             let [page, file] = adopt([page, file]);
             install_words(&file);
+            set_out(&file, outset_bytes);
+            drop(file);
             heed();
             later_constructors();
             tree::child_main(tree::ChildStart {
@@ -238,6 +245,18 @@ fn install_words(file: &OwnedFd) {
     if let Err(error) = words::install(file.as_fd()) {
         eprintln!("zproc: there is no memory for this process's last words: {error}");
         sys::exit_now(EXIT_NO_ROLE)
+    }
+}
+
+/// Makes this process what its setup says, before anything of the user's runs in it.
+fn set_out(file: &OwnedFd, outset_bytes: u32) {
+    if outset_bytes == 0 {
+        return;
+    }
+    let mut outset = vec![0; outset_bytes as usize];
+    let count = sys::read_at(file.as_raw_fd(), &mut outset, LAST_WORDS_BYTES_MAX as i64);
+    if outset::carry_out(&outset[..count]).is_err() {
+        sys::exit_now(EXIT_NOT_SET_OUT)
     }
 }
 

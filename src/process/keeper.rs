@@ -109,8 +109,8 @@ fn guard(start: &Start) {
     sys::exit_now(0)
 }
 
-/// Kills a keeper that hangs (it was stopped, or a process that it starts waits in the kernel for a
-/// file system that does not answer) when the program has ended.
+/// Kills a keeper that hangs (it was stopped, or the file system that the executable is on does not
+/// answer) when the program has ended.
 fn see_it_end(keeper: Pid, program: &OwnedFd) {
     let Ok(end) = sys::pidfd_open(keeper) else {
         return;
@@ -449,6 +449,7 @@ impl Keeper {
             name,
             page,
             words,
+            outset_bytes: inherited.outset_bytes,
         };
         let mark = format!("{}/{}", self.mark, process.0);
         match self.launch(Kind::Bound, name, &mark, &role, &[page, words], stage) {

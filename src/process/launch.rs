@@ -42,28 +42,25 @@ pub(crate) struct Launch<'a> {
     pub(crate) changes: &'a Changes,
 }
 
-/// What is done between fork and exec, in this order.
+/// What is done between fork and exec, in this order. Nothing that could wait: the parent would wait
+/// as well.
 #[derive(Default)]
 pub(crate) struct Changes {
     /// The standard input, output and error.
     pub(crate) stdio: [Redirect; 3],
-    /// The working directory.
-    pub(crate) directory: Option<CString>,
     pub(crate) niceness: Option<c_int>,
     /// Last, so that they hinder nothing of the above.
     pub(crate) limits: Vec<(c_int, libc::rlimit)>,
 }
 
 /// What becomes of a standard descriptor.
-#[derive(Default)]
+#[derive(Default, Clone, Copy)]
 pub(crate) enum Redirect {
     /// It is this process's.
     #[default]
     Keep,
     /// It is this descriptor, which is not a standard one.
     To(RawFd),
-    /// It is this file.
-    Open { path: CString, flags: c_int },
 }
 
 /// The system call that failed, and how.
@@ -81,27 +78,20 @@ impl std::fmt::Display for LaunchError {
 }
 
 /// The steps of the child that can fail, by number, since it can't hand over a string.
-const CALLS: [&str; 10] = [
+const CALLS: [&str; 6] = [
     "clone",
     "setsid",
     "execve",
-    "open of the standard input",
-    "open of the standard output",
-    "open of the standard error",
     "dup2",
-    "chdir",
     "setpriority",
     "setrlimit",
 ];
 const CALL_CLONE: u8 = 0;
 const CALL_SETSID: u8 = 1;
 const CALL_EXECVE: u8 = 2;
-/// And the two behind it.
-const CALL_OPEN: u8 = 3;
-const CALL_DUP: u8 = 6;
-const CALL_CHDIR: u8 = 7;
-const CALL_SETPRIORITY: u8 = 8;
-const CALL_SETRLIMIT: u8 = 9;
+const CALL_DUP: u8 = 3;
+const CALL_SETPRIORITY: u8 = 4;
+const CALL_SETRLIMIT: u8 = 5;
 
 const STACK_BYTES: usize = 64 * 1024;
 
@@ -306,23 +296,12 @@ extern "C" fn child(argument: *mut c_void) -> c_int {
 /// What is to be different in the child, done by itself: system calls only.
 fn change(shared: &Shared<'_>) {
     let changes = shared.changes;
-    for (number, redirect) in (0_u8..).zip(&changes.stdio) {
-        let from = match redirect {
-            Redirect::Keep => continue,
-            Redirect::To(from) => *from,
-            Redirect::Open { path, flags } => {
-                open(path, *flags).unwrap_or_else(|| shared.give_up(CALL_OPEN + number))
-            }
-        };
+    for (number, redirect) in (0..).zip(changes.stdio) {
         // SAFETY: numbers. It is the child's own table of descriptors.
-        if unsafe { libc::dup2(from, number.into()) } == -1 {
+        if let Redirect::To(from) = redirect
+            && unsafe { libc::dup2(from, number) } == -1
+        {
             shared.give_up(CALL_DUP);
-        }
-    }
-    if let Some(directory) = &changes.directory {
-        // SAFETY: a terminated string.
-        if unsafe { libc::chdir(directory.as_ptr()) } == -1 {
-            shared.give_up(CALL_CHDIR);
         }
     }
     if let Some(niceness) = changes.niceness {
@@ -338,18 +317,4 @@ fn change(shared: &Shared<'_>) {
             shared.give_up(CALL_SETRLIMIT);
         }
     }
-}
-
-/// Opens a file for the child; `None` when it fails. Never waits: a pipe that has a name and no
-/// reader would hold up the keeper.
-fn open(path: &CStr, flags: c_int) -> Option<RawFd> {
-    let way = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
-    // SAFETY: a terminated string, and numbers.
-    let fd = unsafe { libc::open(path.as_ptr(), flags | way, 0o666) };
-    if fd == -1 {
-        return None;
-    }
-    // SAFETY: numbers. From here on it waits like any other file.
-    unsafe { libc::fcntl(fd, libc::F_SETFL, flags) };
-    Some(fd)
 }

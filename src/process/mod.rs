@@ -10,6 +10,7 @@ pub(crate) mod keeper;
 pub(crate) mod launch;
 mod memory;
 pub(crate) mod noted;
+mod outset;
 pub(crate) mod overflow;
 pub(crate) mod overtime;
 pub(crate) mod page;

@@ -14,8 +14,10 @@ use crate::proto::limits::{LAST_WORDS_BYTES_MAX, OUTPUT_TAIL_BYTES_MAX};
 use crate::proto::message::{Captured, Left};
 use crate::proto::setup::{Output, Setup};
 use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt as _;
 
 /// Most bytes that one stream is read by at a time.
 const READ_BYTES: usize = 64 * 1024;
@@ -48,8 +50,9 @@ struct Stream {
 
 /// What a process to come is to inherit; kept until it has.
 pub(crate) struct Inherited {
-    /// Its last words go here.
+    /// Its last words go here, and so many bytes behind them are the stage's.
     pub(crate) words: OwnedFd,
+    pub(crate) outset_bytes: u32,
     /// Its ends of the pipes.
     #[expect(dead_code, reason = "kept open until the process has its copies")]
     pipes: Vec<OwnedFd>,
@@ -109,8 +112,15 @@ impl Estate {
                 errno: error.raw_os_error().unwrap_or(libc::EIO),
             }
         };
-        let size = LAST_WORDS_BYTES_MAX as u64;
-        let words = sys::memory_file(c"zproc-words", size).map_err(failed("memfd_create"))?;
+        let begin = LAST_WORDS_BYTES_MAX as u64;
+        let size = begin + stage.outset.len() as u64;
+        let words = sys::memory_file(c"zproc-words", size)
+            .and_then(|words| {
+                let file = File::from(words);
+                file.write_all_at(&stage.outset, begin)?;
+                Ok(OwnedFd::from(file))
+            })
+            .map_err(failed("memfd_create"))?;
         let mut streams = [None, None];
         let mut pipes = Vec::new();
         for (index, output) in [setup.stdout, setup.stderr].into_iter().enumerate() {
@@ -133,7 +143,11 @@ impl Estate {
             streams,
         };
         self.remains.insert(process, remains);
-        Ok(Inherited { words, pipes })
+        Ok(Inherited {
+            words,
+            outset_bytes: u32::try_from(stage.outset.len()).expect("a setup is bounded"),
+            pipes,
+        })
     }
 
     /// Reads some of what the streams hold.
@@ -265,10 +279,9 @@ mod tests {
         let file = sys::memory_file(c"test", LAST_WORDS_BYTES_MAX as u64).expect("memory");
         let number = file.as_raw_fd();
         assert!(words(number).is_empty());
-        let mut file = std::fs::File::from(file);
+        let mut file = File::from(file);
         file.write_all(&u32::MAX.to_le_bytes()).expect("write");
         assert!(words(number).is_empty());
-        use std::os::unix::fs::FileExt as _;
         file.write_all_at(b"\x03\0\0\0abc", 0).expect("write");
         assert_eq!(words(number), b"abc");
         // It can't be made to hold more than it may.

@@ -68,6 +68,8 @@ pub(crate) enum Role<'a> {
         page: RawFd,
         /// A file for its last words.
         words: RawFd,
+        /// So many bytes behind them say what it does at first.
+        outset_bytes: u32,
     },
 }
 
@@ -191,6 +193,7 @@ mod tests {
             name: "f",
             page: 9,
             words: 3,
+            outset_bytes: 0,
         };
         let packed = pack(&role).expect("pack");
         let variable = packed.variable.to_str().expect("text");

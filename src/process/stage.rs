@@ -2,7 +2,8 @@
 //! fail beforehand is done here, so that between fork and exec only system calls are left.
 
 use super::launch::{Changes, Redirect};
-use crate::proto::setup::{Input, Output, Resource, Setup};
+use super::outset;
+use crate::proto::setup::{Input, Resource, Setup};
 use std::ffi::{CStr, CString, c_int};
 use std::os::fd::RawFd;
 
@@ -13,6 +14,8 @@ pub(crate) struct Stage {
     pub(crate) environment: Option<Vec<CString>>,
     /// What is done between fork and exec.
     pub(crate) changes: Changes,
+    /// What it does itself at first, as [`outset`] encodes it.
+    pub(crate) outset: Vec<u8>,
 }
 
 /// Reads a setup, which the server has checked. `usual` is the program's environment, `stdin` its
@@ -31,14 +34,13 @@ pub(crate) fn prepare(
         stdio: [
             match setup.stdin {
                 // The keeper has nothing else itself.
-                Input::Null => Redirect::Keep,
+                Input::Null | Input::File(_) => Redirect::Keep,
                 Input::Inherit => Redirect::To(stdin),
-                Input::File(path) => open(path, libc::O_RDONLY),
             },
-            output(setup.stdout),
-            output(setup.stderr),
+            // The pipe of a captured one is put there when it is made.
+            Redirect::Keep,
+            Redirect::Keep,
         ],
-        directory: setup.directory.map(string),
         niceness: setup.niceness,
         limits: descriptors
             .map(|descriptors| (number(Resource::OpenFiles), descriptors))
@@ -52,23 +54,8 @@ pub(crate) fn prepare(
             }))
             .collect(),
     };
+    stage.outset = outset::encode(setup);
     stage
-}
-
-fn output(output: Output<'_>) -> Redirect {
-    let write = libc::O_WRONLY | libc::O_CREAT;
-    match output {
-        // The pipe of a captured one is put there when it is made.
-        Output::Inherit | Output::Captured => Redirect::Keep,
-        Output::Null => open(b"/dev/null", libc::O_WRONLY),
-        Output::File(path) => open(path, write | libc::O_TRUNC),
-        Output::Append(path) => open(path, write | libc::O_APPEND),
-    }
-}
-
-fn open(path: &[u8], flags: c_int) -> Redirect {
-    let path = string(path);
-    Redirect::Open { path, flags }
 }
 
 /// The program's environment with the changes; of several of one variable the last one.

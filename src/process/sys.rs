@@ -434,6 +434,13 @@ pub(crate) fn settle_stdio(stdin: bool) {
     }
 }
 
+/// Puts a descriptor in the place of a standard one.
+pub(crate) fn put_standard(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
+    debug_assert!((0..3).contains(&number));
+    // SAFETY: numbers. What was there was nobody's own: the standard streams are the process's.
+    retry(|| unsafe { libc::dup2(fd.as_raw_fd(), number) }).map(drop)
+}
+
 /// The standard input under another number, for a process to come.
 pub(crate) fn duplicate_stdin() -> Option<OwnedFd> {
     // SAFETY: numbers only.

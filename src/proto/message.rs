@@ -272,6 +272,8 @@ pub enum LastWords<'a> {
     StackOverflow { thread: &'a str },
     /// A panic, which may be the end of it: here, or in this other thread.
     Panic { thread: &'a str, fault: Fault<'a> },
+    /// It could not be made what its setup says: this call failed.
+    NotStarted { call: &'a str, errno: i32 },
 }
 
 /// What a process has written to a stream that was captured.

@@ -44,7 +44,7 @@ pub(super) fn outcome_of(process: &Process, death: &Death, now: Time) -> (Vec<u8
         (DeathKind::Status(_), Some(finish)) => End::Finished(finish),
         (DeathKind::Status(_), None) if let Some(why) = death.why => End::Killed { why },
         (DeathKind::Status(status), None) if !process.has_connected => {
-            End::BeforeConnect { status: *status }
+            not_begun(*status, &death.left)
         }
         (DeathKind::Status(status), None) => unfinished(*status, &death.left),
     };
@@ -115,6 +115,18 @@ fn unfinished<'a>(status: i32, left: &'a Remains) -> End<'a> {
             _,
         ) if left.out_of_memory => End::OutOfMemory,
         (end, _) => end,
+    }
+}
+
+/// A process that the server has not heard of, though it was forked.
+fn not_begun(status: i32, left: &Remains) -> End<'_> {
+    match (of_status(status), codec::decode(&left.words)) {
+        (End::Exited { .. }, Ok(LastWords::NotStarted { call, errno })) => {
+            marks::reached(Mark::NotStarted);
+            let call = cut(call, NAME_BYTES_MAX);
+            End::NotStarted { call, errno }
+        }
+        _ => End::BeforeConnect { status },
     }
 }
 

@@ -51,10 +51,14 @@ fn a_setup_is_checked_whoever_sends_it() {
 
 /// How a process has ended by this status that left this, as its joiner is told.
 fn end_of(status: i32, left: Left<'_>, check: impl FnOnce(&WireOutcome<'_>)) {
+    end_of_one(true, status, left, check);
+}
+
+fn end_of_one(connects: bool, status: i32, left: Left<'_>, check: impl FnOnce(&WireOutcome<'_>)) {
     let mut server = server_with(|_| ());
     let mut program = Peer::program(&mut server);
     let (process, key) = child(&mut server, &mut program);
-    let peer = Peer::connect(&mut server, process, key);
+    let peer = connects.then(|| Peer::connect(&mut server, process, key));
     let ended = FromKeeper::Ended {
         process,
         status,
@@ -65,7 +69,9 @@ fn end_of(status: i32, left: Left<'_>, check: impl FnOnce(&WireOutcome<'_>)) {
         why: None,
     };
     server.keeper(ended, Time(3));
-    server.drained(peer.id, Time(3));
+    if let Some(peer) = peer {
+        server.drained(peer.id, Time(3));
+    }
     let wait = Request::Wait {
         namespace: "",
         condition: Condition::Ended { process },
@@ -114,6 +120,29 @@ fn last_words_count_if_the_signal_fits_them() {
         end_of(status, left, |outcome| {
             let end = format!("{:?}", outcome.end);
             assert!(end.starts_with(wanted), "{status}: {end}");
+        });
+    }
+}
+
+#[test]
+fn who_could_not_set_out_was_not_started() {
+    let words = words(&LastWords::NotStarted {
+        call: "chdir",
+        errno: 2,
+    });
+    let cases = [
+        (false, 123 << 8, "NotStarted { call: \"chdir\", errno: 2 }"),
+        (false, 9, "BeforeConnect { status: 9 }"),
+        // It has begun, whatever it says.
+        (true, 123 << 8, "Exited { code: 123 }"),
+    ];
+    for (connects, status, wanted) in cases {
+        let left = Left {
+            words: &words,
+            ..Left::default()
+        };
+        end_of_one(connects, status, left, |outcome| {
+            assert_eq!(format!("{:?}", outcome.end), wanted);
         });
     }
 }
