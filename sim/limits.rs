@@ -52,6 +52,7 @@ const SHRINKS: [Shrink; 12] = [
         limits.part_bytes_max = limits.part_bytes_max.min(1024);
         limits.payload_bytes_max = limits.value_bytes_max;
         limits.parts_bytes_max = limits.value_bytes_max;
+        limits.parts_per_session_bytes_max = limits.parts_bytes_max;
         limits.uploads_per_session_max = 2;
     },
     |limits, _| {

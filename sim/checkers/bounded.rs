@@ -52,7 +52,7 @@ pub(crate) fn check(
 }
 
 /// What is measured, with the name of its limit and what that allows.
-fn bounds(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize); 20] {
+fn bounds(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize); 21] {
     let outbox_bytes = outbox_bytes(limits);
     // Words that are answered with no room left, and the text of one failure.
     let replies_bytes = limits.replies_bytes_max
@@ -64,6 +64,8 @@ fn bounds(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize); 20] 
     let results_bytes = (limits.results_bytes_max).max(usage.results_newest_bytes);
     let timers = limits.connections_max + limits.sessions_max;
     let state = &usage.state;
+    let share = limits.parts_per_session_bytes_max;
+    let session_parts = usage.session_parts_bytes;
     [
         ("VALUE_BYTES_MAX", state.value_bytes, limits.value_bytes_max),
         ("STATE_BYTES_MAX", state.bytes, limits.state_bytes_max),
@@ -98,6 +100,7 @@ fn bounds(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize); 20] 
         ),
         ("RESULTS_BYTES_MAX", usage.results_bytes, results_bytes),
         ("PARTS_BYTES_MAX", usage.parts_bytes, limits.parts_bytes_max),
+        ("PARTS_PER_SESSION_BYTES_MAX", session_parts, share),
         (
             "UPLOADS_PER_SESSION_MAX",
             usage.uploads,
@@ -223,6 +226,7 @@ fn allowed(name: &str, limits: &Limits) -> Option<usize> {
         "REPLIES_BYTES_MAX" => limits.replies_bytes_max,
         "PAYLOAD_BYTES_MAX" => limits.payload_bytes_max,
         "PARTS_BYTES_MAX" => limits.parts_bytes_max,
+        "PARTS_PER_SESSION_BYTES_MAX" => limits.parts_per_session_bytes_max,
         "UPLOADS_PER_SESSION_MAX" => limits.uploads_per_session_max,
         "RESULTS_BYTES_MAX" => limits.results_bytes_max,
         "WATCHES_PER_SESSION_MAX" => limits.watches_per_session_max,

@@ -23,6 +23,8 @@ pub const PART_BYTES_MAX: usize = 256 * 1024;
 /// Most bytes of parts on their way: of those that no request has named yet, of arguments that
 /// their processes have not fetched, and of results whose processes have not ended.
 pub const PARTS_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// Most bytes of those that no request of one session has named yet: nobody can take all the room.
+pub const PARTS_PER_SESSION_BYTES_MAX: usize = PARTS_BYTES_MAX / 2;
 /// Most arguments and results of which one session may have sent some parts.
 pub const UPLOADS_PER_SESSION_MAX: usize = 1024;
 /// Deepest nesting of a value.
@@ -145,6 +147,8 @@ pub struct Limits {
     pub part_bytes_max: usize,
     /// See [`PARTS_BYTES_MAX`].
     pub parts_bytes_max: usize,
+    /// See [`PARTS_PER_SESSION_BYTES_MAX`].
+    pub parts_per_session_bytes_max: usize,
     /// See [`UPLOADS_PER_SESSION_MAX`].
     pub uploads_per_session_max: usize,
     /// See [`CHANGE_SET_BYTES_MAX`].
@@ -220,6 +224,7 @@ impl Limits {
         payload_bytes_max: PAYLOAD_BYTES_MAX,
         part_bytes_max: PART_BYTES_MAX,
         parts_bytes_max: PARTS_BYTES_MAX,
+        parts_per_session_bytes_max: PARTS_PER_SESSION_BYTES_MAX,
         uploads_per_session_max: UPLOADS_PER_SESSION_MAX,
         change_set_bytes_max: CHANGE_SET_BYTES_MAX,
         change_set_changes_max: CHANGE_SET_CHANGES_MAX,
@@ -321,7 +326,8 @@ impl Limits {
     const fn parts_fit(&self) -> bool {
         self.part_bytes_max <= self.value_bytes_max
             && self.value_bytes_max <= self.payload_bytes_max
-            && self.payload_bytes_max <= self.parts_bytes_max
+            && self.payload_bytes_max <= self.parts_per_session_bytes_max
+            && self.parts_per_session_bytes_max <= self.parts_bytes_max
             && self.payload_bytes_max <= PAYLOAD_BYTES_MAX
     }
 

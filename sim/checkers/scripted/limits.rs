@@ -14,6 +14,7 @@ fn small() -> Script {
     script.limits.change_set_changes_max = 2;
     script.limits.processes_live_max = 2;
     script.limits.watches_per_session_max = 2;
+    script.limits.parts_per_session_bytes_max = 9;
     script.limits.history_entries_max = 4;
     script
 }
@@ -21,10 +22,11 @@ fn small() -> Script {
 #[test]
 fn what_is_held_is_within_the_limits() {
     type Hold = fn(&mut Usage, usize);
-    let cases: [(Hold, usize); 5] = [
+    let cases: [(Hold, usize); 6] = [
         (|usage, held| usage.state.value_bytes = held, 3),
         (|usage, held| usage.state.bytes = held, 6),
         (|usage, held| usage.watches = held, 2),
+        (|usage, held| usage.session_parts_bytes = held, 9),
         (|usage, held| usage.history_entries = held, 4),
         (|usage, held| usage.processes_live = held, 2),
     ];

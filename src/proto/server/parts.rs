@@ -129,6 +129,7 @@ impl Server {
             return Err(Failure::NoParts);
         };
         let uploads = session.uploads.len();
+        let own: usize = session.uploads.values().map(|upload| upload.size).sum();
         let upload = match session.uploads.entry(parts) {
             Entry::Occupied(upload) => upload.into_mut(),
             Entry::Vacant(_) if from > 0 => return Err(Failure::NoParts),
@@ -144,6 +145,11 @@ impl Server {
                 if uploads >= max {
                     return Err(over("UPLOADS_PER_SESSION_MAX", uploads as u64 + 1, max));
                 }
+                let (own, max) = (own + room, limits.parts_per_session_bytes_max);
+                if own > max {
+                    marks::reached(Mark::PartsFull);
+                    return Err(over("PARTS_PER_SESSION_BYTES_MAX", own as u64, max));
+                }
                 let (all, max) = (self.parts_bytes + room, limits.parts_bytes_max);
                 if all > max {
                     marks::reached(Mark::PartsFull);
@@ -152,7 +158,8 @@ impl Server {
                 self.parts_bytes = all;
                 place.insert(Upload {
                     size: room,
-                    bytes: Vec::with_capacity(room),
+                    // To announce much costs nobody memory.
+                    bytes: Vec::new(),
                 })
             }
         };

@@ -35,6 +35,8 @@ pub struct Usage {
     pub processes_ended: usize,
     /// Bytes of parts on their way.
     pub parts_bytes: usize,
+    /// Bytes of those of one session that no request has named.
+    pub session_parts_bytes: usize,
     /// Arguments and results of which one session has sent some parts.
     pub uploads: usize,
     /// Bytes of the results of ended processes.
@@ -73,7 +75,9 @@ impl Server {
             usage.watches = usage.watches.max(session.watches.len());
             usage.uploads = usage.uploads.max(session.uploads.len());
             let parts = session.uploads.values().map(|upload| upload.size);
-            usage.parts_bytes += parts.sum::<usize>();
+            let bytes = parts.sum();
+            usage.parts_bytes += bytes;
+            usage.session_parts_bytes = usage.session_parts_bytes.max(bytes);
         }
         for process in self.processes.values() {
             usage.results_bytes += process.result_bytes();

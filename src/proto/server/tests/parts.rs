@@ -222,6 +222,7 @@ fn limits_of_parts() {
         config.limits.part_bytes_max = 3;
         config.limits.payload_bytes_max = 14;
         config.limits.parts_bytes_max = 25;
+        config.limits.parts_per_session_bytes_max = 25;
         config.limits.uploads_per_session_max = 2;
         config.limits.owned_bytes_max = 14;
     });
@@ -251,8 +252,46 @@ fn limits_of_parts() {
     let told = failure(&mut server, &mut program, spawn(1));
     assert!(told.contains("PAYLOAD_BYTES_MAX"), "{told}");
     let told = failure(&mut server, &mut program, sized(3, 12));
-    assert!(told.contains("PARTS_BYTES_MAX"), "{told}");
+    assert!(told.contains("PARTS_PER_SESSION_BYTES_MAX"), "{told}");
+    let (process, key) = child(&mut server, &mut program);
+    let mut other = Peer::connect(&mut server, process, key);
+    let told = failure(&mut server, &mut other, sized(3, 12));
+    assert!(told.contains("\"PARTS_BYTES_MAX"), "{told}");
     assert_eq!(server.parts_bytes, 14);
+}
+
+/// One session could announce all the room there is, and the server took the memory at once.
+#[test]
+fn who_announces_much_costs_nobody_room_or_memory() {
+    let mut server = server_with(|config| config.limits.part_bytes_max = 3);
+    let mut program = Peer::program(&mut server);
+    let (process, key) = child(&mut server, &mut program);
+    let mut other = Peer::connect(&mut server, process, key);
+    let limits = server.config.limits;
+    let size = limits.payload_bytes_max;
+    let announced = |parts: usize| Request::Part {
+        parts: PartsId(parts as u64),
+        size: size as u64,
+        from: 0,
+        bytes: b"abc",
+    };
+    let share = limits.parts_per_session_bytes_max / size;
+    for number in 0..share {
+        program.call(&mut server, announced(number), |reply| {
+            assert!(matches!(reply, Reply::Done { .. }), "{reply:?}");
+        });
+    }
+    let told = failure(&mut server, &mut program, announced(share));
+    assert!(told.contains("PARTS_PER_SESSION_BYTES_MAX"), "{told}");
+    let reserved = server.sessions.values();
+    let reserved = reserved.flat_map(|session| session.uploads.values());
+    assert!(
+        reserved
+            .map(|upload| upload.bytes.capacity())
+            .sum::<usize>()
+            < 1024
+    );
+    send(&mut server, &mut other, 1);
 }
 
 #[test]
