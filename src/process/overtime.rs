@@ -61,14 +61,14 @@ impl Overtime {
     /// Looks, if it is time; kills the server if it has to.
     pub(crate) fn look(&mut self, server: Pid) {
         let now = self.now();
-        match self.watchdog.look(self.page.turn(), now) {
+        let turn = self.page.turn();
+        match self.watchdog.look(turn, now, || is_held(server)) {
             Verdict::GoOn => {}
             Verdict::Rest => {
                 if let Some(turn) = self.page.rest() {
                     self.watchdog.rung(turn, now);
                 }
             }
-            Verdict::Over if is_held(server) => {}
             Verdict::Over => {
                 self.is_over = true;
                 sys::signal_child(server, libc::SIGKILL);

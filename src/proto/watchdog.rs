@@ -10,7 +10,8 @@
 //! The server numbers its turns: odd while a function runs, even between. When it begins one and
 //! nobody watches, it rings; the watcher says [`Watchdog::rung`]. From then on, when
 //! [`Watchdog::deadline`] has come, [`Watchdog::look`] is given the present turn and tells what to
-//! do. A look before its time does nothing.
+//! do. A look before its time does nothing, and one at a server that is held counts for nothing: who
+//! has stopped it, or looks at it with a debugger, has all the time in the world.
 
 use super::time::Time;
 use std::time::Duration;
@@ -67,14 +68,16 @@ impl Watchdog {
         }
     }
 
-    /// A look at the server's turn.
-    pub fn look(&mut self, turn: u64, now: Time) -> Verdict {
+    /// A look at the server's turn. `is_held` is asked if the function is the one of the look before:
+    /// is it not the function that takes the time?
+    pub fn look(&mut self, turn: u64, now: Time, is_held: impl FnOnce() -> bool) -> Verdict {
         if self.deadline.is_none_or(|deadline| now < deadline) {
             return Verdict::GoOn;
         }
         let is_running = !turn.is_multiple_of(2);
         let is_same = turn == self.turn;
-        self.looks = if is_same { self.looks + 1 } else { 0 };
+        let counts = is_same && !(is_running && is_held());
+        self.looks = if counts { self.looks + 1 } else { 0 };
         self.turn = turn;
         self.deadline = Some(now.after(self.interval));
         match (is_running, is_same) {
@@ -94,6 +97,11 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(8);
 
+    /// Nobody holds the server.
+    fn free() -> bool {
+        false
+    }
+
     fn at(seconds: u64) -> Time {
         Time::default().after(Duration::from_secs(seconds))
     }
@@ -104,21 +112,21 @@ mod tests {
         assert_eq!(dog.deadline(), None);
         dog.rung(1, at(0));
         for second in 0..8 {
-            assert_eq!(dog.look(1, at(second)), Verdict::GoOn, "{second}");
+            assert_eq!(dog.look(1, at(second), free), Verdict::GoOn, "{second}");
         }
-        assert_eq!(dog.look(1, at(8)), Verdict::Over);
+        assert_eq!(dog.look(1, at(8), free), Verdict::Over);
     }
 
     #[test]
     fn one_that_begins_between_looks_gets_its_whole_time() {
         let mut dog = Watchdog::new(LIMIT);
         dog.rung(1, at(0));
-        assert_eq!(dog.look(1, at(2)), Verdict::GoOn);
+        assert_eq!(dog.look(1, at(2), free), Verdict::GoOn);
         // It began just after that look.
         for second in [4, 6, 8, 10] {
-            assert_eq!(dog.look(5, at(second)), Verdict::GoOn, "{second}");
+            assert_eq!(dog.look(5, at(second), free), Verdict::GoOn, "{second}");
         }
-        assert_eq!(dog.look(5, at(12)), Verdict::Over);
+        assert_eq!(dog.look(5, at(12), free), Verdict::Over);
     }
 
     #[test]
@@ -126,13 +134,13 @@ mod tests {
         let mut dog = Watchdog::new(LIMIT);
         dog.rung(1, at(0));
         for look in 1..100 {
-            assert_eq!(dog.look(2 * look + 1, at(2 * look)), Verdict::GoOn);
+            assert_eq!(dog.look(2 * look + 1, at(2 * look), free), Verdict::GoOn);
         }
         // The last one ended, and then nothing ran.
-        assert_eq!(dog.look(200, at(200)), Verdict::GoOn);
-        assert_eq!(dog.look(200, at(202)), Verdict::Rest);
+        assert_eq!(dog.look(200, at(200), free), Verdict::GoOn);
+        assert_eq!(dog.look(200, at(202), free), Verdict::Rest);
         assert_eq!(dog.deadline(), None);
-        assert_eq!(dog.look(200, at(999)), Verdict::GoOn);
+        assert_eq!(dog.look(200, at(999), free), Verdict::GoOn);
         dog.rung(201, at(1000));
         assert_eq!(dog.deadline(), Some(at(1002)));
     }
@@ -141,13 +149,31 @@ mod tests {
     fn a_watcher_that_stood_still_counts_one_look() {
         let mut dog = Watchdog::new(LIMIT);
         dog.rung(1, at(0));
-        assert_eq!(dog.look(1, at(5_000)), Verdict::GoOn);
+        assert_eq!(dog.look(1, at(5_000), free), Verdict::GoOn);
         // And looks that come too early do not count at all.
         for _ in 0..10 {
-            assert_eq!(dog.look(1, at(5_001)), Verdict::GoOn);
+            assert_eq!(dog.look(1, at(5_001), free), Verdict::GoOn);
         }
-        assert_eq!(dog.look(1, at(5_002)), Verdict::GoOn);
-        assert_eq!(dog.look(1, at(5_004)), Verdict::GoOn);
-        assert_eq!(dog.look(1, at(5_006)), Verdict::Over);
+        assert_eq!(dog.look(1, at(5_002), free), Verdict::GoOn);
+        assert_eq!(dog.look(1, at(5_004), free), Verdict::GoOn);
+        assert_eq!(dog.look(1, at(5_006), free), Verdict::Over);
+    }
+
+    /// It was killed for the time in which it was stopped, at the first look after SIGCONT.
+    #[test]
+    fn looks_at_a_server_that_is_held_count_for_nothing() {
+        let mut dog = Watchdog::new(LIMIT);
+        dog.rung(1, at(0));
+        for second in [2, 4, 6] {
+            assert_eq!(dog.look(1, at(second), free), Verdict::GoOn, "{second}");
+        }
+        for second in [8, 10, 12, 14, 16, 18] {
+            assert_eq!(dog.look(1, at(second), || true), Verdict::GoOn, "{second}");
+        }
+        // Then it has its whole time again.
+        for second in [20, 22, 24] {
+            assert_eq!(dog.look(1, at(second), free), Verdict::GoOn, "{second}");
+        }
+        assert_eq!(dog.look(1, at(26), free), Verdict::Over);
     }
 }
