@@ -27,10 +27,18 @@ impl Server {
         match self.is_ended(process) {
             None => return self.failed(Failure::UnknownProcess { process }),
             Some(true) => marks::reached(Mark::EndTooLate),
+            // Who is killed is killed: it is said to the keeper once, however often it is asked for.
+            Some(false) if matches!(effect, Effect::Kill { .. }) && self.is_killed(process) => {}
             Some(false) => self.effects.push_back(effect),
         }
         let revision = self.store.revision();
         codec::to_bytes(&Reply::Done { revision })
+    }
+
+    /// Was the keeper told to kill it? From now on it counts as told.
+    fn is_killed(&mut self, process: ProcessId) -> bool {
+        let process = self.processes.get_mut(&process);
+        process.is_some_and(|process| std::mem::replace(&mut process.is_killed, true))
     }
 
     /// Has the process ended, or is its death known? `None`: there is none that anybody may end.

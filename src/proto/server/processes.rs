@@ -104,6 +104,8 @@ pub(super) struct Process {
     /// What it said of its own end: an encoded [`Finish`].
     pub(super) finish: Option<Vec<u8>>,
     death: Option<Death>,
+    /// The keeper was told to kill it.
+    pub(super) is_killed: bool,
     /// An encoded [`WireOutcome`].
     pub(super) outcome: Option<Vec<u8>>,
     outcome_text: Option<String>,
@@ -131,6 +133,7 @@ impl Process {
             started_at: now,
             finish: None,
             death: None,
+            is_killed: false,
             outcome: None,
             outcome_text: None,
             used: None,

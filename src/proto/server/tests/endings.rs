@@ -17,6 +17,11 @@ fn a_kill_is_passed_on_as_long_as_there_is_somebody_to_kill() {
     program.call(&mut server, kill(process.0), done);
     let why = Why::Asked;
     assert_eq!(server.poll_effect(), Some(Effect::Kill { process, why }));
+    // Each was queued for the keeper, which does nothing more.
+    for _ in 0..3 {
+        program.call(&mut server, kill(process.0), done);
+    }
+    assert_eq!(server.poll_effect(), None);
     let ended = FromKeeper::Ended {
         process,
         status: 9,
