@@ -1,9 +1,16 @@
 //! Processes that can't be started, or die before they connect: told apart, in bounded time, and
 //! the tree goes on. To make it happen the keeper gets the limits of a poor process, which those it
-//! starts inherit.
+//! starts inherit. So it is for the want of descriptors in which it has to kill.
 
-use rustix::process::{Pid, Resource, Rlimit, getppid, prlimit};
-use zproc::{Context, End, Process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, getppid, pidfd_open, prlimit};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+use zproc::{Context, End, Process, Why};
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn nothing(_: &Context, _: ()) {}
 
@@ -62,4 +69,48 @@ fn a_process_that_dies_before_it_connects() {
     );
     let error = process.join().expect_err("it has not returned");
     assert!(error.to_string().contains("connect"), "{error}");
+}
+
+/// Starts somebody by whom nothing tells whose he is, and waits.
+fn leads_a_stranger(ctx: &Context, _: ()) {
+    let mut stranger = Command::new("sleep");
+    let stranger = stranger.arg("1000").env_clear().process_group(0);
+    let pid = stranger.spawn().expect("there is a sleep").id();
+    ctx.state().set("stranger", &pid).expect("set");
+    ctx.state().wait_equal("never", &true).expect("it is told");
+}
+
+/// The sweep found nobody then, the process itself included: it lived on, and was not killed again.
+#[test]
+fn a_kill_in_want_of_descriptors() {
+    let ctx = Context::new().expect("a tree");
+    let keeper = keeper(&ctx);
+    let process = Arc::new(ctx.spawn(leads_a_stranger, ()).expect("spawn"));
+    let stranger: u32 = ctx
+        .state()
+        .wait_until(|view| view.get("stranger").ok().flatten())
+        .expect("it is told")
+        .0;
+    let stranger = Pid::from_raw(stranger.cast_signed()).expect("a number");
+    let stranger = pidfd_open(stranger, PidfdFlags::empty()).expect("he lives");
+    // Lower numbers are taken, this and higher ones are not given.
+    let is_taken =
+        |number: &u64| std::fs::exists(format!("/proc/{keeper}/fd/{number}")).unwrap_or(false);
+    let free = (0..).find(|number| !is_taken(number)).expect("some are");
+    let before = rustix::process::getrlimit(Resource::Nofile);
+    let poor = Rlimit {
+        current: Some(free),
+        maximum: before.maximum,
+    };
+    prlimit(Some(keeper), Resource::Nofile, poor).expect("limits can be lowered");
+    let killer = Arc::clone(&process);
+    std::thread::spawn(move || killer.kill());
+    let error = process.join_timeout(PATIENCE).expect_err("it was killed");
+    assert!(error.is_killed(), "{error}");
+    let why = Why::Asked;
+    let outcome = process.outcome().expect("it is told");
+    assert_eq!(outcome.end, End::Killed { why });
+    let deadline = Timespec::try_from(PATIENCE).expect("a time");
+    let mut watched = [PollFd::new(&stranger, PollFlags::IN)];
+    assert_eq!(poll(&mut watched, Some(&deadline)), Ok(1), "he lives on");
 }

@@ -16,7 +16,7 @@ use super::page::{Page, Told};
 use super::remains::Estate;
 use super::role::{self, Role, TREE_VARIABLE, ToProgram};
 use super::stage::{self, Stage};
-use super::sweep::{self, Seen};
+use super::sweep::{self, Seen, Spare};
 use super::sys::{self, Pid, SignalMask};
 use crate::proto::codec::{self, Malformed};
 use crate::proto::frame::{self, Outbox};
@@ -68,6 +68,7 @@ pub(crate) fn main(start: Start) -> ! {
         let socket = socket.as_os_str().as_bytes();
         say(&lifeline, &ToProgram::Ready { socket });
         keeper.run(&lifeline, &start.program);
+        keeper.spare = Spare::default();
         keeper
     });
     if let Err(error) = &keeper {
@@ -158,12 +159,14 @@ struct Keeper {
     /// The page, as each process of the tree gets it.
     page: OwnedFd,
     overtime: Overtime,
+    spare: Spare,
     begin: Instant,
 }
 
 impl Keeper {
     fn start(start: &Start) -> io::Result<Keeper> {
         let Start { tree, lock, .. } = start;
+        let spare = Spare::new();
         sys::become_subreaper()?;
         let deaths = sys::child_signals()?;
         let page = start.page.try_clone()?;
@@ -194,6 +197,7 @@ impl Keeper {
             deaths,
             page,
             overtime,
+            spare,
             begin: Instant::now(),
         };
         let role = Role::Server {
@@ -342,7 +346,7 @@ impl Keeper {
         {
             found = self.estate.take(*process);
             let by_sigkill = libc::WIFSIGNALED(*status) && libc::WTERMSIG(*status) == libc::SIGKILL;
-            let out_of_memory = by_sigkill && why.is_none() && self.memory.has_risen();
+            let out_of_memory = by_sigkill && why.is_none() && self.memory.claim(*process);
             *left = found.as_message(out_of_memory);
         }
         self.outbox.push(&message);
@@ -353,6 +357,7 @@ impl Keeper {
         drain(&self.deaths);
         // Fails when there is nobody left to reap, which the server's end rules out.
         while let Ok(Some(reaped)) = sys::reap() {
+            self.memory.look(Instant::now());
             #[cfg(feature = "recording")]
             if let Some(process) = self.machine.process(reaped.pid.unsigned_abs()) {
                 super::record::died(process, reaped.status);
@@ -379,7 +384,7 @@ impl Keeper {
     fn end_server(&mut self) {
         let server = self.machine.server().cast_signed();
         sys::signal_child(server, libc::SIGKILL);
-        if let Some(status) = sys::wait_for(server) {
+        if let Some(status) = sys::wait_within(server, self.deaths.as_fd(), END_PATIENCE) {
             self.overtime.tell(status);
         }
         self.machine.server_lost();
@@ -430,6 +435,7 @@ impl Keeper {
 
     fn spawn(&mut self, process: ProcessId, key: Token, name: &str, setup: &[u8]) {
         let setup = codec::decode(setup).expect("the machine has encoded it");
+        self.memory.starts(process, Instant::now());
         let stdin = self.stdin.as_raw_fd();
         let mut stage = stage::prepare(&setup, &self.environment, stdin, self.descriptors);
         let inherited = match self.estate.open(process, &setup, &mut stage) {
@@ -495,7 +501,8 @@ impl Keeper {
     }
 
     /// Kills a process and all it has started.
-    fn kill(&self, root: Pid, process: ProcessId) {
+    fn kill(&mut self, root: Pid, process: ProcessId) {
+        self.spare = Spare::default();
         sweep::kill_all(|| {
             let all = sweep::census();
             let mut targets = sweep::below(&all, &[root]);
@@ -503,10 +510,19 @@ impl Keeper {
             targets.extend(self.left_by(&all, root, process));
             targets
         });
+        self.spare = Spare::new();
+        // Whatever the sweep could see: then what it has missed is looked for when this one is reaped.
+        sys::signal_child(root, libc::SIGKILL);
     }
 
     /// Kills what a process has left behind that we can tell was its.
-    fn kill_left_by(&self, root: Pid, process: ProcessId) {
+    fn kill_left_by(&mut self, root: Pid, process: ProcessId) {
+        self.spare = Spare::default();
+        self.sweep_left_by(root, process);
+        self.spare = Spare::new();
+    }
+
+    fn sweep_left_by(&self, root: Pid, process: ProcessId) {
         // Mostly there is nothing, which costs one small read.
         let is_known = |pid: &Pid| self.machine.knows(pid.unsigned_abs());
         if sweep::children(sys::pid()).iter().all(is_known) {

@@ -297,10 +297,11 @@ extern "C" fn child(argument: *mut c_void) -> c_int {
 fn change(shared: &Shared<'_>) {
     let changes = shared.changes;
     for (number, redirect) in (0..).zip(changes.stdio) {
+        let Redirect::To(from) = redirect else {
+            continue;
+        };
         // SAFETY: numbers. It is the child's own table of descriptors.
-        if let Redirect::To(from) = redirect
-            && unsafe { libc::dup2(from, number) } == -1
-        {
+        if unsafe { libc::dup2(from, number) } == -1 {
             shared.give_up(CALL_DUP);
         }
     }

@@ -1,13 +1,30 @@
 //! Has the system killed anybody of this control group for want of memory? Its count of that tells
 //! a process that was killed so from one that somebody has killed, though not for sure.
 
+use crate::proto::ids::ProcessId;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long after a kill was counted its victim may be reaped.
+const VICTIM_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The count, as it was last seen.
 pub(crate) struct Kills {
     file: Option<PathBuf>,
     seen: u64,
+    /// The process that was started last.
+    latest: ProcessId,
+    /// Kills that nobody was told to have died of.
+    unclaimed: Option<Unclaimed>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Unclaimed {
+    count: u64,
+    /// Who was started later was not killed by them.
+    latest: ProcessId,
+    noticed: Instant,
 }
 
 impl Kills {
@@ -15,17 +32,52 @@ impl Kills {
     pub(crate) fn new() -> Kills {
         let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let file = file(&groups, &mounts, |path| count(path).is_some());
-        let seen = file.as_deref().and_then(count).unwrap_or(0);
-        Kills { file, seen }
+        Kills::of(file(&groups, &mounts, |path| count(path).is_some()))
     }
 
-    /// Has there been one more than was asked for? Each counts once.
-    pub(crate) fn has_risen(&mut self) -> bool {
-        let now = self.file.as_deref().and_then(count).unwrap_or(0);
-        let risen = now > self.seen;
-        self.seen += u64::from(risen);
-        risen
+    fn of(file: Option<PathBuf>) -> Kills {
+        let seen = file.as_deref().and_then(count).unwrap_or(0);
+        Kills {
+            file,
+            seen,
+            latest: ProcessId::PROGRAM,
+            unclaimed: None,
+        }
+    }
+
+    /// This process is to be started.
+    pub(crate) fn starts(&mut self, process: ProcessId, now: Instant) {
+        self.look(now);
+        self.latest = process;
+    }
+
+    /// Reads the count: to be done as soon as somebody was reaped, so that it is known when it rose.
+    pub(crate) fn look(&mut self, now: Instant) {
+        let Some(count) = self.file.as_deref().and_then(count) else {
+            return;
+        };
+        let is_fresh =
+            |kills: &Unclaimed| now.saturating_duration_since(kills.noticed) <= VICTIM_PATIENCE;
+        self.unclaimed = self.unclaimed.filter(is_fresh);
+        let risen = count.saturating_sub(self.seen);
+        self.seen = count;
+        if risen > 0 {
+            self.unclaimed = Some(Unclaimed {
+                count: self.unclaimed.map_or(0, |kills| kills.count) + risen,
+                latest: self.latest,
+                noticed: now,
+            });
+        }
+    }
+
+    /// May this process, which was reaped just now, have died of one? Each counts once.
+    pub(crate) fn claim(&mut self, process: ProcessId) -> bool {
+        let kills = self.unclaimed.as_mut();
+        let Some(kills) = kills.filter(|kills| kills.count > 0 && process <= kills.latest) else {
+            return false;
+        };
+        kills.count -= 1;
+        true
     }
 }
 
@@ -90,23 +142,76 @@ mod tests {
         assert_eq!(file("nonsense\n1:\n", "more - of it\n", all), None);
     }
 
+    /// A count that tests set.
+    struct Counted {
+        directory: tempfile::TempDir,
+        kills: Kills,
+        begin: Instant,
+    }
+
+    impl Counted {
+        fn at(count: u64) -> Counted {
+            let directory = tempfile::tempdir().expect("a directory");
+            let path = directory.path().join("memory.events");
+            let mut counted = Counted {
+                directory,
+                kills: Kills::of(None),
+                begin: Instant::now(),
+            };
+            counted.set(count);
+            counted.kills = Kills::of(Some(path));
+            for process in [2, 3] {
+                counted
+                    .kills
+                    .starts(ProcessId(process), counted.after(Duration::ZERO));
+            }
+            counted
+        }
+
+        fn set(&self, count: u64) {
+            let text = format!("low 0\noom 7\noom_kill {count}\noom_group_kill 0\n");
+            fs::write(self.directory.path().join("memory.events"), text).expect("write");
+        }
+
+        fn after(&self, time: Duration) -> Instant {
+            self.begin + time
+        }
+
+        fn reaped(&mut self, process: u64, after: Duration) -> bool {
+            let now = self.after(after);
+            self.kills.look(now);
+            self.kills.claim(ProcessId(process))
+        }
+    }
+
+    const SOON: Duration = Duration::from_millis(100);
+
     #[test]
     fn each_kill_counts_once() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("memory.events");
-        let write = |count: u64| {
-            let text = format!("low 0\noom 7\noom_kill {count}\noom_group_kill 0\n");
-            fs::write(&path, text).expect("write");
-        };
-        write(5);
-        let mut kills = Kills {
-            file: Some(path.clone()),
-            seen: count(&path).expect("it is there"),
-        };
-        assert!(!kills.has_risen());
-        write(7);
-        assert!(kills.has_risen() && kills.has_risen() && !kills.has_risen());
-        fs::remove_file(&path).expect("remove");
-        assert!(!kills.has_risen());
+        let mut counted = Counted::at(5);
+        assert!(!counted.reaped(2, SOON));
+        counted.set(7);
+        assert!(counted.reaped(2, SOON) && counted.reaped(3, SOON));
+        assert!(!counted.reaped(3, SOON));
+        counted.directory.close().expect("remove");
+        let now = counted.begin + SOON;
+        counted.kills.look(now);
+        assert!(!counted.kills.claim(ProcessId(2)));
+    }
+
+    /// It was the next process to die of SIGKILL that was charged, whenever that was.
+    #[test]
+    fn an_old_kill_is_not_charged_to_a_later_death() {
+        let mut counted = Counted::at(5);
+        counted.set(6);
+        // Somebody ends, not by SIGKILL, and so the rise is noticed.
+        counted.kills.look(counted.after(SOON));
+        assert!(!counted.reaped(2, SOON + VICTIM_PATIENCE * 2));
+        // Nor to one that began behind it.
+        counted.set(7);
+        let now = counted.after(VICTIM_PATIENCE * 3);
+        counted.kills.starts(ProcessId(4), now);
+        assert!(!counted.reaped(4, VICTIM_PATIENCE * 3 + SOON));
+        assert!(counted.reaped(3, VICTIM_PATIENCE * 3 + SOON));
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod directory;
 pub(crate) mod entry;
 pub(crate) mod keeper;
 pub(crate) mod launch;
+mod mapped;
 mod memory;
 pub(crate) mod noted;
 mod outset;

@@ -10,10 +10,11 @@
 #![expect(unsafe_code, reason = "shared memory, and waiting on a word of it")]
 
 use super::code;
+use super::mapped;
 use super::sys;
 use crate::proto::loss::{ServerEnd, ServerLoss};
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
@@ -77,28 +78,13 @@ impl Drop for Page {
 
 /// Makes a page for a tree: a file in memory, of a size that nobody can change.
 pub(crate) fn create() -> io::Result<OwnedFd> {
-    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-    // SAFETY: a terminated name and flags; a result that is not negative is a new descriptor.
-    let fd = unsafe { libc::memfd_create(c"zproc".as_ptr(), flags) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just given us this descriptor, and nobody else knows of it.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    std::fs::File::from(fd.try_clone()?).set_len(PAGE_BYTES as u64)?;
-    let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
-    // SAFETY: a live descriptor and numbers.
-    match unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals) } {
-        0 => Ok(fd),
-        _ => Err(io::Error::last_os_error()),
-    }
+    mapped::create(c"zproc", PAGE_BYTES as u64)
 }
 
 impl Page {
     /// The page behind a descriptor that [`create`] made, in whichever process.
     pub(crate) fn map(fd: BorrowedFd<'_>) -> io::Result<Page> {
-        // Its file has this size and is sealed to keep it, so that no access finds nothing there.
-        sys::map_shared(fd, PAGE_BYTES).map(|address| Page(address.cast()))
+        mapped::map(fd, PAGE_BYTES).map(|address| Page(address.cast()))
     }
 
     fn words(&self) -> &Words {

@@ -7,6 +7,7 @@
 //! other end is not waited for.
 
 use super::launch::{LaunchError, Redirect};
+use super::mapped;
 use super::stage::Stage;
 use super::sys;
 use crate::proto::ids::ProcessId;
@@ -114,7 +115,7 @@ impl Estate {
         };
         let begin = LAST_WORDS_BYTES_MAX as u64;
         let size = begin + stage.outset.len() as u64;
-        let words = sys::memory_file(c"zproc-words", size)
+        let words = mapped::create(c"zproc-words", size)
             .and_then(|words| {
                 let file = File::from(words);
                 file.write_all_at(&stage.outset, begin)?;
@@ -276,7 +277,7 @@ mod tests {
 
     #[test]
     fn words_that_are_none_are_none() {
-        let file = sys::memory_file(c"test", LAST_WORDS_BYTES_MAX as u64).expect("memory");
+        let file = mapped::create(c"test", LAST_WORDS_BYTES_MAX as u64).expect("memory");
         let number = file.as_raw_fd();
         assert!(words(number).is_empty());
         let mut file = File::from(file);

@@ -136,6 +136,28 @@ pub(crate) fn kill_all(mut find: impl FnMut() -> Vec<Seen>) -> usize {
         .count()
 }
 
+/// Descriptors that are held open to be closed for a sweep: one that could not look at `/proc`, for
+/// want of descriptors, would find nobody.
+#[derive(Default)]
+pub(crate) struct Spare {
+    #[expect(dead_code, reason = "held open until it is dropped")]
+    descriptors: Vec<OwnedFd>,
+}
+
+impl Spare {
+    /// As many as a sweep has open at a time, or fewer if there are no more.
+    pub(crate) fn new() -> Spare {
+        let open = || std::fs::File::open("/dev/null").map(OwnedFd::from).ok();
+        let descriptors = (0..SPARE_DESCRIPTORS).map_while(|_| open());
+        Spare {
+            descriptors: descriptors.collect(),
+        }
+    }
+}
+
+/// A list of a directory, a file of it or a process, and one to be sure.
+const SPARE_DESCRIPTORS: usize = 3;
+
 /// How long the guard is given to end the tree before the server does.
 const GUARD_PATIENCE: Duration = Duration::from_secs(10);
 

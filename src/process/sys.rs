@@ -5,7 +5,6 @@
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -245,6 +244,33 @@ pub(crate) fn wait_for(pid: Pid) -> Option<libc::c_int> {
     // SAFETY: the pointer is to a live local.
     let result = retry(|| unsafe { libc::waitpid(pid, &mut status, libc::__WALL) });
     result.is_ok().then_some(status)
+}
+
+/// As [`wait_for`], but no longer than this: one that hangs in the kernel dies when that lets go of
+/// it. `deaths` tells of the [death of children](child_signals), and is read.
+pub(crate) fn wait_within(
+    pid: Pid,
+    deaths: BorrowedFd<'_>,
+    limit: Duration,
+) -> Option<libc::c_int> {
+    let end = Instant::now() + limit;
+    loop {
+        let mut status = 0;
+        let flags = libc::WNOHANG | libc::__WALL;
+        // SAFETY: the pointer is to a live local.
+        match retry(|| unsafe { libc::waitpid(pid, &mut status, flags) }) {
+            Ok(0) => {}
+            Ok(_) => return Some(status),
+            Err(_) => return None,
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        // One news may be of several deaths.
+        let _ = poll([Some((deaths, false))], Some(left));
+        let _ = read(deaths, &mut [0; 1024]);
+    }
 }
 
 /// Signals a child of this process that has not been reaped, so that its number is its own.
@@ -517,41 +543,6 @@ pub(crate) fn raise_descriptor_limit() -> Option<libc::rlimit> {
     }
 }
 
-/// A file in memory, of this size for ever.
-pub(crate) fn memory_file(name: &CStr, size: u64) -> io::Result<OwnedFd> {
-    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-    // SAFETY: the name is terminated; a result that is not negative is a new descriptor.
-    let fd = check(unsafe { libc::memfd_create(name.as_ptr(), flags) })?;
-    // SAFETY: the kernel has just given us this descriptor, and nobody else knows of it.
-    let file = unsafe { OwnedFd::from_raw_fd(fd) };
-    let seals = libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL;
-    let size = libc::off_t::try_from(size).unwrap_or(libc::off_t::MAX);
-    // SAFETY: a live descriptor and numbers, here and below.
-    check(unsafe { libc::ftruncate(fd, size) })?;
-    // SAFETY: as above.
-    check(unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, seals) })?;
-    Ok(file)
-}
-
-/// Maps the beginning of a file in memory, to be read and written, and shared with all who do so.
-pub(crate) fn map_shared(file: BorrowedFd<'_>, bytes: usize) -> io::Result<NonNull<u8>> {
-    // SAFETY: a new mapping of a live descriptor, at a place of the kernel's choice.
-    let address = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            bytes,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_SHARED,
-            file.as_raw_fd(),
-            0,
-        )
-    };
-    if address == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error());
-    }
-    NonNull::new(address.cast()).ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
-}
-
 /// Lets another thread run, if one wants to. Async-signal-safe.
 pub(crate) fn let_others_run() {
     // SAFETY: takes nothing.
@@ -650,6 +641,25 @@ mod tests {
         let polled = poll([Some((pidfd.as_fd(), false))], Some(Duration::ZERO)).expect("poll");
         assert!(!polled[0].readable);
         pidfd_signal(pidfd.as_fd(), 0).expect("signal 0 asks only");
+    }
+
+    /// The keeper waited for a server that hung in the kernel as long as that did.
+    #[test]
+    fn a_wait_for_a_child_has_an_end() {
+        let deaths = child_signals().expect("a descriptor");
+        let mut sleeper = std::process::Command::new("sleep");
+        let mut child = sleeper.arg("1000").spawn().expect("there is a sleep");
+        let pid = Pid::try_from(child.id()).expect("a number");
+        let short = Duration::from_millis(20);
+        assert_eq!(wait_within(pid, deaths.as_fd(), short), None);
+        signal_child(pid, libc::SIGKILL);
+        // Here the signal is not held back, so that no news may come: the last look finds it.
+        let end = pidfd_open(pid).expect("it has not been reaped");
+        poll([Some((end.as_fd(), false))], None).expect("poll");
+        let status = wait_within(pid, deaths.as_fd(), short);
+        assert_eq!(status, Some(libc::SIGKILL));
+        assert_eq!(wait_within(pid, deaths.as_fd(), short), None);
+        child.wait().expect_err("it was reaped");
     }
 
     #[test]

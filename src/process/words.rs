@@ -5,6 +5,7 @@
 
 #![expect(unsafe_code, reason = "a signal handler, and shared memory")]
 
+use super::mapped;
 use super::panics;
 use super::sys;
 use crate::proto::frame;
@@ -42,7 +43,7 @@ thread_local! {
 /// Has this process's last words go to `file`, which is not needed afterwards.
 pub(crate) fn install(file: BorrowedFd<'_>) -> io::Result<()> {
     OWNER.store(sys::pid(), Ordering::Relaxed);
-    let memory = sys::map_shared(file, LAST_WORDS_BYTES_MAX)?;
+    let memory = mapped::map(file, LAST_WORDS_BYTES_MAX)?;
     MEMORY.store(memory.as_ptr(), Ordering::Release);
     // SAFETY: the handler makes async-signal-safe calls only; no code of the user's has run yet.
     unsafe {
