@@ -14,11 +14,13 @@ use crate::story::Lane;
 use crate::workloads;
 use crate::world::{SIGKILL, World};
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 use zproc::seam::proto::codec;
 use zproc::seam::proto::ids::{ProcessId, Token};
 use zproc::seam::proto::keeper::{Effect, Keeper, Reaped};
 use zproc::seam::proto::loss::ServerEnd;
 use zproc::seam::proto::message::{FromKeeper, Left, ToKeeper, Why};
+use zproc::seam::proto::setup::Setup;
 use zproc::seam::proto::time::Time;
 
 /// The server's pid.
@@ -99,7 +101,7 @@ impl World {
             process,
             key,
             name: &name,
-            // Opaque here: a simulated process has no environment, files or limits.
+            // Mostly opaque here: a simulated process has no environment or files.
             setup,
         };
         self.ask_keeper(process, true, &message);
@@ -171,8 +173,11 @@ impl World {
         while let Some(effect) = self.keeper.machine.poll_effect() {
             match effect {
                 Effect::Fork {
-                    process, key, name, ..
-                } => self.fork(process, key, &name),
+                    process,
+                    key,
+                    name,
+                    setup,
+                } => self.fork(process, key, &name, &setup),
                 // As the kernel does it: whoever has the number now. A dead one stays dead.
                 Effect::Ask { pid, .. } => {
                     if let Some(process) = self.keeper.pids.get(&pid).copied() {
@@ -235,7 +240,7 @@ impl World {
         }
     }
 
-    fn fork(&mut self, process: ProcessId, key: Token, name: &str) {
+    fn fork(&mut self, process: ProcessId, key: Token, name: &str, setup: &[u8]) {
         if self.strikes(Fault::SpawnFailure, process) {
             self.keeper.machine.not_forked(process, "fork", EAGAIN);
             return;
@@ -249,7 +254,12 @@ impl World {
             true => workloads::hostile::attack(world, process, key),
             false => crate::process::child(world, process, key),
         });
-        self.keeper.machine.forked(process, pid);
+        let setup: Setup<'_> = codec::decode(setup).expect("the machine has encoded it");
+        if let Some(limit_ns) = setup.time_limit_ns {
+            let until = self.now.after(Duration::from_nanos(limit_ns));
+            self.saw(process, Seen::Limited { until });
+        }
+        self.keeper.machine.forked(process, pid, self.now);
     }
 
     /// A pid that nobody has: the next of all, or the one that came free last.

@@ -18,6 +18,8 @@ pub(crate) enum Seen {
     Gone { at: Time },
     /// The keeper was told to ask the process to end, and to kill it after so long.
     ToStop { at: Time, grace_ns: u64 },
+    /// It was started, and may run until then.
+    Limited { until: Time },
     /// The keeper was told to kill it.
     ToKill { at: Time },
     /// The keeper asked it to end.

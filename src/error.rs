@@ -383,7 +383,7 @@ impl Error {
         matches!(self.kind(), Kind::UnknownProcess(_))
     }
 
-    /// The process was killed, by a signal of whoever's, a stack overflow
+    /// The process was killed, by a signal of whoever's, a stack overflow, a time limit
     /// and want of memory among the reasons. The [outcome](Error::outcome) tells
     /// whose: [`End::Killed`] if it was zproc's own, and why.
     #[must_use]
@@ -393,10 +393,19 @@ impl Error {
             Some(
                 End::Signaled { .. }
                     | End::Killed { .. }
+                    | End::TimedOut { .. }
                     | End::StackOverflow { .. }
                     | End::OutOfMemory
             )
         )
+    }
+
+    /// The process was killed, as it had run for its
+    /// [time limit](crate::ProcessBuilder::time_limit). That a call took too long is
+    /// [`is_timeout`](Error::is_timeout).
+    #[must_use]
+    pub fn is_timed_out(&self) -> bool {
+        matches!(self.end(), Some(End::TimedOut { .. }))
     }
 
     /// The process could not be started, or ended before it had connected.

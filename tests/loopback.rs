@@ -15,11 +15,13 @@ use zproc::Context;
 use zproc::seam::client::Connection;
 use zproc::seam::panics;
 use zproc::seam::proto::client::Config;
+use zproc::seam::proto::codec;
 use zproc::seam::proto::ids::{ConnectionId, ProcessId, Token};
 use zproc::seam::proto::limits::{IN_FLIGHT_MAX, PART_BYTES_MAX};
 use zproc::seam::proto::loss::{ServerEnd, ServerLoss};
 use zproc::seam::proto::message::{FromKeeper, Left, Why};
 use zproc::seam::proto::server::{self, Effect, Server};
+use zproc::seam::proto::setup::Setup;
 use zproc::seam::proto::time::Time;
 use zproc::seam::runtime::{ConnectError, LinkId, Parker, Port, Ready};
 use zproc::seam::{ShippedFunctions, build_id, run_task};
@@ -118,20 +120,32 @@ impl World {
                     .expect("it is known")
                     .closed = true;
             }
-            Effect::Spawn { process, key, .. } => {
+            Effect::Spawn {
+                process,
+                key,
+                setup,
+                ..
+            } => {
                 let pid = 1000 + process.0 as u32;
                 inner
                     .server
                     .keeper(FromKeeper::Started { process, pid }, now());
                 let world = self.clone();
                 std::thread::spawn(move || world.child(process, key));
+                let setup: Setup<'_> = codec::decode(&setup).expect("the server has encoded it");
+                if let Some(limit_ns) = setup.time_limit_ns {
+                    let world = self.clone();
+                    let why = Why::TimeLimit { limit_ns };
+                    let limit = Duration::from_nanos(limit_ns);
+                    std::thread::spawn(move || world.kill_after(process, limit, why));
+                }
             }
             Effect::Stop { process, grace_ns } => {
                 inner.stopping.push(process);
                 inner.wake_all();
                 let world = self.clone();
                 let grace = Duration::from_nanos(grace_ns);
-                std::thread::spawn(move || world.kill_after(process, grace));
+                std::thread::spawn(move || world.kill_after(process, grace, Why::Grace));
             }
             Effect::Kill { process, why } => {
                 inner.dead.push(process);
@@ -170,17 +184,18 @@ impl World {
         self.pump(&mut inner);
     }
 
-    /// The end of who has not ended when its grace is over.
-    fn kill_after(self: Arc<World>, process: ProcessId, grace: Duration) {
-        let deadline = now().after(grace);
+    /// The end of who has not ended when its time is over.
+    fn kill_after(self: Arc<World>, process: ProcessId, time: Duration, why: Why) {
+        let deadline = now().after(time);
         let mut inner = self.lock();
         while !inner.over.contains(&process) && !inner.dead.contains(&process) {
             let left = deadline.since(now());
             if left.is_zero() {
                 inner.dead.push(process);
-                inner.ended(process, 9, Some(Why::Grace));
+                inner.ended(process, 9, Some(why));
                 return self.pump(&mut inner);
             }
+            let left = left.min(Duration::from_secs(60));
             inner = match self.changed.wait_timeout(inner, left) {
                 Ok((inner, _)) => inner,
                 Err(_) => return,

@@ -24,6 +24,8 @@ struct Life {
     stops: Vec<(Time, Time)>,
     /// When the keeper was told to kill it.
     kills: Vec<Time>,
+    /// Until when it may run.
+    limited: Option<Time>,
     /// When the keeper asked it to end, and killed it.
     asked: Option<Time>,
     struck: Option<Time>,
@@ -38,7 +40,8 @@ impl Life {
     /// When it was to be killed, if nothing came before.
     fn due(&self) -> Option<Time> {
         let ends = self.stops.iter().map(|(_, until)| *until);
-        ends.chain(self.kills.iter().copied()).min()
+        let kills = self.kills.iter().copied();
+        ends.chain(kills).chain(self.limited).min()
     }
 }
 
@@ -85,6 +88,7 @@ fn lives_of(history: &History) -> (BTreeMap<ProcessId, Life>, Time) {
                 let until = at.after(Duration::from_nanos(grace_ns));
                 life.stops.push((at, until));
             }
+            Seen::Limited { until } => life.limited = Some(until),
             Seen::ToKill { at } => life.kills.push(at),
             Seen::Asked { at } => {
                 life.asked.get_or_insert(at);
@@ -158,8 +162,14 @@ fn judge_reasons(calls: &Calls<'_>, lives: &BTreeMap<ProcessId, Life>, verdict: 
             continue;
         };
         let killed = life.struck.is_some() && life.status == Some(SIGKILL);
-        let asked = *why != message::Why::Grace || !life.stops.is_empty();
-        verdict.judge(BOUND, killed && asked, || {
+        let is_true = match why {
+            message::Why::Grace => !life.stops.is_empty(),
+            message::Why::Asked | message::Why::Parent => !life.kills.is_empty(),
+            message::Why::TimeLimit { .. } => {
+                life.limited.is_some_and(|it| Some(it) <= life.struck)
+            }
+        };
+        verdict.judge(BOUND, killed && is_true, || {
             format!("process {process} is said to have been killed ({why:?}): {life:?}")
         });
     }

@@ -70,6 +70,12 @@ fn deaf(ctx: &Context, (): ()) -> Result<()> {
     }
 }
 
+/// Ends by itself, soon.
+fn quick(ctx: &Context, step: u64) -> Result<u64> {
+    ctx.namespace(SCRATCH).set("quick", &step)?;
+    Ok(step)
+}
+
 /// What a record tells that matters here.
 #[derive(Deserialize)]
 struct Record {
@@ -96,11 +102,12 @@ fn expect(end: &End, may: impl FnOnce(&End) -> bool) {
 
 pub(crate) fn ender(ctx: &Context, steps: u64) -> Result<u64> {
     for step in 0..1 + steps % 4 {
-        match choose(8) {
+        match choose(10) {
             0..2 => tolerate(ctx.spawn(sleeper, ()).and_then(kill_one))?,
             2 => tolerate(kill_parent(ctx, step))?,
             3..6 => tolerate(ctx.spawn(heedful, step).and_then(stop_heedful))?,
-            _ => tolerate(ctx.spawn(deaf, ()).and_then(stop_deaf))?,
+            6..8 => tolerate(ctx.spawn(deaf, ()).and_then(stop_deaf))?,
+            _ => tolerate(limit_time(ctx, step))?,
         };
     }
     Ok(steps)
@@ -146,6 +153,21 @@ fn stop_deaf(process: Process<Result<()>>) -> Result<()> {
     let of_grace = |end: &End| *end == End::Killed { why: Why::Grace };
     marks::reached_if(of_grace(&outcome.end), Mark::EnderLostPatience);
     expect(&outcome.end, of_grace);
+    Ok(())
+}
+
+/// One that never ends by itself is ended by its time limit; one that does may come before it.
+fn limit_time(ctx: &Context, step: u64) -> Result<()> {
+    let limit = Duration::from_millis(choose(50));
+    let timed_out = |end: &End| *end == End::TimedOut { limit };
+    let outcome = match step % 2 {
+        0 => (ctx.process(deaf).time_limit(limit).spawn(()))?.outcome()?,
+        _ => (ctx.process(quick).time_limit(limit).spawn(step))?.outcome()?,
+    };
+    let has_returned = outcome.is_value() && step % 2 == 1;
+    marks::reached_if(timed_out(&outcome.end), Mark::EnderSawTimeLimit);
+    marks::reached_if(has_returned, Mark::EnderKeptTimeLimit);
+    expect(&outcome.end, |end| timed_out(end) || has_returned);
     Ok(())
 }
 

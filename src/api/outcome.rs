@@ -139,6 +139,12 @@ pub enum End {
         /// For this reason.
         why: Why,
     },
+    /// It had run for as long as it was [allowed to](crate::ProcessBuilder::time_limit), and the
+    /// tree's keeper killed it.
+    TimedOut {
+        /// How long that was.
+        limit: Duration,
+    },
     /// A signal killed it, and it was not zproc that sent it.
     Signaled {
         /// Its number.
@@ -202,6 +208,19 @@ impl End {
         }
     }
 
+    fn killed(why: message::Why) -> End {
+        let why = match why {
+            message::Why::Asked => Why::Asked,
+            message::Why::Grace => Why::Grace,
+            message::Why::Parent => Why::Parent,
+            message::Why::TimeLimit { limit_ns } => {
+                let limit = Duration::from_nanos(limit_ns);
+                return End::TimedOut { limit };
+            }
+        };
+        End::Killed { why }
+    }
+
     fn from_message(end: &message::End<'_>) -> End {
         match *end {
             message::End::Finished(Finish::Value(_)) => End::Value,
@@ -218,13 +237,7 @@ impl End {
                 message: fault.message.to_owned(),
             },
             message::End::Exited { code } => End::Exited { code },
-            message::End::Killed { why } => End::Killed {
-                why: match why {
-                    message::Why::Asked => Why::Asked,
-                    message::Why::Grace => Why::Grace,
-                    message::Why::Parent => Why::Parent,
-                },
-            },
+            message::End::Killed { why } => End::killed(why),
             message::End::Signaled { signal, core } => End::Signaled { signal, core },
             message::End::BeforeConnect { status } => End::BeforeConnect { status },
             message::End::NotStarted { call, errno } => End::NotStarted {
@@ -276,6 +289,10 @@ impl fmt::Display for End {
                 "the process exited with code {code} before its function had returned"
             ),
             End::Killed { why } => write!(f, "the process was killed: {why}"),
+            End::TimedOut { limit } => write!(
+                f,
+                "the process was killed: it had run for its time limit of {limit:?}"
+            ),
             End::Signaled { signal, core } => {
                 write!(f, "the process was killed by {}", Signal(*signal))?;
                 f.write_str(if *core { " (core dumped)" } else { "" })

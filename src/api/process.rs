@@ -3,6 +3,7 @@
 use super::context::{Context, unexpected};
 use super::outcome::Outcome;
 use super::parts;
+use super::spawn::nanoseconds;
 use super::value;
 use crate::error::{Error, Kind, Operation, Result};
 use crate::proto::ids::ProcessId;
@@ -100,7 +101,7 @@ impl<R> Process<R> {
     /// [`is_panic`](crate::Error::is_panic), with location (and backtrace, where
     ///   `RUST_BACKTRACE` asks for it);
     /// [`exit_code`](crate::Error::exit_code), [`is_killed`](crate::Error::is_killed),
-    /// [`is_not_started`](crate::Error::is_not_started), [`is_undecodable`](crate::Error::is_undecodable): each
+    /// [`is_timed_out`](crate::Error::is_timed_out), [`is_not_started`](crate::Error::is_not_started), [`is_undecodable`](crate::Error::is_undecodable): each
     /// with the [`outcome`](crate::Error::outcome). And as for [`outcome`](Process::outcome).
     ///
     /// ```
@@ -246,10 +247,9 @@ impl<R> Process<R> {
     }
 
     fn ask_to_stop(&self, operation: &Operation<'_>, grace: Option<Duration>) -> Result<()> {
-        let grace_ns = |grace: Duration| u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX);
         let request = Request::Stop {
             process: self.id,
-            grace_ns: grace.map(grace_ns),
+            grace_ns: grace.map(nanoseconds),
         };
         self.context.order(operation, &request)
     }

@@ -13,6 +13,7 @@ use std::ffi::{OsStr, OsString};
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// How a process is to be started, and what it runs. Made by [`Context::process`].
 ///
@@ -54,6 +55,7 @@ pub struct ProcessBuilder<A, R> {
     stderr: Output,
     limits: Vec<ResourceLimit>,
     niceness: Option<i32>,
+    time_limit: Option<Duration>,
     types: PhantomData<fn(A) -> R>,
 }
 
@@ -114,6 +116,7 @@ impl<A, R> Clone for ProcessBuilder<A, R> {
             stderr: self.stderr.clone(),
             limits: self.limits.clone(),
             niceness: self.niceness,
+            time_limit: self.time_limit,
             types: PhantomData,
         }
     }
@@ -134,6 +137,7 @@ impl<A, R> ProcessBuilder<A, R> {
             stderr: Output::default(),
             limits: Vec::new(),
             niceness: None,
+            time_limit: None,
             types: PhantomData,
         }
     }
@@ -236,6 +240,35 @@ impl<A, R> ProcessBuilder<A, R> {
         self
     }
 
+    /// How long it may run, from its start; else as long as it likes.
+    ///
+    /// A hard limit: when it is over the process is killed at once, with its children, and is not
+    /// asked before. What it has written is kept, and what it [owned](crate::State::set_owned) is
+    /// released, as at any end. One that is to have time to put things in order is
+    /// [asked to end](crate::Process::request_stop) in time.
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// use std::time::Duration;
+    /// use zproc::{Context, End};
+    ///
+    /// let ctx = Context::new()?;
+    /// let limit = Duration::from_millis(50);
+    /// let process = ctx
+    ///     .process(|ctx: &Context, ()| ctx.state().wait_equal("never", &true).is_ok())
+    ///     .time_limit(limit)
+    ///     .spawn(())?;
+    /// let error = process.join().unwrap_err();
+    /// assert!(error.is_timed_out());
+    /// assert_eq!(error.outcome().unwrap().end, End::TimedOut { limit });
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = Some(limit);
+        self
+    }
+
     /// Starts a process of this kind. See [`Context::spawn`].
     ///
     /// # Errors
@@ -290,6 +323,7 @@ impl<A, R> ProcessBuilder<A, R> {
             stderr: self.stderr.as_message(),
             limits: self.limits.clone(),
             niceness: self.niceness,
+            time_limit_ns: self.time_limit.map(nanoseconds),
             init: home.init.map(|init| init.reference()),
             ..usual
         }
@@ -318,4 +352,9 @@ fn variable((name, value): &(OsString, Option<OsString>)) -> Variable<'_> {
 /// A path as the system takes it, where all paths are bytes.
 fn bytes(path: &Path) -> &[u8] {
     path.as_os_str().as_encoded_bytes()
+}
+
+/// As it is told; what is too long for that is as good as for ever.
+pub(super) fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -459,7 +459,7 @@ impl Keeper {
         };
         let mark = format!("{}/{}", self.mark, process.0);
         match self.launch(Kind::Bound, name, &mark, &role, &[page, words], stage) {
-            Ok(pid) => self.machine.forked(process, pid.unsigned_abs()),
+            Ok(pid) => self.machine.forked(process, pid.unsigned_abs(), self.now()),
             Err(LaunchError { call, errno }) => {
                 self.estate.take(process);
                 self.machine.not_forked(process, call, errno);

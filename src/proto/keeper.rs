@@ -73,6 +73,13 @@ pub struct Reaped {
     pub memory_bytes_max: u64,
 }
 
+/// What is agreed of a process's end when it is started.
+#[derive(Debug, Clone, Copy, Default)]
+struct Terms {
+    /// How long it may run.
+    time_limit_ns: Option<u64>,
+}
+
 /// A process that was started and not reaped.
 #[derive(Debug)]
 struct Running {
@@ -100,6 +107,8 @@ impl Running {
 pub struct Keeper {
     server: u32,
     running: BTreeMap<u32, Running>,
+    /// Those that are being started.
+    starting: BTreeMap<ProcessId, Terms>,
     /// Who is to be killed when, first the next: each `due` of those that run.
     timers: BTreeSet<(Time, u32)>,
     /// The latest process that was asked for; the server gives rising numbers and asks in order.
@@ -115,6 +124,7 @@ impl Keeper {
         Keeper {
             server,
             running: BTreeMap::new(),
+            starting: BTreeMap::new(),
             timers: BTreeSet::new(),
             latest: ProcessId::PROGRAM,
             has_ended: false,
@@ -161,6 +171,10 @@ impl Keeper {
                 ref setup,
             } if process > self.latest => {
                 self.latest = process;
+                let terms = Terms {
+                    time_limit_ns: setup.time_limit_ns,
+                };
+                self.starting.insert(process, terms);
                 self.want(Effect::Fork {
                     process,
                     key,
@@ -251,7 +265,8 @@ impl Keeper {
     }
 
     /// The process runs, under this number.
-    pub fn forked(&mut self, process: ProcessId, pid: u32) {
+    pub fn forked(&mut self, process: ProcessId, pid: u32, now: Time) {
+        let terms = self.starting.remove(&process).unwrap_or_default();
         let running = Running {
             process,
             is_asked: false,
@@ -259,11 +274,16 @@ impl Keeper {
             killed: None,
         };
         self.running.insert(pid, running);
+        if let Some(limit_ns) = terms.time_limit_ns {
+            let until = now.after(Duration::from_nanos(limit_ns));
+            self.set_due(pid, until, Why::TimeLimit { limit_ns });
+        }
         self.want(Effect::Tell(FromKeeper::Started { process, pid }));
     }
 
     /// The process could not be started: this call failed.
     pub fn not_forked(&mut self, process: ProcessId, call: &'static str, errno: i32) {
+        self.starting.remove(&process);
         if planted::is(Bug::FailedStartNotTold) {
             return;
         }
@@ -328,6 +348,8 @@ impl Keeper {
 
 #[cfg(test)]
 mod tests {
+    mod terms;
+
     use super::super::setup::Setup;
     use super::*;
 
@@ -369,7 +391,7 @@ mod tests {
         let mut keeper = Keeper::new(SERVER);
         for process in processes {
             keeper.asked(&spawn(*process), NOW);
-            keeper.forked(ProcessId(*process), 100 + *process as u32);
+            keeper.forked(ProcessId(*process), 100 + *process as u32, NOW);
         }
         effects(&mut keeper);
         keeper
@@ -418,7 +440,7 @@ mod tests {
         let mut keeper = keeper_of(&[2]);
         keeper.reaped(reaped(102, 0));
         keeper.asked(&spawn(3), NOW);
-        keeper.forked(ProcessId(3), 102);
+        keeper.forked(ProcessId(3), 102, NOW);
         effects(&mut keeper);
         keeper.asked(&kill(2), NOW);
         assert_eq!(effects(&mut keeper), []);
@@ -523,7 +545,7 @@ mod tests {
         keeper.reaped(reaped(102, 0));
         assert_eq!(keeper.deadline(), None);
         keeper.asked(&spawn(3), NOW);
-        keeper.forked(ProcessId(3), 102);
+        keeper.forked(ProcessId(3), 102, NOW);
         effects(&mut keeper);
         keeper.tick(Time(1000));
         assert_eq!(effects(&mut keeper), []);

@@ -212,6 +212,8 @@ marks! {
     EnderKilled: "a process killed one that would not have ended by itself";
     EnderStopped: "a process that was asked to end returned";
     EnderLostPatience: "a process that did not end when it was asked to was killed";
+    EnderSawTimeLimit: "a process was killed when its time limit was over";
+    EnderKeptTimeLimit: "a process returned before its time limit was over";
     EnderSawChildGo: "a process saw the child of one that it had killed go with its parent";
     MemberLostSession: "a member of the crew ended by the loss of its session";
     DumpSawWaits: "a dump told of a wait";

@@ -492,6 +492,8 @@ pub enum Why {
     Grace,
     /// The process that had spawned it ended.
     Parent,
+    /// It had run for as long as it was allowed to.
+    TimeLimit { limit_ns: u64 },
 }
 
 /// One revision of one namespace, as a watch sees it.

@@ -145,6 +145,39 @@ pub(super) fn killed_when_the_grace_is_over(ctx: &Context) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn killed_when_its_time_limit_is_over(ctx: &Context) -> Result<()> {
+    let limit = Duration::from_millis(30);
+    let process = ctx.process(deaf).time_limit(limit).spawn(())?;
+    let outcome = process.outcome()?;
+    assert_eq!(outcome.end, End::TimedOut { limit });
+    assert!(outcome.wall >= limit, "{outcome:#}");
+    assert!(outcome.to_string().contains("30ms"), "{outcome}");
+    // What it owned went with it, for that reason.
+    assert!(ctx.namespace("alive").is_empty()?);
+    let error = process.join().unwrap_err();
+    assert!(error.is_timed_out() && error.is_killed(), "{error}");
+    assert!(!error.is_timeout(), "{error}");
+    Ok(())
+}
+
+/// Waits for what its parent writes.
+fn follower(ctx: &Context, _: ()) -> Result<u64> {
+    ctx.state().wait_equal("go", &true)?;
+    Ok(7)
+}
+
+pub(super) fn a_time_limit_that_is_kept_does_nothing(ctx: &Context) -> Result<()> {
+    let process = ctx.process(follower).time_limit(LONG).spawn(())?;
+    ctx.state().set("go", &true)?;
+    assert!(process.outcome()?.is_value());
+    assert_eq!(process.join()??, 7);
+    // Longer than anybody can count is for ever.
+    let for_ever = ctx.process(follower).time_limit(Duration::MAX);
+    let process = for_ever.spawn(())?;
+    assert_eq!(process.join()??, 7);
+    Ok(())
+}
+
 pub(super) fn the_shortest_grace_counts(ctx: &Context) -> Result<()> {
     let process = ctx.spawn(deaf, ())?;
     ctx.namespace("alive").wait_equal("deaf", &true)?;

@@ -120,6 +120,8 @@ bodies! {
     endings::stop_ends_every_kind_of_wait,
     endings::stop_before_it_runs,
     endings::killed_when_the_grace_is_over,
+    endings::killed_when_its_time_limit_is_over,
+    endings::a_time_limit_that_is_kept_does_nothing,
     endings::the_shortest_grace_counts,
     endings::stop_of_one_that_has_ended,
     endings::who_is_stopped_can_stop_its_children,

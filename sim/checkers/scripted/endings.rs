@@ -208,3 +208,32 @@ fn garbage_changes_nothing() {
         assert_eq!(script.judged(), broken);
     }
 }
+
+/// A child that may run until a moment, and is killed at another, for that reason or none.
+fn limited(until: Option<Time>, struck: Time) -> Vec<&'static str> {
+    let mut script = Script::default();
+    script.see(ProcessId::PROGRAM, Seen::Began { at: Time(0) });
+    script.see(A, Seen::Began { at: Time(5) });
+    if let Some(until) = until {
+        script.see(A, Seen::Limited { until });
+    }
+    script.see(A, Seen::Struck { at: struck });
+    script.dies(A, struck);
+    let key = format!("process/{}", A.0);
+    let change = ("", key.as_str(), None, Some(&record("ended")[..]));
+    script.committed(1, A, None, Some("killed by signal 9"), &[change]);
+    script.dies(ProcessId::PROGRAM, Time(10_000_000_000));
+    script.judged()
+}
+
+#[test]
+fn a_time_limit_kills_when_it_is_over_and_not_before() {
+    let until = Time(1000);
+    let last = until.after(GONE_WITHIN);
+    let late = last.after(Duration::from_nanos(1));
+    assert_eq!(limited(Some(until), until), NONE);
+    assert_eq!(limited(Some(until), last), NONE);
+    assert_eq!(limited(Some(until), late), [OUTLIVES]);
+    assert_eq!(limited(Some(until), Time(999)), [OUTLIVES]);
+    assert_eq!(limited(None, until), [OUTLIVES]);
+}

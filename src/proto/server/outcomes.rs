@@ -8,6 +8,7 @@ use super::super::message::{Captured, End, Finish, LastWords, Left, Why, WireOut
 use super::super::time::Time;
 use super::processes::{Death, DeathKind, Process};
 use super::wire::{bounded, cut};
+use std::time::Duration;
 
 /// What the keeper has found of it: [`Left`], kept.
 #[derive(Debug, Default)]
@@ -160,6 +161,12 @@ fn describe(end: &End<'_>) -> String {
         End::Killed { why: Why::Asked } => "killed".to_owned(),
         End::Killed { why: Why::Grace } => "killed, as its grace was over".to_owned(),
         End::Killed { why: Why::Parent } => "killed, as its parent had ended".to_owned(),
+        End::Killed {
+            why: Why::TimeLimit { limit_ns },
+        } => {
+            let limit = Duration::from_nanos(*limit_ns);
+            format!("killed, as it had run for its time limit of {limit:?}")
+        }
         End::Signaled { signal, core: true } => {
             format!("killed by signal {signal}, with a core dump")
         }
