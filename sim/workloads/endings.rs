@@ -106,7 +106,7 @@ pub(crate) fn ender(ctx: &Context, steps: u64) -> Result<u64> {
             0..2 => tolerate(ctx.spawn(sleeper, ()).and_then(kill_one))?,
             2 => tolerate(kill_parent(ctx, step))?,
             3..6 => tolerate(ctx.spawn(heedful, step).and_then(stop_heedful))?,
-            6..8 => tolerate(ctx.spawn(deaf, ()).and_then(stop_deaf))?,
+            6..8 => tolerate(stop_deaf(ctx))?,
             _ => tolerate(limit_time(ctx, step))?,
         };
     }
@@ -131,9 +131,10 @@ fn stop_heedful(process: Process<Result<u64>>) -> Result<()> {
     Ok(())
 }
 
-fn stop_deaf(process: Process<Result<()>>) -> Result<()> {
-    sleep_ns(choose(3_000_000));
+fn stop_deaf(ctx: &Context) -> Result<()> {
     let grace = Duration::from_millis(choose(100));
+    let process = ctx.process(deaf).grace(grace).spawn(())?;
+    sleep_ns(choose(3_000_000));
     if choose(2) == 1 {
         process.request_stop(grace * 2)?;
     }
@@ -149,7 +150,9 @@ fn stop_deaf(process: Process<Result<()>>) -> Result<()> {
         });
         return Ok(());
     }
-    let outcome = process.stop(grace)?;
+    // Nothing said is the same.
+    let said = (choose(2) == 1).then_some(grace);
+    let outcome = process.stop(said)?;
     let of_grace = |end: &End| *end == End::Killed { why: Why::Grace };
     marks::reached_if(of_grace(&outcome.end), Mark::EnderLostPatience);
     expect(&outcome.end, of_grace);

@@ -56,6 +56,7 @@ pub struct ProcessBuilder<A, R> {
     limits: Vec<ResourceLimit>,
     niceness: Option<i32>,
     time_limit: Option<Duration>,
+    grace: Option<Duration>,
     types: PhantomData<fn(A) -> R>,
 }
 
@@ -117,6 +118,7 @@ impl<A, R> Clone for ProcessBuilder<A, R> {
             limits: self.limits.clone(),
             niceness: self.niceness,
             time_limit: self.time_limit,
+            grace: self.grace,
             types: PhantomData,
         }
     }
@@ -138,6 +140,7 @@ impl<A, R> ProcessBuilder<A, R> {
             limits: Vec::new(),
             niceness: None,
             time_limit: None,
+            grace: None,
             types: PhantomData,
         }
     }
@@ -269,6 +272,29 @@ impl<A, R> ProcessBuilder<A, R> {
         self
     }
 
+    /// How long it may take to end once it is [asked to](crate::Process::stop), before it is killed:
+    /// where who asks says nothing else. 5 seconds if nothing is said here.
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// use std::time::Duration;
+    /// use zproc::{Context, End, Why};
+    ///
+    /// let ctx = Context::new()?;
+    /// let deaf = ctx
+    ///     .process(|_, ()| loop { std::thread::park() })
+    ///     .grace(Duration::from_millis(10))
+    ///     .spawn(())?;
+    /// assert_eq!(deaf.stop(None)?.end, End::Killed { why: Why::Grace });
+    /// # let _: zproc::Process<()> = deaf;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = Some(grace);
+        self
+    }
+
     /// Starts a process of this kind. See [`Context::spawn`].
     ///
     /// # Errors
@@ -324,6 +350,7 @@ impl<A, R> ProcessBuilder<A, R> {
             limits: self.limits.clone(),
             niceness: self.niceness,
             time_limit_ns: self.time_limit.map(nanoseconds),
+            grace_ns: self.grace.map_or(usual.grace_ns, nanoseconds),
             init: home.init.map(|init| init.reference()),
             ..usual
         }

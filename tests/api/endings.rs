@@ -145,6 +145,16 @@ pub(super) fn killed_when_the_grace_is_over(ctx: &Context) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn the_grace_it_was_started_with(ctx: &Context) -> Result<()> {
+    let grace = Duration::from_millis(20);
+    let process = ctx.process(deaf).grace(grace).spawn(())?;
+    ctx.namespace("alive").wait_equal("deaf", &true)?;
+    let outcome = process.stop(None)?;
+    assert_eq!(outcome.end, End::Killed { why: Why::Grace });
+    assert!(outcome.wall >= grace, "{outcome:#}");
+    Ok(())
+}
+
 pub(super) fn killed_when_its_time_limit_is_over(ctx: &Context) -> Result<()> {
     let limit = Duration::from_millis(30);
     let process = ctx.process(deaf).time_limit(limit).spawn(())?;

@@ -91,6 +91,8 @@ pub(super) struct Process {
     /// Who waits for its end.
     pub(super) joiners: BTreeSet<WaitKey>,
     children: BTreeSet<ProcessId>,
+    /// How long it may take to end, once it is asked to, where nothing else is said.
+    pub(super) grace_ns: u64,
     function: String,
     offset: i64,
     /// For people.
@@ -123,6 +125,7 @@ impl Process {
             attempt: 0,
             joiners: BTreeSet::new(),
             children: BTreeSet::new(),
+            grace_ns: 0,
             function: "main".to_owned(),
             offset: 0,
             name: "main".to_owned(),
@@ -240,11 +243,13 @@ impl Server {
             "" => function.name.to_owned(),
             name => name.to_owned(),
         };
+        let grace_ns = setup.grace_ns;
         let setup = codec::to_bytes(setup);
         self.parts_bytes += rest.len();
         let process = Process {
             parent,
             key,
+            grace_ns,
             function: function.name.to_owned(),
             offset: function.offset,
             name: name.clone(),

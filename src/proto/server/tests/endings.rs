@@ -40,13 +40,43 @@ fn a_kill_is_passed_on_as_long_as_there_is_somebody_to_kill() {
     assert_eq!(server.poll_effect(), None);
 }
 
+/// A process that the peer spawns with this setup.
+fn spawned(server: &mut Server, peer: &mut Peer, setup: Setup<'_>) -> (ProcessId, Token) {
+    let request = Request::Spawn {
+        function: FunctionRef {
+            offset: 0,
+            name: "f",
+        },
+        args: &[],
+        setup,
+        rest: None,
+    };
+    peer.call(server, request, |reply| {
+        assert!(matches!(reply, Reply::Spawned { .. }), "{reply:?}");
+    });
+    match server.poll_effect() {
+        Some(Effect::Spawn { process, key, .. }) => (process, key),
+        other => panic!("no spawn: {other:?}"),
+    }
+}
+
 #[test]
 fn a_stop_is_passed_on_with_its_grace_or_the_usual_one() {
     let mut server = server_with(|_| ());
     let mut program = Peer::program(&mut server);
     let (process, _) = child(&mut server, &mut program);
+    let setup = Setup {
+        grace_ns: 99,
+        ..Setup::default()
+    };
+    let (patient, _) = spawned(&mut server, &mut program, setup);
     let usual_ns = limits::GRACE.as_nanos() as u64;
-    for (grace_ns, passed_on) in [(Some(7), 7), (None, usual_ns)] {
+    for (process, grace_ns, passed_on) in [
+        (process, Some(7), 7),
+        (process, None, usual_ns),
+        (patient, Some(7), 7),
+        (patient, None, 99),
+    ] {
         let stop = Request::Stop { process, grace_ns };
         program.call(&mut server, stop, |reply| {
             assert!(matches!(reply, Reply::Done { .. }), "{reply:?}");
