@@ -261,6 +261,7 @@ pub(crate) fn request(request: &Request<'_>) -> String {
         Request::Begin => "begin: what is to be run?".to_owned(),
         Request::Stop { process, .. } => format!("stop {process}"),
         Request::Kill { process } => format!("kill {process}"),
+        Request::ToRoot { process } => format!("move {process} to the root"),
         Request::Finish { finish, rest } => {
             format!("finish: {}{}", finished(finish), goes_on(rest.is_some()))
         }

@@ -11,6 +11,8 @@ use zproc::{Context, End, Filter, Process, Result, Why};
 
 /// Nobody writes here.
 const NEVER: &str = "never";
+/// Where those at the root are told to end.
+const ROOTED: &str = "rooted";
 
 /// Waits for what never comes.
 fn sleeper(ctx: &Context, (): ()) -> Result<()> {
@@ -23,6 +25,26 @@ fn parent(ctx: &Context, key: String) -> Result<()> {
     let child = ctx.spawn(sleeper, ())?;
     ctx.namespace(SCRATCH).set(&key, &child.id().0)?;
     child.join()?
+}
+
+/// Ends when it is told to.
+fn rooted(ctx: &Context, key: String) -> Result<()> {
+    ctx.namespace(ROOTED).wait_equal(&key, &true)?;
+    Ok(())
+}
+
+/// Has a child at the root, there from the beginning or later, says so, and never ends.
+fn leaver(ctx: &Context, (key, late): (String, bool)) -> Result<()> {
+    let child = match late {
+        true => ctx.spawn(rooted, key.clone())?,
+        false => ctx.process(rooted).at_root().spawn(key.clone())?,
+    };
+    if late {
+        child.move_to_root()?;
+    }
+    ctx.namespace(SCRATCH).set(&key, &child.id().0)?;
+    child.detach();
+    sleeper(ctx, ())
 }
 
 /// Waits in several threads for what never comes, until it is asked to end.
@@ -102,12 +124,13 @@ fn expect(end: &End, may: impl FnOnce(&End) -> bool) {
 
 pub(crate) fn ender(ctx: &Context, steps: u64) -> Result<u64> {
     for step in 0..1 + steps % 4 {
-        match choose(10) {
+        match choose(12) {
             0..2 => tolerate(ctx.spawn(sleeper, ()).and_then(kill_one))?,
             2 => tolerate(kill_parent(ctx, step))?,
             3..6 => tolerate(ctx.spawn(heedful, step).and_then(stop_heedful))?,
             6..8 => tolerate(stop_deaf(ctx))?,
-            _ => tolerate(limit_time(ctx, step))?,
+            8..10 => tolerate(limit_time(ctx, step))?,
+            _ => tolerate(leave_child(ctx, step))?,
         };
     }
     Ok(steps)
@@ -196,8 +219,42 @@ fn kill_one(victim: Process<Result<()>>) -> Result<()> {
 /// With its parent a child ends, too.
 fn kill_parent(ctx: &Context, step: u64) -> Result<()> {
     let key = format!("child/{}/{step}", ctx.process_id().0);
-    let mut told = (ctx.namespace(SCRATCH).watch(Filter::key(&key))).start()?;
-    let victim = ctx.spawn(parent, key)?;
+    let Some(child) = orphan(ctx, &key, |key| ctx.spawn(parent, key))? else {
+        return Ok(());
+    };
+    let outcome = outcome_of(ctx, child)?;
+    let by_parent = outcome.is_some_and(|how| how.contains("its parent"));
+    marks::reached_if(by_parent, Mark::EnderSawChildGo);
+    Ok(())
+}
+
+/// One at the root does not.
+fn leave_child(ctx: &Context, step: u64) -> Result<()> {
+    let key = format!("rooted/{}/{step}", ctx.process_id().0);
+    let late = choose(2) == 1;
+    let Some(child) = orphan(ctx, &key, |key| ctx.spawn(leaver, (key, late)))? else {
+        return Ok(());
+    };
+    ctx.namespace(ROOTED).set(&key, &true)?;
+    let outcome = outcome_of(ctx, child)?.unwrap_or_default();
+    marks::reached_if(outcome == "returned", Mark::EnderSawChildStay);
+    if outcome.contains("its parent") {
+        note(Note::Broken {
+            guarantee: OUTLIVES,
+            explanation: format!("process {child} was at the root, and has ended so: {outcome}"),
+        });
+    }
+    Ok(())
+}
+
+/// Kills one that tells its child under the key; gives the child, if it has come so far.
+fn orphan(
+    ctx: &Context,
+    key: &str,
+    spawn: impl FnOnce(String) -> Result<Process<Result<()>>>,
+) -> Result<Option<u64>> {
+    let mut told = (ctx.namespace(SCRATCH).watch(Filter::key(key))).start()?;
+    let victim = spawn(key.to_owned())?;
     // It may be killed before, or when it has no child yet.
     let limit = Duration::from_millis(choose(20));
     let child = match told.next_within(limit) {
@@ -210,23 +267,18 @@ fn kill_parent(ctx: &Context, step: u64) -> Result<()> {
     };
     let asked = |end: &End| *end == End::Killed { why: Why::Asked };
     expect(&Process::kill(&victim)?.end, asked);
-    match child {
-        Some(child) => see_go(ctx, child),
-        None => Ok(()),
-    }
+    Ok(child)
 }
 
-/// Waits until a process is gone, which nobody but zproc itself ends.
-fn see_go(ctx: &Context, process: u64) -> Result<()> {
+/// Waits until a process has ended, and tells how, if that is not forgotten yet.
+fn outcome_of(ctx: &Context, process: u64) -> Result<Option<String>> {
     let (records, key) = (ctx.namespace(""), format!("process/{process}"));
     let mut watch = records.watch(Filter::key(&key)).start()?;
     while let Some(record) = records.get::<Record>(&key)? {
         if record.state == "ended" {
-            let by_parent = record.outcome.is_some_and(|how| how.contains("its parent"));
-            marks::reached_if(by_parent, Mark::EnderSawChildGo);
-            break;
+            return Ok(record.outcome);
         }
         watch.next_update()?;
     }
-    Ok(())
+    Ok(None)
 }

@@ -160,8 +160,8 @@ impl Context {
     /// program, in which `main` never runs, so it sees no statics that `main` has set. What it
     /// returns, an `Err`, a panic, an exit or a signal is told by [`Process::join`].
     ///
-    /// The process may spawn others. When it ends, its children are ended too; when the program
-    /// ends, all are.
+    /// The process may spawn others. When it ends, its children are ended too, but for those
+    /// [at the root](ProcessBuilder::at_root); when the program ends, all are.
     ///
     /// Returns when the process has an id and a record; that it could not be started after all is
     /// told by `join`.

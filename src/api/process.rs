@@ -17,7 +17,8 @@ use std::time::Duration;
 
 /// A process that was [spawned](Context::spawn), and what its function will return: an `R`.
 ///
-/// Dropping it detaches it: the process goes on, bound to its parent and to the tree.
+/// Dropping it [detaches](Process::detach) it: the process goes on, bound to its parent and to the
+/// tree.
 pub struct Process<R> {
     context: Context,
     id: ProcessId,
@@ -289,6 +290,43 @@ impl<R> Process<R> {
         let operation = self.operation("kill", Location::caller());
         let request = Request::Kill { process: self.id };
         self.context.order(&operation, &request)
+    }
+
+    /// Has it end with the tree, no more with the process that has spawned it: its own children
+    /// stay bound to it. Its record tells who spawned it as before. See
+    /// [`ProcessBuilder::at_root`](crate::ProcessBuilder::at_root).
+    ///
+    /// If that process ends at this moment, this one lives on if this call has returned. For one
+    /// that has ended, or is at the root already, it does nothing.
+    ///
+    /// # Errors
+    /// As for [`kill`](Process::kill).
+    #[track_caller]
+    pub fn move_to_root(&self) -> Result<()> {
+        let operation = self.operation("move_to_root", Location::caller());
+        let request = Request::ToRoot { process: self.id };
+        self.context.order(&operation, &request)
+    }
+
+    /// Lets it go on by itself: nobody joins it by this handle, and its result goes when there are
+    /// too many. The same as dropping the handle; it says that this is meant.
+    ///
+    /// It ends with its parent and with the tree as before. One that is to go on without its parent is
+    /// [moved to the root](Process::move_to_root) first; none goes on without the program.
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// use zproc::Context;
+    ///
+    /// let ctx = Context::new()?;
+    /// let log = |ctx: &Context, line: String| ctx.state().set("log", &line).map(drop);
+    /// ctx.spawn(log, "begun".to_owned())?.detach();
+    /// ctx.state().wait_equal("log", "begun")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn detach(self) {
+        drop(self);
     }
 
     /// The result, and whether it came in parts.

@@ -57,6 +57,7 @@ pub struct ProcessBuilder<A, R> {
     niceness: Option<i32>,
     time_limit: Option<Duration>,
     grace: Option<Duration>,
+    at_root: bool,
     types: PhantomData<fn(A) -> R>,
 }
 
@@ -119,6 +120,7 @@ impl<A, R> Clone for ProcessBuilder<A, R> {
             niceness: self.niceness,
             time_limit: self.time_limit,
             grace: self.grace,
+            at_root: self.at_root,
             types: PhantomData,
         }
     }
@@ -141,6 +143,7 @@ impl<A, R> ProcessBuilder<A, R> {
             niceness: None,
             time_limit: None,
             grace: None,
+            at_root: false,
             types: PhantomData,
         }
     }
@@ -295,6 +298,35 @@ impl<A, R> ProcessBuilder<A, R> {
         self
     }
 
+    /// It ends with the tree, not with the process that spawns it: for what a process starts for
+    /// others. Its record tells who spawned it all the same. From the program's own processes it
+    /// differs in nothing else.
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// use zproc::{Context, Result};
+    ///
+    /// fn serve(ctx: &Context, _: ()) -> Result<()> {
+    ///     ctx.state().wait_equal("question", &6)?;
+    ///     ctx.state().set("answer", &42)
+    /// }
+    /// fn start_server(ctx: &Context, _: ()) -> Result<()> {
+    ///     ctx.process(serve).at_root().spawn(())?.detach();
+    ///     Ok(())
+    /// }
+    ///
+    /// let ctx = Context::new()?;
+    /// ctx.spawn(start_server, ())?.join()??;
+    /// ctx.state().set("question", &6)?;
+    /// ctx.state().wait_equal("answer", &42)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn at_root(mut self) -> Self {
+        self.at_root = true;
+        self
+    }
+
     /// Starts a process of this kind. See [`Context::spawn`].
     ///
     /// # Errors
@@ -351,8 +383,8 @@ impl<A, R> ProcessBuilder<A, R> {
             niceness: self.niceness,
             time_limit_ns: self.time_limit.map(nanoseconds),
             grace_ns: self.grace.map_or(usual.grace_ns, nanoseconds),
+            to_root: self.at_root,
             init: home.init.map(|init| init.reference()),
-            ..usual
         }
     }
 }

@@ -69,7 +69,7 @@ macro_rules! kinds {
 kinds! {
     Request {
         Ping, Get, Len, Page, Updates, Set, Remove, GetOrInsert, Clear, Atomic, Wait, Watch,
-        Unwatch, Spawn, Begin, Finish, Stop, Kill, Part, Fetch, Forget, Dump,
+        Unwatch, Spawn, Begin, Finish, Stop, Kill, ToRoot, Part, Fetch, Forget, Dump,
     }
     Condition { Function, Equal, Ended }
     Filter { Key, Prefix, All }

@@ -132,6 +132,7 @@ marks! {
     KilledBeforeStart: "a process was to be killed before it ran";
     KillAsked: "a process was killed as somebody asked for it";
     StopAsked: "a process was asked to end";
+    MovedToRoot: "a process was moved to the root while it lived";
     EndTooLate: "a process was to be ended that had ended";
     RecordEvicted: "the record of an ended process was forgotten",
         rare: "needs more ended processes than PROCESSES_ENDED_MAX";
@@ -214,6 +215,7 @@ marks! {
     EnderLostPatience: "a process that did not end when it was asked to was killed";
     EnderSawTimeLimit: "a process was killed when its time limit was over";
     EnderKeptTimeLimit: "a process returned before its time limit was over";
+    EnderSawChildStay: "a process saw the child of one that it had killed stay, as it was at the root";
     EnderSawChildGo: "a process saw the child of one that it had killed go with its parent";
     MemberLostSession: "a member of the crew ended by the loss of its session";
     DumpSawWaits: "a dump told of a wait";

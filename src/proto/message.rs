@@ -188,6 +188,9 @@ pub enum Request<'a> {
     /// End a process at once. Answered by `Done` as soon as the keeper is told; for one that has
     /// ended nothing happens.
     Kill { process: ProcessId },
+    /// From now on this process ends with the program, no more with who spawned it. Answered as
+    /// `Kill` is.
+    ToRoot { process: ProcessId },
     /// Keep this for the `Spawn` or the `Finish` that will name it: a part of what is too large for
     /// one message. Answered by `Done`.
     Part {

@@ -40,7 +40,7 @@ pub struct Setup<'a> {
     pub grace_ns: u64,
     /// How long it may run.
     pub time_limit_ns: Option<u64>,
-    /// It is the program's child, not that of who spawns it.
+    /// It ends with the program, not with who spawns it.
     pub to_root: bool,
 }
 

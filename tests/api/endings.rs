@@ -1,7 +1,8 @@
 //! Processes that are ended by others.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use zproc::{Context, End, Error, Filter, Group, ProcessId, Result, Why};
+use zproc::{Context, End, Error, Filter, Group, ProcessId, Result, View, Why};
 
 const KILLED: End = End::Killed { why: Why::Asked };
 
@@ -66,6 +67,75 @@ pub(super) fn killed_with_its_children(ctx: &Context) -> Result<()> {
     let why = update.origin.released.expect("it owned a key");
     assert_eq!(why, "killed, as its parent had ended");
     assert!(alive.is_empty()?);
+    Ok(())
+}
+
+/// Starts one process in its own stead, as it is told, tells which, and waits to be killed.
+fn starter(ctx: &Context, moved: bool) -> Result<()> {
+    let process = match moved {
+        true => {
+            let process = ctx.spawn(follower, ())?;
+            process.move_to_root()?;
+            // Once more is no mistake.
+            process.move_to_root()?;
+            process
+        }
+        false => ctx.process(follower).at_root().spawn(())?,
+    };
+    let child = ctx.spawn(sleeper, "child".to_owned())?;
+    ctx.state().set("child", &(process.id(), child.id()))?;
+    process.detach();
+    child.join()?
+}
+
+pub(super) fn at_the_root_it_outlives_its_parent(ctx: &Context) -> Result<()> {
+    for moved in [false, true] {
+        let parent = ctx.spawn(starter, moved)?;
+        let ids = |view: &View| view.get::<(ProcessId, ProcessId)>("child");
+        let ((rooted, child), _) = ctx.state().wait_until(ids)?;
+        assert_eq!(parent.kill()?.end, KILLED);
+        // The other one went, so this one would have gone by now.
+        let record = ended(ctx, child)?;
+        assert_eq!(
+            record.outcome.as_deref(),
+            Some("killed, as its parent had ended")
+        );
+        ctx.state().set("go", &true)?;
+        let record = ended(ctx, rooted)?;
+        assert_eq!(record.outcome.as_deref(), Some("returned"));
+        assert_eq!(record.parent, parent.id().0);
+        ctx.state().clear()?;
+    }
+    Ok(())
+}
+
+/// What a record tells that matters here.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    parent: u64,
+    state: String,
+    outcome: Option<String>,
+}
+
+/// The record of a process, when it has ended.
+fn ended(ctx: &Context, process: ProcessId) -> Result<Record> {
+    let records = ctx.namespace("");
+    let key = format!("process/{}", process.0);
+    let mut watch = records.watch(Filter::key(&key)).start()?;
+    loop {
+        let record: Record = records.get(&key)?.expect("it is not forgotten so soon");
+        if record.state == "ended" {
+            return Ok(record);
+        }
+        watch.next_update()?;
+    }
+}
+
+pub(super) fn to_the_root_when_it_has_ended(ctx: &Context) -> Result<()> {
+    let process = ctx.spawn(|_, n: u64| n, 5)?;
+    process.outcome()?;
+    process.move_to_root()?;
+    assert_eq!(process.join()?, 5);
     Ok(())
 }
 

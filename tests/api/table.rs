@@ -120,6 +120,8 @@ bodies! {
     endings::stop_ends_every_kind_of_wait,
     endings::stop_before_it_runs,
     endings::killed_when_the_grace_is_over,
+    endings::at_the_root_it_outlives_its_parent,
+    endings::to_the_root_when_it_has_ended,
     endings::the_grace_it_was_started_with,
     endings::killed_when_its_time_limit_is_over,
     endings::a_time_limit_that_is_kept_does_nothing,

@@ -76,7 +76,8 @@ impl Kind {
             | Request::Spawn { .. }
             | Request::Finish { .. }
             | Request::Stop { .. }
-            | Request::Kill { .. } => Kind::Mutating,
+            | Request::Kill { .. }
+            | Request::ToRoot { .. } => Kind::Mutating,
             Request::Wait { .. } => Kind::Wait,
             Request::Watch { watch, .. } => Kind::Watch(*watch),
         }

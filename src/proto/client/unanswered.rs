@@ -62,6 +62,7 @@ fn in_words(request: &Request<'_>) -> String {
         Request::Finish { .. } => "say what came of it".to_owned(),
         Request::Stop { process, .. } => format!("stop process {process}"),
         Request::Kill { process } => format!("kill process {process}"),
+        Request::ToRoot { process } => format!("move process {process} to the root"),
         Request::Part { from, size, .. } => format!("send a part, from {from} of {size} bytes"),
         Request::Fetch { rest, from } => match rest {
             RestOf::Argument => format!("fetch its argument from byte {from}"),

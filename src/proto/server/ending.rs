@@ -22,6 +22,29 @@ impl Server {
         self.end(process, Effect::Kill { process, why })
     }
 
+    /// Has a process end with the program, no more with who spawned it.
+    pub(super) fn move_to_root(&mut self, id: ProcessId) -> Vec<u8> {
+        match self.is_ended(id) {
+            None => return self.failed(Failure::UnknownProcess { process: id }),
+            Some(true) => marks::reached(Mark::EndTooLate),
+            Some(false) => {
+                marks::reached(Mark::MovedToRoot);
+                let head = match self.processes.get_mut(&id) {
+                    Some(process) => std::mem::replace(&mut process.ends_with, ProcessId::PROGRAM),
+                    None => ProcessId::PROGRAM,
+                };
+                if let Some(head) = self.processes.get_mut(&head) {
+                    head.children.remove(&id);
+                }
+                if let Some(program) = self.processes.get_mut(&ProcessId::PROGRAM) {
+                    program.children.insert(id);
+                }
+            }
+        }
+        let revision = self.store.revision();
+        codec::to_bytes(&Reply::Done { revision })
+    }
+
     /// To one that has ended nothing happens.
     fn end(&mut self, process: ProcessId, effect: Effect) -> Vec<u8> {
         match self.is_ended(process) {

@@ -83,6 +83,8 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Process {
     parent: ProcessId,
+    /// With whom it ends: its parent, or the program.
+    pub(super) ends_with: ProcessId,
     pub(super) key: Token,
     pub(super) session: Option<SessionId>,
     pub(super) has_connected: bool,
@@ -90,7 +92,8 @@ pub(super) struct Process {
     pub(super) attempt: u64,
     /// Who waits for its end.
     pub(super) joiners: BTreeSet<WaitKey>,
-    children: BTreeSet<ProcessId>,
+    /// Those that end with it.
+    pub(super) children: BTreeSet<ProcessId>,
     /// How long it may take to end, once it is asked to, where nothing else is said.
     pub(super) grace_ns: u64,
     function: String,
@@ -119,6 +122,7 @@ impl Process {
     pub(super) fn program(key: Token, now: Time) -> Process {
         Process {
             parent: ProcessId::PROGRAM,
+            ends_with: ProcessId::PROGRAM,
             key,
             session: None,
             has_connected: false,
@@ -244,10 +248,15 @@ impl Server {
             name => name.to_owned(),
         };
         let grace_ns = setup.grace_ns;
+        let ends_with = match setup.to_root {
+            true => ProcessId::PROGRAM,
+            false => parent,
+        };
         let setup = codec::to_bytes(setup);
         self.parts_bytes += rest.len();
         let process = Process {
             parent,
+            ends_with,
             key,
             grace_ns,
             function: function.name.to_owned(),
@@ -260,8 +269,8 @@ impl Server {
         };
         let record = process.record(id);
         self.processes.insert(id, process);
-        if let Some(parent) = self.processes.get_mut(&parent) {
-            parent.children.insert(id);
+        if let Some(head) = self.processes.get_mut(&ends_with) {
+            head.children.insert(id);
         }
         let before = self.store.revision();
         self.write_record(id, &record, &cause(parent, now));
@@ -500,12 +509,12 @@ impl Server {
         let record = process.record(id);
         let children = std::mem::take(&mut process.children);
         let session = process.session.take();
-        let parent = process.parent;
+        let ends_with = process.ends_with;
         if let Some(session) = session {
             self.drop_session(session, now);
         }
-        if let Some(parent) = self.processes.get_mut(&parent) {
-            parent.children.remove(&id);
+        if let Some(head) = self.processes.get_mut(&ends_with) {
+            head.children.remove(&id);
         }
         let killed = matches!(death.end, DeathKind::Status(status) if status & 0x7f != 0);
         if planted::is(Bug::EndBeforeRelease) && killed {

@@ -37,6 +37,7 @@ impl Server {
                 | Request::Finish { .. }
                 | Request::Stop { .. }
                 | Request::Kill { .. }
+                | Request::ToRoot { .. }
                 | Request::Part { .. }
                 | Request::Forget { .. }
                 | Request::Wait {
@@ -134,6 +135,7 @@ impl Server {
             },
             Request::Stop { process, grace_ns } => self.stop(process, grace_ns),
             Request::Kill { process } => self.kill(process),
+            Request::ToRoot { process } => self.move_to_root(process),
             Request::Part {
                 parts,
                 size,

@@ -90,6 +90,53 @@ fn a_stop_is_passed_on_with_its_grace_or_the_usual_one() {
 }
 
 #[test]
+fn at_the_root_it_is_not_killed_with_its_parent() {
+    let mut server = server_with(|_| ());
+    let mut program = Peer::program(&mut server);
+    let (parent, key) = child(&mut server, &mut program);
+    let mut peer = Peer::connect(&mut server, parent, key);
+    let (bound, _) = child(&mut server, &mut peer);
+    let (moved, _) = child(&mut server, &mut peer);
+    let setup = Setup {
+        to_root: true,
+        ..Setup::default()
+    };
+    let (rooted, _) = spawned(&mut server, &mut peer, setup);
+    let done = |reply: Reply<'_>| assert!(matches!(reply, Reply::Done { .. }), "{reply:?}");
+    for _ in 0..2 {
+        program.call(&mut server, Request::ToRoot { process: moved }, done);
+    }
+    let nobody = Request::ToRoot {
+        process: ProcessId(99),
+    };
+    program.call(&mut server, nobody, |reply| {
+        assert!(matches!(reply, Reply::Failed { .. }), "{reply:?}");
+    });
+    // They are said to be whose they were.
+    for process in [moved, rooted] {
+        assert_eq!(server.processes[&process].parent(), parent);
+    }
+    server.disconnected(peer.id, Time(2));
+    server.keeper(ended(parent, 0), Time(3));
+    let why = Why::Parent;
+    let killed: Vec<_> = std::iter::from_fn(|| server.poll_effect()).collect();
+    assert_eq!(
+        killed,
+        [Effect::Kill {
+            process: bound,
+            why
+        }]
+    );
+    // Nothing is left of them in the program's list when they have ended.
+    for process in [moved, rooted] {
+        server.keeper(ended(process, 0), Time(5));
+    }
+    let done = |reply: Reply<'_>| assert!(matches!(reply, Reply::Done { .. }), "{reply:?}");
+    program.call(&mut server, Request::ToRoot { process: moved }, done);
+    assert!(server.processes[&ProcessId::PROGRAM].children.is_empty());
+}
+
+#[test]
 fn nobody_kills_the_program_or_one_that_is_not_there() {
     let mut server = server_with(|_| ());
     let mut program = Peer::program(&mut server);
