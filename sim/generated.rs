@@ -213,6 +213,7 @@ impl Naive {
                 after: after.clone(),
             }],
             resets: Vec::new(),
+            refilled: Vec::new(),
         });
         let update = Observation::Updated {
             watch: 1,

@@ -107,6 +107,8 @@ pub(crate) struct Committed {
     pub(crate) changes: Vec<Changed>,
     /// Namespaces whose changes were too many to list.
     pub(crate) resets: Vec<String>,
+    /// What these hold now.
+    pub(crate) refilled: Vec<Changed>,
 }
 
 /// One key of a commit.
@@ -141,6 +143,14 @@ impl From<Commit> for Committed {
                 })
                 .collect(),
             resets: commit.resets,
+            refilled: (commit.refilled.into_iter())
+                .map(|(namespace, key, value)| Changed {
+                    namespace,
+                    key,
+                    before: None,
+                    after: Some(value),
+                })
+                .collect(),
         }
     }
 }
@@ -243,6 +253,7 @@ pub(crate) fn revision_of(reply: &Reply<'_>) -> Option<Revision> {
         | Reply::Page { revision, .. }
         | Reply::Updates { revision, .. }
         | Reply::Written { revision, .. }
+        | Reply::Batched { revision, .. }
         | Reply::Returned { revision, .. }
         | Reply::Spawned { revision, .. }
         | Reply::Ended { revision, .. }

@@ -4,6 +4,7 @@
 //! it and gives them to a sink: the terminal's printer or the page's recorder. Nothing flows back,
 //! so a run is the same whether it is told or not.
 
+mod operations;
 mod tell;
 pub(crate) mod terminal;
 #[cfg(test)]

@@ -81,6 +81,10 @@ pub(crate) enum Kind {
         max: u64,
     },
     ReadOnly,
+    /// What a batch requires of this key does not hold.
+    Unmet(String),
+    /// A sum is too large for its type.
+    Overflow,
     Malformed(String),
     WrongType {
         wanted: String,
@@ -104,6 +108,17 @@ pub(crate) enum Kind {
     UnknownProcess(ProcessId),
     /// A process ended without a value.
     Ended(Box<Outcome>),
+}
+
+impl Kind {
+    /// Only integers are added to.
+    pub(crate) fn not_integer(found: &str) -> Kind {
+        Kind::WrongType {
+            wanted: "an integer".to_owned(),
+            found: found.to_owned(),
+            why: "only integers can be added to".to_owned(),
+        }
+    }
 }
 
 /// An error or a panic that happened elsewhere.
@@ -330,6 +345,20 @@ impl Error {
         matches!(self.kind(), Kind::ReadOnly)
     }
 
+    /// What a [batch](crate::Batch::require) requires of a key does not hold, and nothing of it was
+    /// done.
+    #[must_use]
+    pub fn is_unmet(&self) -> bool {
+        matches!(self.kind(), Kind::Unmet(_))
+    }
+
+    /// What was to be [added](crate::State::add) makes the sum larger or smaller than an `i64` can be;
+    /// the value is as it was.
+    #[must_use]
+    pub fn is_overflow(&self) -> bool {
+        matches!(self.kind(), Kind::Overflow)
+    }
+
     /// What is stored is not of the type that was asked for.
     #[must_use]
     pub fn is_wrong_type(&self) -> bool {
@@ -470,6 +499,8 @@ impl fmt::Display for Kind {
                 write!(f, "over the limit {limit}: {actual}, and {max} is allowed")
             }
             Kind::ReadOnly => f.write_str("the namespace is read-only: it is the framework's"),
+            Kind::Unmet(key) => write!(f, "what is required of key {key:?} does not hold"),
+            Kind::Overflow => f.write_str("the sum does not fit an i64"),
             Kind::Malformed(what) => write!(f, "the value is not well-formed: {what}"),
             Kind::Setup(what) => write!(f, "no process can be started so: {what}"),
             Kind::WrongType { wanted, found, why } => {
@@ -604,6 +635,9 @@ impl From<Failure<'_>> for Kind {
                 max,
             },
             Failure::ReadOnly => Kind::ReadOnly,
+            Failure::Unmet { key } => Kind::Unmet(key.to_owned()),
+            Failure::NotInteger { found } => Kind::not_integer(found),
+            Failure::Overflow => Kind::Overflow,
             Failure::UnknownProcess { process } => Kind::UnknownProcess(process),
             Failure::Malformed { what } => Kind::Malformed(what.to_owned()),
             Failure::Setup { what } => Kind::Setup(what.to_owned()),

@@ -110,6 +110,7 @@ mod tree;
 
 pub mod seam;
 
+pub use api::batch::{Batch, Batched, Expected};
 pub use api::context::Context;
 pub use api::group::Group;
 pub use api::outcome::{Captured, End, Outcome, Why};

@@ -1,6 +1,7 @@
 //! "Bound to a process": what a process owns goes in one revision when it dies, after its last
 //! writes, and its end is told only afterwards.
 
+use super::batches::{self, Owner};
 use super::once::{Attribution, RECORDS, user_changes};
 use super::timeline::Timeline;
 use super::{BOUND, Calls, End, Ending, Verdict, bad_input, bounded};
@@ -52,12 +53,17 @@ pub(crate) fn check(
             .map(|call| &calls.all[call].request);
         owners.retain(|(namespace, _), _| !commit.resets.iter().any(|reset| reset == namespace));
         let owned = matches!(call, Some(Request::Set { owned: true, .. }));
-        for change in user_changes(commit) {
+        for change in user_changes(commit).chain(&commit.refilled) {
             let key = (change.namespace.as_str(), change.key.as_str());
-            if owned && change.after.is_some() {
-                owners.insert(key, commit.process);
-            } else {
+            let owner = match call {
+                Some(Request::Batch { operations, .. }) => batches::owner_after(operations, key.1),
+                _ if owned => Owner::Asker,
+                _ => Owner::Nobody,
+            };
+            if change.after.is_none() || owner == Owner::Nobody {
                 owners.remove(&key);
+            } else if owner == Owner::Asker {
+                owners.insert(key, commit.process);
             }
         }
     }

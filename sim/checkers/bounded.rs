@@ -146,13 +146,12 @@ struct Model<'a> {
 impl<'a> Model<'a> {
     fn apply(&mut self, commit: &'a Committed) {
         for namespace in &commit.resets {
-            // What was written behind the reset is not listed, so from here on it may be more.
             let gone = |(name, _): &(&str, &str)| *name == namespace.as_str();
             let sizes = std::mem::take(&mut self.sizes);
             self.sizes = sizes.into_iter().filter(|(id, _)| !gone(id)).collect();
             self.bytes = self.sizes.values().sum();
         }
-        for change in &commit.changes {
+        for change in commit.changes.iter().chain(&commit.refilled) {
             if change.namespace == RECORDS {
                 match &change.after {
                     Some(record) if !bound::is_ended(record) => self.live.insert(&change.key),

@@ -4,6 +4,7 @@ use crate::history::{History, What};
 use std::collections::BTreeMap;
 use zproc::seam::proto::ids::ProcessId;
 use zproc::seam::proto::message::{Reply, Request};
+use zproc::seam::proto::operations::Operation;
 
 /// One call of a process.
 #[derive(Debug)]
@@ -32,6 +33,9 @@ pub(crate) enum End<'a> {
 impl Call<'_> {
     /// Can it change the state?
     pub(crate) fn is_mutating(&self) -> bool {
+        if let Request::Batch { operations, .. } = &self.request {
+            return !operations.iter().all(Operation::is_read);
+        }
         matches!(
             self.request,
             Request::Set { .. }

@@ -5,6 +5,7 @@
 //! sees nothing is noticed.
 
 pub(crate) mod bad_input;
+pub(crate) mod batches;
 pub(crate) mod bound;
 pub(crate) mod bounded;
 mod calls;

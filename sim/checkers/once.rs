@@ -1,7 +1,7 @@
 //! "Once": every commit belongs to exactly one call, and every returned call to its one effect.
 
 use super::timeline::{Timeline, before};
-use super::{ATOMIC, Call, Calls, End, ONCE, Verdict, model};
+use super::{ATOMIC, Call, Calls, End, ONCE, Verdict, batches, model};
 use crate::history::{Changed, Committed};
 use crate::workloads::models;
 use std::collections::BTreeMap;
@@ -110,6 +110,10 @@ fn fit(call: &Call<'_>, commit: &Committed, timeline: &Timeline<'_>) -> Fit {
             }
         }
         Request::Atomic { .. } => fit_atomic(call, commit, timeline, at),
+        Request::Batch { .. } => match batches::run(call, timeline, at, commit.revision) {
+            Some(ran) if batches::is_change_of(call, &ran, commit, timeline) => Fit::Exact,
+            _ => Fit::Wrong,
+        },
         _ => Fit::None,
     }
 }
@@ -153,6 +157,9 @@ fn is_idle(call: &Call<'_>, timeline: &Timeline<'_>, at: Revision) -> bool {
             let idle = |ran: models::Ran| ran.result.is_ok() && ran.changes.is_empty();
             model::run(call, timeline, at).is_none_or(idle)
         }
+        Request::Batch { .. } => {
+            batches::run(call, timeline, at, at).is_some_and(|ran| ran.is_idle())
+        }
         _ => false,
     }
 }
@@ -175,6 +182,7 @@ fn effective(call: &Call<'_>) -> Option<Revision> {
     match reply {
         Reply::Value { revision, .. }
         | Reply::Written { revision, .. }
+        | Reply::Batched { revision, .. }
         | Reply::Returned { revision, .. }
         | Reply::Spawned { revision, .. } => Some(*revision),
         _ => None,

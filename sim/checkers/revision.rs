@@ -8,7 +8,7 @@
 use super::once::Attribution;
 use super::plain;
 use super::timeline::{Timeline, before};
-use super::{Call, Calls, End, LINEARIZABLE, OWN_WRITES, Verdict};
+use super::{Call, Calls, End, LINEARIZABLE, OWN_WRITES, Verdict, batches};
 use crate::history::{History, Note, What, revision_of};
 use crate::workloads::models;
 use std::collections::BTreeMap;
@@ -40,7 +40,6 @@ pub(crate) fn check(
             revision,
             entries,
         }) = &entry.what
-            && timeline.knows(namespace, *revision)
         {
             let expected = timeline.entries(namespace, "", None, *revision);
             let got = entries
@@ -157,6 +156,7 @@ fn check_read(
     verdict: &mut Verdict,
 ) {
     let expected = expected_lookup(call, reply, commit, timeline)
+        .or_else(|| expected_batch(call, reply, commit, timeline))
         .or_else(|| expected_scan(call, reply, timeline));
     if let Some(expected) = expected {
         verdict.judge(LINEARIZABLE, expected.holds, || {
@@ -206,9 +206,6 @@ fn expected_lookup(
         }
         _ => return None,
     };
-    if !timeline.knows(namespace, revision) {
-        return None;
-    }
     Some(match (&call.request, reply) {
         (
             Request::Get { key, .. } | Request::GetOrInsert { key, .. },
@@ -239,6 +236,19 @@ fn expected_lookup(
     })
 }
 
+/// For batches: those too that were not done, for what they found.
+fn expected_batch(
+    call: &Call<'_>,
+    reply: &Reply<'_>,
+    commit: Option<Revision>,
+    timeline: &Timeline<'_>,
+) -> Option<Expected> {
+    let revision = revision_of(reply)?;
+    let ran = batches::run(call, timeline, commit.map_or(revision, before), revision)?;
+    let holds = batches::is_answered_by(&ran, reply)?;
+    Some(Expected::new(holds, ran.story()))
+}
+
 /// For calls that ask for many entries or updates.
 fn expected_scan(call: &Call<'_>, reply: &Reply<'_>, timeline: &Timeline<'_>) -> Option<Expected> {
     match (&call.request, reply) {
@@ -254,7 +264,7 @@ fn expected_scan(call: &Call<'_>, reply: &Reply<'_>, timeline: &Timeline<'_>) ->
                 entries,
                 more,
             },
-        ) if timeline.knows(namespace, *revision) => {
+        ) => {
             let mut expected = timeline.entries(namespace, prefix, *after, *revision);
             if !values {
                 expected.iter_mut().for_each(|(_, value)| *value = &[]);

@@ -12,6 +12,7 @@ use zproc::seam::proto::message::{
 use zproc::seam::proto::time::Time;
 use zproc::seam::runtime::Observation;
 
+mod batches;
 mod endings;
 mod limits;
 mod search;
@@ -92,6 +93,7 @@ impl Script {
             attached: false,
             changes: changes.collect(),
             resets: Vec::new(),
+            refilled: Vec::new(),
         });
     }
 

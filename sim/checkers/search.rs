@@ -9,10 +9,11 @@
 //! key held at the start of a later window is not taken over from the one before, but found in the search.
 
 use super::once::RECORDS;
-use super::{Call, Calls, End, GIVEN_UP, LINEARIZABLE, SEARCHED, Verdict};
+use super::{Call, Calls, End, GIVEN_UP, LINEARIZABLE, SEARCHED, Verdict, batches};
 use crate::workloads::models::{self, Keys};
 use std::collections::{BTreeMap, BTreeSet};
 use zproc::seam::proto::message::{Reply, Request};
+use zproc::seam::proto::operations::{self, Test, Told};
 
 /// Calls in one window; with more the search is not tried. Calls of unknown outcome stay open for
 /// ever, so they are in every window after them.
@@ -42,6 +43,8 @@ enum Effect {
     Remove(Option<Held>),
     /// It was there with this value, or was not and is now.
     Keep { told: Option<Held>, offered: Held },
+    /// It was as told, and becomes this.
+    Swap { told: Held, new: Held },
     /// It is a number, more by `by` now; told is the sum.
     Add { by: i64, told: Option<Held> },
 }
@@ -80,11 +83,16 @@ impl Values {
 
     fn sum(&mut self, held: Held, by: i64) -> Held {
         let before = match held {
-            Held::Value(number) => rmp_serde::from_slice(&self.values[number]).unwrap_or(0_i64),
+            Held::Value(number) => batches::integer(&self.values[number]).unwrap_or(0),
             Held::Nothing | Held::Unknown => 0,
         };
-        let sum = rmp_serde::to_vec_named(&(before + by)).expect("a number is encodable");
-        self.held(Some(&sum))
+        // Where there is no such sum, the call has failed and is not looked at.
+        self.number((before + i128::from(by)) as i64)
+    }
+
+    fn number(&mut self, number: i64) -> Held {
+        let bytes = rmp_serde::to_vec_named(&number).expect("a number is encodable");
+        self.held(Some(&bytes))
     }
 }
 
@@ -128,6 +136,8 @@ struct Named<'a> {
     /// transfer depends on two keys at once.
     barred: BTreeSet<(&'a str, String)>,
     barred_whole: BTreeSet<&'a str>,
+    /// Of these prefixes one key was taken, perhaps, and nobody has heard which.
+    barred_prefixes: Vec<(&'a str, &'a str)>,
     /// Functions that nobody has told of may have changed any key.
     is_blind: bool,
 }
@@ -138,8 +148,52 @@ impl<'a> Named<'a> {
         named.barred_whole.insert(RECORDS);
         for call in &calls.all {
             named.add(&call.request);
+            named.add_batch(call);
         }
         named
+    }
+
+    fn add_batch(&mut self, call: &Call<'a>) {
+        let Request::Batch {
+            namespace,
+            operations,
+        } = &call.request
+        else {
+            return;
+        };
+        let is_told = matches!(call.end, End::Returned { .. } | End::NotSent);
+        let mut touched: BTreeMap<&str, (usize, bool)> = BTreeMap::new();
+        for operation in operations {
+            let key = match *operation {
+                operations::Operation::Set {
+                    key, owned: true, ..
+                } => {
+                    self.barred.insert((namespace, key.to_owned()));
+                    key
+                }
+                operations::Operation::Require { key, .. }
+                | operations::Operation::Get { key }
+                | operations::Operation::Set { key, .. }
+                | operations::Operation::Remove { key }
+                | operations::Operation::Take { key }
+                | operations::Operation::Add { key, .. } => key,
+                operations::Operation::Pop { prefix, .. } if !is_told => {
+                    self.barred_prefixes.push((namespace, prefix));
+                    continue;
+                }
+                operations::Operation::Pop { .. } | operations::Operation::Clear => continue,
+            };
+            self.keys
+                .entry(namespace)
+                .or_default()
+                .insert(key.to_owned());
+            let (count, adds) = touched.entry(key).or_default();
+            *count += 1;
+            *adds |= matches!(operation, operations::Operation::Add { .. });
+            if *adds && *count > 1 {
+                self.barred.insert((namespace, key.to_owned()));
+            }
+        }
     }
 
     fn add(&mut self, request: &Request<'a>) {
@@ -191,6 +245,7 @@ fn by_key<'a>(calls: &Calls<'a>, values: &mut Values) -> BTreeMap<Key<'a>, Vec<O
         keys,
         barred,
         barred_whole,
+        barred_prefixes,
         is_blind,
     } = Named::of(calls);
     if is_blind {
@@ -206,7 +261,9 @@ fn by_key<'a>(calls: &Calls<'a>, values: &mut Values) -> BTreeMap<Key<'a>, Vec<O
         }
         for key in keys.get(namespace).into_iter().flatten() {
             let id = (namespace, key.clone());
-            if barred.contains(&id) {
+            let of_barred =
+                |(name, prefix): &(&str, &str)| *name == namespace && key.starts_with(prefix);
+            if barred.contains(&id) || barred_prefixes.iter().any(of_barred) {
                 continue;
             }
             if let Some(effect) = effect_on(key, call, values) {
@@ -233,6 +290,7 @@ fn namespace_of<'a>(request: &Request<'a>) -> Option<&'a str> {
         | Request::Remove { namespace, .. }
         | Request::GetOrInsert { namespace, .. }
         | Request::Clear { namespace }
+        | Request::Batch { namespace, .. }
         | Request::Atomic { namespace, .. } => Some(namespace),
         _ => None,
     }
@@ -269,6 +327,13 @@ fn effect_on(on: &str, call: &Call<'_>, values: &mut Values) -> Option<Effect> {
             Some(Effect::Keep { told, offered })
         }
         Request::Clear { .. } => Some(Effect::Write(Held::Nothing)),
+        Request::Batch { operations, .. } => {
+            let told = match reply {
+                Some(Reply::Batched { told, .. }) => Some(told.as_slice()),
+                _ => None,
+            };
+            effect_of_batch(on, operations, told, values)
+        }
         Request::Atomic { function, args, .. } => match models::keys_of(function.name, args) {
             Keys::One(key) if key == on => {
                 let (_, by): (String, i64) = rmp_serde::from_slice(args).ok()?;
@@ -282,6 +347,69 @@ fn effect_on(on: &str, call: &Call<'_>, values: &mut Values) -> Option<Effect> {
             _ => None,
         },
         _ => None,
+    }
+}
+
+/// What a batch does to this key: what it found there at first, and what it left.
+fn effect_of_batch(
+    on: &str,
+    operations: &[operations::Operation<'_>],
+    told: Option<&[Told<'_>]>,
+    values: &mut Values,
+) -> Option<Effect> {
+    let (mut found, mut left) = (None, None);
+    for (index, operation) in operations.iter().enumerate() {
+        let told = told.map(|told| told[index]);
+        let was = match told {
+            Some(Told::Value { value, .. }) => Some(values.held(Some(value))),
+            Some(Told::Nothing) => Some(Held::Nothing),
+            _ => None,
+        };
+        let (seen, new) = match *operation {
+            operations::Operation::Require {
+                key,
+                test: Test::Absent,
+            } if key == on => (Some(Held::Nothing), None),
+            operations::Operation::Require {
+                key,
+                test: Test::Equal(value),
+            } if key == on => (Some(values.held(Some(value))), None),
+            operations::Operation::Get { key } if key == on => (was, None),
+            operations::Operation::Set { key, value, .. } if key == on => {
+                (None, Some(values.held(Some(value))))
+            }
+            operations::Operation::Remove { key } | operations::Operation::Take { key }
+                if key == on =>
+            {
+                (was, Some(Held::Nothing))
+            }
+            // It is the only one on this key.
+            operations::Operation::Add { key, by } if key == on => {
+                let told = match told {
+                    Some(Told::Number(sum)) => Some(values.number(sum)),
+                    _ => None,
+                };
+                return Some(Effect::Add { by, told });
+            }
+            operations::Operation::Pop { .. } => match told {
+                Some(Told::Entry { key, value }) if key == on => {
+                    (Some(values.held(Some(value))), Some(Held::Nothing))
+                }
+                _ => continue,
+            },
+            operations::Operation::Clear => (None, Some(Held::Nothing)),
+            _ => continue,
+        };
+        if left.is_none() && found.is_none() {
+            found = seen;
+        }
+        left = new.or(left);
+    }
+    match (found, left) {
+        (Some(told), Some(new)) => Some(Effect::Swap { told, new }),
+        (Some(told), None) => Some(Effect::Read(told)),
+        (None, Some(new)) => Some(Effect::Write(new)),
+        (None, None) => None,
     }
 }
 
@@ -314,6 +442,7 @@ fn apply(effect: Effect, held: Held, values: &mut Values) -> Option<Held> {
     match effect {
         Effect::Read(told) => fits(told).then_some(told),
         Effect::Write(new) => Some(new),
+        Effect::Swap { told, new } => fits(told).then_some(new),
         Effect::Remove(told) => told.is_none_or(fits).then_some(Held::Nothing),
         Effect::Keep { told, offered } => match (told, held) {
             (Some(told), Held::Nothing) => (told == offered).then_some(told),

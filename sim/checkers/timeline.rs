@@ -15,8 +15,6 @@ pub(crate) struct Timeline<'a> {
     pub(crate) commits: Vec<&'a Committed>,
     spaces: BTreeMap<&'a str, BTreeMap<&'a str, Versions<'a>>>,
     lengths: BTreeMap<&'a str, Vec<(Revision, u64)>>,
-    /// Namespaces that a function has reset, and written to: nothing is said of them from there on.
-    unknown_from: BTreeMap<&'a str, Revision>,
 }
 
 impl<'a> Timeline<'a> {
@@ -26,12 +24,10 @@ impl<'a> Timeline<'a> {
             self.apply(commit.revision, change);
         }
         for namespace in &commit.resets {
-            // What a function has written behind its clear is not listed.
-            if commit.function.is_some() {
-                let known_until = self.unknown_from.entry(namespace);
-                known_until.or_insert(commit.revision);
-            }
             self.empty(commit.revision, namespace);
+        }
+        for filled in &commit.refilled {
+            self.apply(commit.revision, filled);
         }
         self.commits.push(commit);
     }
@@ -62,17 +58,20 @@ impl<'a> Timeline<'a> {
         lengths.push((revision, 0));
     }
 
-    /// Is the whole content of the namespace known at this revision?
-    pub(crate) fn knows(&self, namespace: &str, at: Revision) -> bool {
-        self.unknown_from
-            .get(namespace)
-            .is_none_or(|from| at < *from)
-    }
-
     /// A key's value at a revision.
     pub(crate) fn get(&self, namespace: &str, key: &str, at: Revision) -> Option<&'a [u8]> {
         let versions = self.spaces.get(namespace)?.get(key)?;
         value_at(versions, at)
+    }
+
+    /// The revision that has last written a key, up to this one.
+    pub(crate) fn version(&self, namespace: &str, key: &str, at: Revision) -> Revision {
+        let versions = self.spaces.get(namespace).and_then(|space| space.get(key));
+        let written = versions.into_iter().flatten().rev();
+        let mut until = written.filter(|(revision, value)| *revision <= at && value.is_some());
+        until
+            .next()
+            .map_or(Revision::ZERO, |(revision, _)| *revision)
     }
 
     /// How many keys a namespace has at a revision.

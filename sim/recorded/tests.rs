@@ -58,6 +58,7 @@ impl Script {
             released: (namespace.is_empty()).then(|| "killed by signal 9".to_owned()),
             changes: vec![(namespace.into(), key.into(), None, Some(after.into()))],
             resets: Vec::new(),
+            refilled: Vec::new(),
         };
         self.add(Who::Server, stamp_ns, record::What::Committed(commit))
     }

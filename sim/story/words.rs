@@ -1,5 +1,6 @@
 //! How messages, commits and ends read.
 
+use super::operations;
 use crate::history::Committed;
 use zproc::seam::proto::codec;
 use zproc::seam::proto::ids::{PartsId, Revision, Seq, WatchId};
@@ -15,7 +16,7 @@ const VALUE_CHARS: usize = 60;
 /// So is what a message says in all.
 const TEXT_CHARS: usize = 400;
 /// So many keys of a commit or a page are listed.
-const LISTED: usize = 8;
+pub(super) const LISTED: usize = 8;
 
 /// What a message says, and the request that it is or answers.
 #[derive(Debug, PartialEq, Eq)]
@@ -142,7 +143,7 @@ fn refused(refusal: Refusal<'_>) -> String {
 }
 
 /// `namespace/key`; the framework's own namespace has no name.
-fn place(namespace: &str, key: &str) -> String {
+pub(super) fn place(namespace: &str, key: &str) -> String {
     if namespace.is_empty() {
         key.to_owned()
     } else {
@@ -150,11 +151,11 @@ fn place(namespace: &str, key: &str) -> String {
     }
 }
 
-fn value(bytes: &[u8]) -> String {
+pub(super) fn value(bytes: &[u8]) -> String {
     show(bytes, VALUE_CHARS)
 }
 
-fn optional(bytes: Option<&[u8]>) -> String {
+pub(super) fn optional(bytes: Option<&[u8]>) -> String {
     bytes.map_or_else(|| "none".to_owned(), value)
 }
 
@@ -229,6 +230,10 @@ pub(crate) fn request(request: &Request<'_>) -> String {
             format!("get {place}, or insert {}", value(bytes))
         }
         Request::Clear { namespace } => format!("clear {namespace}"),
+        Request::Batch {
+            namespace,
+            operations: all,
+        } => operations::batch(namespace, all),
         Request::Atomic {
             namespace,
             function,
@@ -361,6 +366,9 @@ fn reply(reply: &Reply<'_>) -> String {
             let was = before.map_or_else(String::new, |bytes| format!(", was {}", value(bytes)));
             format!("done {}{was}", at(revision))
         }
+        Reply::Batched { revision, told } => {
+            format!("{} {}", operations::all_told(told), at(revision))
+        }
         Reply::Returned {
             revision,
             value: bytes,
@@ -400,6 +408,9 @@ fn failed(failure: &Failure<'_>) -> String {
         Failure::UnknownFunction { name } => format!("no such function: {name}"),
         Failure::Limit { limit, actual, max } => format!("{limit}: {actual} of at most {max}"),
         Failure::ReadOnly => "the namespace is read-only".to_owned(),
+        Failure::Unmet { key } => format!("what is required of {key} does not hold"),
+        Failure::NotInteger { found } => format!("{found} is no integer"),
+        Failure::Overflow => "the sum is too large".to_owned(),
         Failure::NoParts => "there are no such parts".to_owned(),
         Failure::UnknownProcess { process } => format!("there is no process {process}"),
         Failure::Malformed { what } => format!("malformed: {what}"),
@@ -546,6 +557,7 @@ mod tests {
                 after: Some(vec![17]),
             }],
             resets: Vec::new(),
+            refilled: Vec::new(),
         };
         assert_eq!(commit(&story), "mix/x0 3 -> 17 (by #2, function add)");
         story.function = None;

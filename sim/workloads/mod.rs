@@ -4,6 +4,7 @@
 //! ends by itself once the faults have ended: whoever waits, waits for the [`functions::DONE`] key
 //! too, which the program writes last.
 
+mod batches;
 mod consumers;
 mod crowds;
 mod endings;
@@ -62,6 +63,8 @@ pub(crate) enum Role {
     Bulk,
     /// Updates of more bytes than a watch's credit.
     Heavy,
+    /// Batches, and what is made of them.
+    Batcher,
     /// All calls of the api, those too that no other role needs.
     Visitor,
     /// More of everything than any limit allows.
@@ -172,6 +175,7 @@ fn act(ctx: &Context, role: Role, steps: u64) -> Result<u64> {
         Role::Followers => strict::followers(ctx),
         Role::Bulk => writers::bulk(ctx, steps),
         Role::Heavy => consumers::heavy(ctx),
+        Role::Batcher => batches::batcher(ctx, steps),
         Role::Visitor => visitor::visitor(ctx, steps),
         Role::Glutton => gluttons::glutton(ctx, steps),
         Role::Hostile => hostile::host(ctx, steps),
@@ -204,6 +208,7 @@ fn lead(ctx: &Context) -> Result<()> {
         let role = match choose_for(place, 128) {
             127 => Role::Heavy,
             119..127 => Role::Visitor,
+            104..109 => Role::Batcher,
             109..112 => Role::Ender,
             112..116 => Role::Glutton,
             116..119 => Role::Hostile,

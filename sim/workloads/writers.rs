@@ -8,7 +8,7 @@ use zproc::seam::proto::marks::{self, Mark};
 use zproc::{Context, Result, State};
 
 /// A value that no other write of the run has.
-fn unique(step: u64) -> i64 {
+pub(super) fn unique(step: u64) -> i64 {
     (thread::number() * 1_000_000 + step) as i64
 }
 
@@ -52,7 +52,7 @@ fn two_accounts() -> (String, String) {
 }
 
 /// A key of a few, with and without a prefix.
-fn key() -> String {
+pub(super) fn key() -> String {
     match choose(12) {
         key @ 0..3 => format!("x{key}"),
         key @ 3..6 => format!("p/{key}"),

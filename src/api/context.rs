@@ -454,6 +454,7 @@ pub(crate) fn unexpected(reply: &Reply<'_>) -> Kind {
         Reply::Page { .. } => "Page",
         Reply::Updates { .. } => "Updates",
         Reply::Written { .. } => "Written",
+        Reply::Batched { .. } => "Batched",
         Reply::Returned { .. } => "Returned",
         Reply::Watching { .. } => "Watching",
         Reply::Compacted { oldest } => return Kind::Compacted { oldest: *oldest },

@@ -11,6 +11,10 @@ pub(crate) mod context;
 
 pub(crate) mod state;
 
+pub(crate) mod batch;
+
+mod dict;
+
 pub(crate) mod snapshot;
 
 pub(crate) mod txn;

@@ -4,7 +4,7 @@ use super::value;
 use super::view::Reads;
 use crate::error::{Error, Kind, Operation, Result};
 use crate::proto::ids::Revision;
-use crate::proto::store::{StoreError, Transaction};
+use crate::proto::store::{Coming, Key, StoreError, Transaction, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::panic::Location;
@@ -35,9 +35,15 @@ impl std::fmt::Debug for Txn<'_> {
 /// What a [`Txn`] needs of a transaction: the server's, whose own lifetime this hides.
 pub(super) trait Writes: Reads {
     fn set(&mut self, namespace: &str, key: &str, value: &[u8]) -> Result<(), StoreError>;
-    /// True: it was there.
-    fn remove(&mut self, namespace: &str, key: &str) -> Result<bool, StoreError>;
-    fn clear(&mut self, namespace: &str) -> Result<(), StoreError>;
+    fn clear(&mut self, namespace: &str, coming: Coming) -> Result<(), StoreError>;
+    fn add(&mut self, namespace: &str, key: &str, by: i64) -> Result<i64, StoreError>;
+    fn take(&mut self, namespace: &str, key: &str) -> Result<Option<Value>, StoreError>;
+    fn pop(
+        &mut self,
+        namespace: &str,
+        prefix: &str,
+        last: bool,
+    ) -> Result<Option<(Key, Value)>, StoreError>;
 }
 
 impl Writes for Transaction<'_> {
@@ -45,12 +51,25 @@ impl Writes for Transaction<'_> {
         Transaction::set(self, namespace, key, value)
     }
 
-    fn remove(&mut self, namespace: &str, key: &str) -> Result<bool, StoreError> {
-        Transaction::remove(self, namespace, key).map(|before| before.is_some())
+    fn clear(&mut self, namespace: &str, coming: Coming) -> Result<(), StoreError> {
+        self.clear_before(namespace, coming)
     }
 
-    fn clear(&mut self, namespace: &str) -> Result<(), StoreError> {
-        Transaction::clear(self, namespace)
+    fn add(&mut self, namespace: &str, key: &str, by: i64) -> Result<i64, StoreError> {
+        Transaction::add(self, namespace, key, by)
+    }
+
+    fn take(&mut self, namespace: &str, key: &str) -> Result<Option<Value>, StoreError> {
+        self.remove(namespace, key)
+    }
+
+    fn pop(
+        &mut self,
+        namespace: &str,
+        prefix: &str,
+        last: bool,
+    ) -> Result<Option<(Key, Value)>, StoreError> {
+        Transaction::pop(self, namespace, prefix, last)
     }
 }
 
@@ -64,6 +83,8 @@ impl From<StoreError> for Kind {
             },
             StoreError::ReadOnly => Kind::ReadOnly,
             StoreError::Malformed(what) => Kind::Malformed(what.to_string()),
+            StoreError::NotInteger(found) => Kind::not_integer(&found),
+            StoreError::Overflow => Kind::Overflow,
         }
     }
 }
@@ -136,8 +157,9 @@ impl<'a> Txn<'a> {
     /// [`is_limit`](Error::is_limit), [`is_read_only`](Error::is_read_only).
     #[track_caller]
     pub fn remove(&mut self, key: &str) -> Result<bool> {
-        let removed = self.raw.remove(&self.namespace, key).map_err(Kind::from);
-        removed.map_err(self.failed("remove", Some(key)))
+        let removed = self.raw.take(&self.namespace, key).map_err(Kind::from);
+        let removed = removed.map_err(self.failed("remove", Some(key)))?;
+        Ok(removed.is_some())
     }
 
     /// Removes all keys of the namespace.
@@ -146,8 +168,106 @@ impl<'a> Txn<'a> {
     /// [`is_limit`](Error::is_limit), [`is_read_only`](Error::is_read_only).
     #[track_caller]
     pub fn clear(&mut self) -> Result<()> {
-        let cleared = self.raw.clear(&self.namespace).map_err(Kind::from);
-        cleared.map_err(self.failed("clear", None))
+        let cleared = self.raw.clear(&self.namespace, Coming::default());
+        cleared.map_err(|error| self.failed("clear", None)(error.into()))
+    }
+
+    /// Writes all of these.
+    ///
+    /// # Errors
+    /// As for [`set`](Txn::set).
+    #[track_caller]
+    pub fn extend<K: AsRef<str>, T: Serialize>(
+        &mut self,
+        entries: impl IntoIterator<Item = (K, T)>,
+    ) -> Result<()> {
+        let mut entries = entries.into_iter();
+        entries.try_for_each(|(key, value)| self.set(key.as_ref(), &value))
+    }
+
+    /// Puts these in the place of all that is there; see
+    /// [`State::replace_all`](crate::State::replace_all).
+    ///
+    /// # Errors
+    /// As for [`set`](Txn::set).
+    #[track_caller]
+    pub fn replace_all<K: AsRef<str>, T: Serialize>(
+        &mut self,
+        entries: impl IntoIterator<Item = (K, T)>,
+    ) -> Result<()> {
+        let failed = |txn: &Txn<'_>, kind| txn.failed("replace_all", None)(kind);
+        let mut encoded = Vec::new();
+        let mut coming = Coming::default();
+        for (key, value) in entries {
+            let bytes = value::encode(&value).map_err(|kind| failed(self, kind))?;
+            coming.entries += 1;
+            coming.bytes += key.as_ref().len() + bytes.len();
+            encoded.push((key, bytes));
+        }
+        let cleared = self.raw.clear(&self.namespace, coming);
+        cleared.map_err(|error| failed(self, error.into()))?;
+        for (key, bytes) in encoded {
+            let written = self.raw.set(&self.namespace, key.as_ref(), &bytes);
+            written.map_err(|error| failed(self, error.into()))?;
+        }
+        Ok(())
+    }
+
+    /// Removes `key` and gives its value, or `None` if it was not there.
+    ///
+    /// # Errors
+    /// [`is_wrong_type`](Error::is_wrong_type), and the key is gone all the same;
+    /// [`is_read_only`](Error::is_read_only).
+    #[track_caller]
+    pub fn take<T: DeserializeOwned>(&mut self, key: &str) -> Result<Option<T>> {
+        let taken = self.raw.take(&self.namespace, key).map_err(Kind::from);
+        let value = taken.and_then(|value| value.map(|value| value::decode(&value)).transpose());
+        value.map_err(self.failed("take", Some(key)))
+    }
+
+    /// Removes the first key that starts with `prefix` (`""`: the first of all) and gives it with its
+    /// value; `None` if there is none.
+    ///
+    /// # Errors
+    /// As for [`take`](Txn::take).
+    #[track_caller]
+    pub fn pop_first<T: DeserializeOwned>(&mut self, prefix: &str) -> Result<Option<(String, T)>> {
+        let popped = self.pop(prefix, false);
+        popped.map_err(self.failed("pop_first", Some(prefix)))
+    }
+
+    /// As [`pop_first`](Txn::pop_first), from the other end.
+    ///
+    /// # Errors
+    /// As for [`take`](Txn::take).
+    #[track_caller]
+    pub fn pop_last<T: DeserializeOwned>(&mut self, prefix: &str) -> Result<Option<(String, T)>> {
+        let popped = self.pop(prefix, true);
+        popped.map_err(self.failed("pop_last", Some(prefix)))
+    }
+
+    fn pop<T: DeserializeOwned>(
+        &mut self,
+        prefix: &str,
+        last: bool,
+    ) -> Result<Option<(String, T)>, Kind> {
+        let popped = self.raw.pop(&self.namespace, prefix, last)?;
+        popped
+            .map(|(key, value)| Ok((key.to_string(), value::decode(&value)?)))
+            .transpose()
+    }
+
+    /// Adds `by` to the integer at `key` and gives the sum; see [`State::add`](crate::State::add).
+    /// With an error that tells of the type or of the size of the sum nothing is lost: the function
+    /// may go on.
+    ///
+    /// # Errors
+    /// [`is_wrong_type`](Error::is_wrong_type), [`is_overflow`](Error::is_overflow),
+    /// [`is_limit`](Error::is_limit), [`is_read_only`](Error::is_read_only).
+    #[track_caller]
+    pub fn add(&mut self, key: &str, by: i64) -> Result<i64> {
+        let sum = self.raw.add(&self.namespace, key, by);
+        sum.map_err(|error| self.failed("add to", Some(key))(error.into()))
     }
 
     /// Is `key` there?

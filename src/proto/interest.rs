@@ -50,6 +50,26 @@ impl Interest {
     }
 }
 
+/// The first text behind all that start with `prefix`; none if there is no such text.
+///
+/// Texts are ordered by their bytes, which is the order of their characters.
+#[must_use]
+pub fn end_of_prefix(prefix: &str) -> Option<String> {
+    let mut end = prefix.to_owned();
+    while let Some(last) = end.pop() {
+        let next = match last {
+            // Behind it come the surrogates, which are no characters.
+            '\u{d7ff}' => Some('\u{e000}'),
+            last => char::from_u32(last as u32 + 1),
+        };
+        if let Some(next) = next {
+            end.push(next);
+            return Some(end);
+        }
+    }
+    None
+}
+
 /// What a condition has read, by namespace.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct ReadSet {
@@ -118,6 +138,18 @@ mod tests {
         assert_eq!(reads.iter().count(), READS_MAX);
         reads.insert("m", Interest::Key(Arc::from("one too many")));
         assert_eq!(reads.iter().count(), 2);
+    }
+
+    #[test]
+    fn the_end_of_a_prefix_is_behind_all_of_its_keys_and_before_all_others() {
+        let end = |prefix| end_of_prefix(prefix);
+        assert_eq!(end("a").as_deref(), Some("b"));
+        assert_eq!(end("a\u{10ffff}").as_deref(), Some("b"));
+        assert_eq!(end("\u{7f}").as_deref(), Some("\u{80}"));
+        assert_eq!(end("x\u{d7ff}").as_deref(), Some("x\u{e000}"));
+        assert_eq!(end(""), None);
+        assert_eq!(end("\u{10ffff}\u{10ffff}"), None);
+        assert!("a\u{10ffff}\u{10ffff}" < "b");
     }
 
     #[test]

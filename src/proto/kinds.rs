@@ -7,6 +7,7 @@ use super::message::{
     Condition, End, Failure, Filter, Finish, FromClient, FromKeeper, FromServer, Refusal, Reply,
     Request,
 };
+use super::operations::{Operation, Test, Told};
 
 /// A message of several kinds.
 pub trait Kind {
@@ -68,7 +69,7 @@ macro_rules! kinds {
 
 kinds! {
     Request {
-        Ping, Get, Len, Page, Updates, Set, Remove, GetOrInsert, Clear, Atomic, Wait, Watch,
+        Ping, Get, Len, Page, Updates, Set, Remove, GetOrInsert, Clear, Batch, Atomic, Wait, Watch,
         Unwatch, Spawn, Begin, Finish, Stop, Kill, ToRoot, Part, Fetch, Forget, Dump,
     }
     Condition { Function, Equal, Ended }
@@ -78,13 +79,16 @@ kinds! {
     FromServer { Welcome, Refused, Reply, Update, WatchCompacted }
     FromKeeper { Started, NotStarted, Ended }
     Reply {
-        Done, Value, Count, Page, Updates, Written, Returned, Watching, Compacted, Spawned, Task,
+        Done, Value, Count, Page, Updates, Written, Batched, Returned, Watching, Compacted, Spawned, Task,
         Ended, Part, Failed, Dump,
     }
     Failure {
-        Error, Panic, Undecodable, UnknownFunction, Limit, ReadOnly, UnknownProcess, Malformed,
-        Setup, NoParts,
+        Error, Panic, Undecodable, UnknownFunction, Limit, ReadOnly, Unmet, NotInteger, Overflow,
+        UnknownProcess, Malformed, Setup, NoParts,
     }
+    Operation { Require, Get, Set, Remove, Take, Add, Pop, Clear }
+    Test { Absent, Present, Equal, Revision }
+    Told { Done, Nothing, Value, Entry, Number }
     Refusal { Version, Build, Credentials, SessionUnknown, Limit, Protocol, Ended, Late }
     End {
         Finished, Exited, Killed, Signaled, BeforeConnect, NotStarted, Panicked, StackOverflow,

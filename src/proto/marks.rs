@@ -76,6 +76,8 @@ marks! {
     AtomicReadOnly: "an atomic function changed nothing";
     InsertFound: "get_or_insert found a value";
     Inserted: "get_or_insert inserted one";
+    BatchUnmet: "what a batch requires did not hold";
+    BatchResets: "a namespace was replaced that was too large to list";
     PageMore: "a scan needed more than one page";
     UpdatesCompacted: "the updates between two pages of a scan were dropped";
     UpdatesInParts: "the updates between two pages of a scan did not fit one answer";

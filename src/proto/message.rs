@@ -8,6 +8,7 @@
 use super::dump::Dump;
 pub use super::ids::FunctionRef;
 use super::ids::{BuildId, PartsId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
+use super::operations::{Operation, Told};
 use super::setup::Setup;
 use super::time::Time;
 use speedy::{Readable, Writable};
@@ -139,6 +140,13 @@ pub enum Request<'a> {
     },
     /// Remove all. Answered by `Written`.
     Clear { namespace: &'a str },
+    /// Do all of these, at one revision, or none. Answered by `Batched`, or `Failed`.
+    Batch {
+        namespace: &'a str,
+        /// No more than a change set may have changes.
+        #[speedy(length_type = u16)]
+        operations: Vec<Operation<'a>>,
+    },
     /// Run a function in the server. Answered by `Returned`, or `Failed`.
     Atomic {
         namespace: &'a str,
@@ -375,6 +383,13 @@ pub enum Reply<'a> {
         revision: Revision,
         before: Option<&'a [u8]>,
     },
+    /// A batch took effect, or changed nothing and was seen at this revision.
+    Batched {
+        revision: Revision,
+        /// What each operation is told, in their order.
+        #[speedy(length_type = u16)]
+        told: Vec<Told<'a>>,
+    },
     /// A function's result.
     Returned { revision: Revision, value: &'a [u8] },
     /// The watch has begun; its first update is at `next` or later.
@@ -434,6 +449,12 @@ pub enum Failure<'a> {
     },
     /// The namespace is read-only: it is the framework's.
     ReadOnly,
+    /// What a batch requires of this key does not hold.
+    Unmet { key: &'a str },
+    /// What is to be added to is no integer, but this.
+    NotInteger { found: &'a str },
+    /// The sum is none that fits 64 bits with a sign.
+    Overflow,
     /// There is no such process (any more).
     UnknownProcess { process: ProcessId },
     /// The value is not well-formed MessagePack.

@@ -32,6 +32,7 @@ pub mod limits;
 pub mod loss;
 pub mod marks;
 pub mod message;
+pub mod operations;
 pub mod planted;
 pub mod points;
 pub mod server;

@@ -9,6 +9,7 @@ use super::interest::{Interest, ReadSet};
 use super::limits::Limits;
 use super::marks::{self, Mark};
 use super::message::{Request, WatchPosition};
+use super::operations::Operation;
 use super::planted::{self, Bug};
 use super::store::Namespace;
 use super::time::Time;
@@ -312,6 +313,9 @@ impl Session {
 /// Does the request change nothing, so that it may be done again instead of being remembered?
 #[must_use]
 pub fn is_read(request: &Request<'_>) -> bool {
+    if let Request::Batch { operations, .. } = request {
+        return operations.iter().all(Operation::is_read);
+    }
     matches!(
         request,
         Request::Ping

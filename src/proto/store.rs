@@ -8,10 +8,11 @@ mod transaction;
 mod view;
 
 pub use count::Counted;
-pub use transaction::{Rights, Transaction};
+pub use transaction::{Coming, Rights, Transaction};
 pub use view::View;
 
 use super::ids::{ProcessId, Revision};
+use super::interest;
 use super::limits::{KEY_BYTES_MAX, Limits, NAMESPACE_BYTES_MAX};
 use super::planted::{self, Bug};
 use super::value::{self, ValueError};
@@ -43,6 +44,10 @@ pub enum StoreError {
     ReadOnly,
     /// The value is not one whole MessagePack value.
     Malformed(&'static str),
+    /// What is to be added to is no integer, but this.
+    NotInteger(String),
+    /// The sum is no `i64`.
+    Overflow,
 }
 
 fn limit(limit: &'static str, actual: usize, max: usize) -> Result<(), StoreError> {
@@ -99,6 +104,8 @@ pub fn check_value(value: &[u8], max: usize) -> Result<(), StoreError> {
 struct Entry {
     value: Value,
     owner: Option<ProcessId>,
+    /// The change set that wrote it.
+    revision: Revision,
 }
 
 #[derive(Debug, Default)]
@@ -176,6 +183,24 @@ impl Store {
     pub fn get(&self, namespace: &str, key: &str) -> Option<&Value> {
         let entry = self.dicts.get(namespace)?.entries.get(key)?;
         Some(&entry.value)
+    }
+
+    /// One value, and the revision that wrote it.
+    #[must_use]
+    pub fn versioned(&self, namespace: &str, key: &str) -> Option<(&Value, Revision)> {
+        let entry = self.dicts.get(namespace)?.entries.get(key)?;
+        Some((&entry.value, entry.revision))
+    }
+
+    /// The first key with `prefix`, or the last.
+    #[must_use]
+    pub fn end(&self, namespace: &str, prefix: &str, last: bool) -> Option<&Key> {
+        let entries = &self.dicts.get(namespace)?.entries;
+        let end = interest::end_of_prefix(prefix);
+        let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut keys = entries.range::<str, _>((Bound::Included(prefix), end));
+        let found = if last { keys.next_back() } else { keys.next() };
+        found.map(|(key, _)| key)
     }
 
     /// How many keys a namespace has.

@@ -249,6 +249,38 @@ pub fn equal(left: &[u8], right: &[u8]) -> bool {
         || matches!((canonical(left), canonical(right)), (Ok(left), Ok(right)) if left == right)
 }
 
+/// The integer that a value is, if it is one. It may be larger than an `i64`.
+#[must_use]
+pub fn as_integer(bytes: &[u8]) -> Option<i128> {
+    let mut reader = Reader { rest: bytes };
+    match reader.head() {
+        Ok(Head::Int(value)) if reader.rest.is_empty() => Some(value),
+        _ => None,
+    }
+}
+
+/// An integer as a value, in the fewest bytes.
+#[must_use]
+pub fn integer(value: i64) -> Vec<u8> {
+    let marked = |marker: u8, bytes: &[u8]| [&[marker], bytes].concat();
+    if let Ok(value) = u64::try_from(value) {
+        return match value {
+            0..=0x7f => vec![value as u8],
+            0x80..=0xff => vec![0xcc, value as u8],
+            0x100..=0xffff => marked(0xcd, &(value as u16).to_be_bytes()),
+            0x1_0000..=0xffff_ffff => marked(0xce, &(value as u32).to_be_bytes()),
+            _ => marked(0xcf, &value.to_be_bytes()),
+        };
+    }
+    match value {
+        -0x20.. => vec![value as u8],
+        -0x80.. => vec![0xd0, value as u8],
+        -0x8000.. => marked(0xd1, &(value as i16).to_be_bytes()),
+        -0x8000_0000.. => marked(0xd2, &(value as i32).to_be_bytes()),
+        _ => marked(0xd3, &value.to_be_bytes()),
+    }
+}
+
 /// What a value is, in words for an error message: `the integer 5`, `a map of 3 entries`.
 #[must_use]
 pub fn describe(bytes: &[u8]) -> String {
@@ -392,6 +424,32 @@ mod tests {
         assert!(equal(&value(0.0), &value(-0.0)));
         assert!(!equal(&value(0.5), &value(1.5)));
         assert!(!equal(&value(0.0), &value(1.5)));
+    }
+
+    #[test]
+    fn integers_are_encoded_as_serde_does() {
+        for bits in 0..63 {
+            for near in -2..=2_i64 {
+                for number in [(1_i64 << bits) + near, -(1_i64 << bits) + near] {
+                    assert_eq!(integer(number), value(number));
+                    assert_eq!(as_integer(&integer(number)), Some(i128::from(number)));
+                }
+            }
+        }
+        for number in [i64::MIN, i64::MAX] {
+            assert_eq!(integer(number), value(number));
+        }
+        assert_eq!(as_integer(&value(u64::MAX)), Some(i128::from(u64::MAX)));
+        for other in [
+            value(1.0),
+            value("1"),
+            value([1]),
+            vec![1, 1],
+            vec![0xcc],
+            vec![],
+        ] {
+            assert_eq!(as_integer(&other), None);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub(crate) mod table;
 
 mod atomic;
+mod batches;
 mod dict;
 mod dumps;
 mod endings;

@@ -1,6 +1,6 @@
 //! Every body, by name; whoever runs them gives each a tree of its own.
 
-use super::{atomic, dict, dumps, endings, limits, processes, waits, watches};
+use super::{atomic, batches, dict, dumps, endings, limits, processes, waits, watches};
 use zproc::{Context, Result};
 
 /// Where a body may run.
@@ -50,6 +50,15 @@ bodies! {
     dict::snapshot_of_many_pages,
     dict::snapshot_while_others_write,
     dict::handles_are_clones,
+    batches::extend_and_replace_all,
+    batches::large_replace_all_is_a_reset,
+    batches::take_gives_it_to_one,
+    batches::pop_from_both_ends,
+    batches::add_counts_of_many_processes,
+    batches::compare_and_set_by_value_and_revision,
+    batches::batch_is_whole_or_not_at_all,
+    batches::batch_at_and_over_its_limits,
+    batches::the_same_in_a_transaction,
     limits::key_too_long,
     limits::value_too_large,
     limits::value_too_deep,

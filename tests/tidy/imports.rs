@@ -29,9 +29,30 @@ const ROOMS: &[(&str, &[&str])] = &[
 
 /// The modules of `proto` in reading order.
 const PROTO: &[&str] = &[
-    "ids", "time", "limits", "loss", "planted", "points", "marks", "dump", "setup", "message",
-    "kinds", "codec", "frame", "watchdog", "keeper", "value", "interest", "store", "history",
-    "watch", "session", "server", "client",
+    "ids",
+    "time",
+    "limits",
+    "loss",
+    "planted",
+    "points",
+    "marks",
+    "dump",
+    "setup",
+    "value",
+    "operations",
+    "message",
+    "kinds",
+    "codec",
+    "frame",
+    "watchdog",
+    "keeper",
+    "interest",
+    "store",
+    "history",
+    "watch",
+    "session",
+    "server",
+    "client",
 ];
 
 /// The glue: it ties the rooms together, so it knows them all.

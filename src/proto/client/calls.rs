@@ -2,6 +2,7 @@
 
 use crate::proto::ids::{Seq, WatchId};
 use crate::proto::message::Request;
+use crate::proto::operations::Operation;
 use crate::proto::planted::{self, Bug};
 
 /// Why a request was not taken.
@@ -68,7 +69,11 @@ impl Kind {
             | Request::Forget { .. }
             // Asked twice, it is told the same.
             | Request::Begin => Kind::Read,
+            Request::Batch { operations, .. } if operations.iter().all(Operation::is_read) => {
+                Kind::Read
+            }
             Request::Set { .. }
+            | Request::Batch { .. }
             | Request::Remove { .. }
             | Request::GetOrInsert { .. }
             | Request::Clear { .. }

@@ -40,6 +40,13 @@ fn in_words(request: &Request<'_>) -> String {
         Request::Remove { namespace, key } => on("remove", key, namespace),
         Request::GetOrInsert { namespace, key, .. } => on("get or insert", key, namespace),
         Request::Clear { namespace } => format!("clear namespace {namespace:?}"),
+        Request::Batch {
+            namespace,
+            ref operations,
+        } => {
+            let count = operations.len();
+            format!("do {count} operations on namespace {namespace:?}")
+        }
         Request::Atomic {
             namespace,
             function,

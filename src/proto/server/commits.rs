@@ -11,7 +11,7 @@ use super::super::message::{FromServer, FunctionRef, Reply};
 use super::super::planted::{self, Bug};
 use super::super::points::Point;
 use super::super::session::{Cursor, Wait, WaitKind};
-use super::super::store::{ChangeSet, RESERVED, View};
+use super::super::store::{ChangeSet, RESERVED, Store, View};
 use super::super::value;
 use super::{Commit, Server, WaitKey, WatchKey, wire};
 use std::collections::BTreeSet;
@@ -30,7 +30,8 @@ impl Server {
     /// A change set has been committed: logs it, wakes watches, tests waits.
     pub(super) fn committed(&mut self, changes: &ChangeSet, cause: &Cause) {
         if self.config.record_commits {
-            self.commits.push_back(record(changes, cause));
+            let commit = record(&self.store, changes, cause);
+            self.commits.push_back(commit);
         }
         let mut users = self.history.push(changes, cause, |name| name != RESERVED);
         if self.points.strike(Point::EvictEarly) {
@@ -455,7 +456,7 @@ fn serve(
     Served::CaughtUp
 }
 
-fn record(changes: &ChangeSet, cause: &Cause) -> Commit {
+fn record(store: &Store, changes: &ChangeSet, cause: &Cause) -> Commit {
     let changed = changes.changes.iter().map(|(namespace, change)| {
         let value = |value: &Option<super::super::store::Value>| value.as_ref().map(|v| v.to_vec());
         (
@@ -465,6 +466,10 @@ fn record(changes: &ChangeSet, cause: &Cause) -> Commit {
             value(&change.after),
         )
     });
+    let refilled = changes.resets.iter().flat_map(|namespace| {
+        let entries = store.entries(namespace, "", None);
+        entries.map(|(key, value)| (namespace.to_string(), key.to_string(), value.to_vec()))
+    });
     Commit {
         revision: changes.revision,
         time: cause.time,
@@ -473,5 +478,6 @@ fn record(changes: &ChangeSet, cause: &Cause) -> Commit {
         released: cause.released.as_deref().map(str::to_owned),
         changes: changed.collect(),
         resets: changes.resets.iter().map(|name| name.to_string()).collect(),
+        refilled: refilled.collect(),
     }
 }

@@ -3,6 +3,7 @@
 //! Connections and sessions are here; `requests` does what is asked, `commits` tells those who
 //! wait and watch, `processes` knows the tree, `ending` what is done to it.
 
+mod batch;
 mod commits;
 mod connections;
 mod dump;
@@ -192,6 +193,8 @@ pub struct Commit {
     pub changes: Vec<CommitChange>,
     /// Namespaces that were replaced whole.
     pub resets: Vec<String>,
+    /// What these hold now: namespace, key and value.
+    pub refilled: Vec<(String, String, Vec<u8>)>,
 }
 
 #[derive(Debug, Default)]

@@ -15,7 +15,7 @@ use super::super::store::{
     ChangeSet, Rights, StoreError, Transaction, check_key, check_namespace, check_value,
 };
 use super::super::time::Time;
-use super::{FunctionFailure, Server, wire};
+use super::{FunctionFailure, Server, batch, wire};
 use std::sync::Arc;
 
 impl Server {
@@ -46,7 +46,10 @@ impl Server {
                 }
         );
         let kept = self.sessions.get(&session)?;
-        let reply_bytes = self.config.limits.value_bytes_max;
+        let mut reply_bytes = self.config.limits.value_bytes_max;
+        if let Request::Batch { operations, .. } = request {
+            reply_bytes += batch::overhead_bytes(operations);
+        }
         if !is_read(request) && !is_exempt && !kept.has_room(reply_bytes) {
             return Some(self.no_room(kept.replies_bytes() + reply_bytes));
         }
@@ -99,6 +102,10 @@ impl Server {
                 key,
                 value,
             } => self.get_or_insert(process, namespace, key, value, now),
+            Request::Batch {
+                namespace,
+                ref operations,
+            } => self.batch(process, namespace, operations, now),
             Request::Atomic {
                 namespace,
                 function,

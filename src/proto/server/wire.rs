@@ -41,7 +41,7 @@ pub(super) fn function_failure<'a>(failure: &'a FunctionFailure, name: &'a str) 
     }
 }
 
-pub(super) fn store_failure(error: &StoreError) -> Failure<'static> {
+pub(super) fn store_failure(error: &StoreError) -> Failure<'_> {
     match *error {
         StoreError::Limit { limit, actual, max } if planted::is(Bug::LimitToldBackwards) => {
             let (actual, max) = (max, actual);
@@ -50,6 +50,8 @@ pub(super) fn store_failure(error: &StoreError) -> Failure<'static> {
         StoreError::Limit { limit, actual, max } => Failure::Limit { limit, actual, max },
         StoreError::ReadOnly => Failure::ReadOnly,
         StoreError::Malformed(what) => Failure::Malformed { what },
+        StoreError::NotInteger(ref found) => Failure::NotInteger { found },
+        StoreError::Overflow => Failure::Overflow,
     }
 }
 

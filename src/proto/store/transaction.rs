@@ -8,6 +8,7 @@ use crate::proto::ids::{ProcessId, Revision};
 use crate::proto::limits::{Limits, VALUE_BYTES_MAX};
 use crate::proto::marks::{self, Mark};
 use crate::proto::planted::{self, Bug};
+use crate::proto::value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -18,6 +19,15 @@ pub enum Rights {
     User,
     /// The framework: the reserved namespace too. What it writes is bounded by its caller.
     Framework,
+}
+
+/// What is to be written into a namespace after it has been cleared.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Coming {
+    /// How many entries.
+    pub entries: usize,
+    /// Bytes of their keys and values.
+    pub bytes: usize,
 }
 
 /// What one namespace held when it was emptied as a whole.
@@ -69,6 +79,13 @@ impl Transaction<'_> {
     #[must_use]
     pub fn contains(&self, namespace: &str, key: &str) -> bool {
         self.get(namespace, key).is_some()
+    }
+
+    /// One value, own writes included, and the revision that wrote it: for an own write the one to
+    /// come.
+    #[must_use]
+    pub fn versioned(&self, namespace: &str, key: &str) -> Option<(&Value, Revision)> {
+        self.store.versioned(namespace, key)
     }
 
     /// How many keys the namespace has.
@@ -145,12 +162,59 @@ impl Transaction<'_> {
         self.note(result)
     }
 
+    /// Removes the first key that starts with `prefix`, or the last, and gives it.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the change set is lost with the first.
+    pub fn pop(
+        &mut self,
+        namespace: &str,
+        prefix: &str,
+        last: bool,
+    ) -> Result<Option<(Key, Value)>, StoreError> {
+        let Some(key) = self.store.end(namespace, prefix, last).cloned() else {
+            return Ok(None);
+        };
+        let value = self.remove(namespace, &key)?;
+        Ok(value.map(|value| (key, value)))
+    }
+
+    /// Adds to an integer, where a key that is not there counts as 0, and gives the sum. A key that
+    /// somebody owns stays its owner's.
+    ///
+    /// # Errors
+    /// [`StoreError::NotInteger`] and [`StoreError::Overflow`], with which nothing is written or
+    /// lost; or another, with which the change set is.
+    pub fn add(&mut self, namespace: &str, key: &str, by: i64) -> Result<i64, StoreError> {
+        let there = self.store.dicts.get(namespace);
+        let there = there.and_then(|dict| dict.entries.get(key));
+        let number = match there {
+            None => 0,
+            Some(entry) => value::as_integer(&entry.value)
+                .ok_or_else(|| StoreError::NotInteger(value::describe(&entry.value)))?,
+        };
+        let sum = i64::try_from(number + i128::from(by)).map_err(|_| StoreError::Overflow)?;
+        let owner = there.and_then(|entry| entry.owner);
+        let result = self.try_set(namespace, key, &value::integer(sum), owner);
+        self.note(result)?;
+        Ok(sum)
+    }
+
     /// Removes all keys of a namespace.
     ///
     /// # Errors
     /// See [`StoreError`]; the change set is lost with the first.
     pub fn clear(&mut self, namespace: &str) -> Result<(), StoreError> {
-        let result = self.try_clear(namespace);
+        self.clear_before(namespace, Coming::default())
+    }
+
+    /// Removes all keys of a namespace, where it is known what is written there next: what goes and
+    /// what comes are listed together or not at all.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the change set is lost with the first.
+    pub fn clear_before(&mut self, namespace: &str, coming: Coming) -> Result<(), StoreError> {
+        let result = self.try_clear(namespace, coming);
         self.note(result)
     }
 
@@ -224,8 +288,12 @@ impl Transaction<'_> {
             };
             self.check_owned(owner, size, returned)?;
         }
-        let value = Value::from(value);
-        self.change(&namespace, &shared_key, Some(Entry { value, owner }))
+        let entry = Entry {
+            value: Value::from(value),
+            owner,
+            revision: self.revision(),
+        };
+        self.change(&namespace, &shared_key, Some(entry))
     }
 
     fn check_owned(&self, owner: ProcessId, size: usize, freed: usize) -> Result<(), StoreError> {
@@ -256,15 +324,16 @@ impl Transaction<'_> {
         Ok(Some(value))
     }
 
-    fn try_clear(&mut self, namespace: &str) -> Result<(), StoreError> {
+    fn try_clear(&mut self, namespace: &str, coming: Coming) -> Result<(), StoreError> {
         self.writable(namespace)?;
         let Some((name, dict)) = self.store.dicts.get_key_value(namespace) else {
             return Ok(());
         };
         let name = name.clone();
         let limits = &self.store.limits;
-        let fits = self.bytes + dict.bytes <= limits.change_set_bytes_max
-            && self.before.len() + dict.entries.len() <= limits.change_set_changes_max;
+        let bytes = self.bytes + dict.bytes + coming.bytes;
+        let changes = self.before.len() + dict.entries.len() + coming.entries;
+        let fits = bytes <= limits.change_set_bytes_max && changes <= limits.change_set_changes_max;
         if fits {
             let keys: Vec<Key> = dict.entries.keys().cloned().collect();
             for key in keys {

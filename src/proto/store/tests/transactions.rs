@@ -181,6 +181,66 @@ fn a_reset_takes_what_was_owned_there_and_nothing_else() {
     store.invariants();
 }
 
+#[test]
+fn a_key_has_the_revision_that_wrote_it() {
+    let mut store = Store::default();
+    set(&mut store, "a", &[1]);
+    set(&mut store, "b", &[1]);
+    let mut transaction = store.transaction(P, Rights::User);
+    transaction.set("n", "a", &[1]).expect("small");
+    let version = |transaction: &Transaction<'_>, key| transaction.versioned("n", key).map(|v| v.1);
+    assert_eq!(version(&transaction, "a"), Some(Revision(3)));
+    assert_eq!(version(&transaction, "b"), Some(Revision(2)));
+    drop(transaction);
+    let undone = store.versioned("n", "a").map(|found| found.1);
+    assert_eq!(undone, Some(Revision(1)));
+    assert_eq!(store.versioned("n", "c"), None);
+}
+
+#[test]
+fn an_addition_that_can_not_be_loses_nothing_else() {
+    let mut store = Store::default();
+    set(&mut store, "text", b"\xa1x");
+    owned(&mut store, Q, "n", &[5]);
+    let mut transaction = store.transaction(P, Rights::User);
+    let text = transaction.add("n", "text", 1);
+    assert_eq!(
+        text,
+        Err(StoreError::NotInteger("the string \"x\"".to_owned()))
+    );
+    assert_eq!(
+        transaction.add("n", "k", i64::MAX),
+        Err(StoreError::Overflow)
+    );
+    assert_eq!(transaction.add("n", "k", -7), Ok(-2));
+    assert_eq!(transaction.add("n", "new", 3), Ok(3));
+    transaction.commit().expect("fine").expect("changed");
+    assert_eq!(dump(&store, "n")[0], ("k".to_owned(), vec![0xfe]));
+    // Who owned it does so still.
+    assert_eq!(store.owned_by(Q), [(Arc::from("n"), Arc::from("k"))]);
+    store.invariants();
+    let mut transaction = store.transaction(P, Rights::User);
+    assert_eq!(transaction.add("", "k", 1), Err(StoreError::ReadOnly));
+    assert!(transaction.commit().is_err(), "a refused write sticks");
+}
+
+#[test]
+fn what_goes_and_what_comes_are_listed_together_or_not_at_all() {
+    for (entries, bytes, resets) in [(1, 103, 0), (1, 104, 1), (2, 2, 1)] {
+        let mut store = bounded();
+        set(&mut store, "a", &blob(98));
+        set(&mut store, "b", &blob(100));
+        let mut transaction = store.transaction(P, Rights::User);
+        let coming = Coming { entries, bytes };
+        transaction.clear_before("n", coming).expect("any size");
+        transaction.set("n", "c", &[1]).expect("it fits");
+        let changes = transaction.commit().expect("fine").expect("changed");
+        assert_eq!(changes.resets.len(), resets, "{entries} of {bytes} bytes");
+        assert_eq!(dump(&store, "n"), [("c".to_owned(), vec![1])]);
+        store.invariants();
+    }
+}
+
 /// Room for two keys with a value of a hundred bytes each, and not for three.
 fn bounded() -> Store {
     small(|limits| {

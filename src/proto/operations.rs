@@ -1,0 +1,87 @@
+//! What a batch is made of: operations on the keys of one namespace, what each is told, and what can
+//! be asked of a key's value.
+
+#![expect(
+    missing_docs,
+    reason = "fields whose name and type say it all; the variants have their docs"
+)]
+
+use super::ids::Revision;
+use super::value;
+use speedy::{Readable, Writable};
+
+/// One operation of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
+pub enum Operation<'a> {
+    /// Nothing of the batch is done unless this holds when its turn has come. Told `Done`.
+    Require { key: &'a str, test: Test<'a> },
+    /// Read one. Told `Value` or `Nothing`.
+    Get { key: &'a str },
+    /// Write one. Told `Done`.
+    Set {
+        key: &'a str,
+        value: &'a [u8],
+        /// The key goes when the process of this session ends.
+        owned: bool,
+    },
+    /// Remove one. Told `Done`, or `Nothing` if it was not there.
+    Remove { key: &'a str },
+    /// Remove one and give what it was. Told `Value` or `Nothing`.
+    Take { key: &'a str },
+    /// Add to an integer; a key that is not there counts as 0. Told `Number`, the sum.
+    Add { key: &'a str, by: i64 },
+    /// Take the first key that starts so, or the last. Told `Entry` or `Nothing`.
+    Pop { prefix: &'a str, last: bool },
+    /// Remove all. Told `Done`.
+    Clear,
+}
+
+impl Operation<'_> {
+    /// Can it change nothing?
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        matches!(self, Operation::Require { .. } | Operation::Get { .. })
+    }
+}
+
+/// What is asked of a key's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
+pub enum Test<'a> {
+    /// The key is not there.
+    Absent,
+    /// It is there.
+    Present,
+    /// It is there, with a value equal to this one.
+    Equal(&'a [u8]),
+    /// It was written last at this revision, and is there.
+    Revision(Revision),
+}
+
+impl Test<'_> {
+    /// Does it hold for this value, and the revision that wrote it?
+    #[must_use]
+    pub fn holds(&self, there: Option<(&[u8], Revision)>) -> bool {
+        match (*self, there) {
+            (Test::Absent, there) => there.is_none(),
+            (_, None) => false,
+            (Test::Present, Some(_)) => true,
+            (Test::Equal(wanted), Some((value, _))) => value::equal(value, wanted),
+            (Test::Revision(wanted), Some((_, revision))) => revision == wanted,
+        }
+    }
+}
+
+/// What one operation of a batch is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
+pub enum Told<'a> {
+    /// It was done.
+    Done,
+    /// There is no such key.
+    Nothing,
+    /// What is there, or was, and the revision that wrote it.
+    Value { value: &'a [u8], revision: Revision },
+    /// What was taken.
+    Entry { key: &'a str, value: &'a [u8] },
+    /// The sum.
+    Number(i64),
+}

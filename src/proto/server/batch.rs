@@ -1,0 +1,193 @@
+//! Batches: many operations in one request, at one revision, or none of them.
+
+use super::super::codec;
+use super::super::ids::{ProcessId, Revision};
+use super::super::kinds;
+use super::super::limits::Limits;
+use super::super::marks::{self, Mark};
+use super::super::message::{Failure, Reply};
+use super::super::operations::{Operation, Told};
+use super::super::store::{Coming, Key, Rights, StoreError, Transaction, Value};
+use super::super::time::Time;
+use super::requests::cause;
+use super::{Server, wire};
+
+/// What one operation is told, as long as the change set is open.
+enum Answer {
+    Done,
+    Nothing,
+    Value(Value, Revision),
+    Entry(Key, Value),
+    Number(i64),
+}
+
+/// Why nothing of a batch was done.
+enum Refused<'a> {
+    /// What is required of this key does not hold.
+    Unmet(&'a str),
+    Store(StoreError),
+}
+
+impl From<StoreError> for Refused<'_> {
+    fn from(error: StoreError) -> Self {
+        Refused::Store(error)
+    }
+}
+
+/// What the reply to a batch takes beside the values in it.
+pub(super) fn overhead_bytes(operations: &[Operation<'_>]) -> usize {
+    operations.len() * 24
+}
+
+impl Server {
+    pub(super) fn batch(
+        &mut self,
+        process: ProcessId,
+        namespace: &str,
+        operations: &[Operation<'_>],
+        now: Time,
+    ) -> Vec<u8> {
+        operations.iter().for_each(kinds::said);
+        let limits = self.config.limits;
+        let max = limits.change_set_changes_max;
+        if operations.len() > max {
+            return self.failed(Failure::Limit {
+                limit: "CHANGE_SET_CHANGES_MAX",
+                actual: operations.len() as u64,
+                max: max as u64,
+            });
+        }
+        let mut transaction = self.store.transaction(process, Rights::User);
+        let done = all(&mut transaction, namespace, operations, &limits)
+            .and_then(|answers| Ok((answers, transaction.commit()?)));
+        let (answers, changes) = match done {
+            Ok(done) => done,
+            Err(Refused::Unmet(key)) => {
+                marks::reached(Mark::BatchUnmet);
+                return self.failed(Failure::Unmet { key });
+            }
+            Err(Refused::Store(error)) => return self.failed(wire::store_failure(&error)),
+        };
+        if let Some(changes) = changes {
+            marks::reached_if(!changes.resets.is_empty(), Mark::BatchResets);
+            self.committed(&changes, &cause(process, now));
+        }
+        codec::to_bytes(&Reply::Batched {
+            revision: self.store.revision(),
+            told: answers.iter().map(told).collect(),
+        })
+    }
+}
+
+fn told(answer: &Answer) -> Told<'_> {
+    let told = match answer {
+        Answer::Done => Told::Done,
+        Answer::Nothing => Told::Nothing,
+        Answer::Value(value, revision) => Told::Value {
+            value,
+            revision: *revision,
+        },
+        Answer::Entry(key, value) => Told::Entry { key, value },
+        Answer::Number(number) => Told::Number(*number),
+    };
+    kinds::said(&told);
+    told
+}
+
+/// Does all operations, in their order. What they are told is together no more than one function may
+/// return.
+fn all<'a>(
+    transaction: &mut Transaction<'_>,
+    namespace: &str,
+    operations: &[Operation<'a>],
+    limits: &Limits,
+) -> Result<Vec<Answer>, Refused<'a>> {
+    let mut answers = Vec::with_capacity(operations.len());
+    let mut bytes = 0;
+    for (index, operation) in operations.iter().enumerate() {
+        let answer = match *operation {
+            Operation::Clear => {
+                transaction.clear_before(namespace, coming(&operations[index + 1..]))?;
+                Answer::Done
+            }
+            _ => one(transaction, namespace, operation)?,
+        };
+        bytes += match &answer {
+            Answer::Value(value, _) => value.len(),
+            Answer::Entry(key, value) => key.len() + value.len(),
+            Answer::Done | Answer::Nothing | Answer::Number(_) => 0,
+        };
+        if bytes > limits.value_bytes_max {
+            return Err(Refused::Store(StoreError::Limit {
+                limit: "VALUE_BYTES_MAX",
+                actual: bytes as u64,
+                max: limits.value_bytes_max as u64,
+            }));
+        }
+        answers.push(answer);
+    }
+    Ok(answers)
+}
+
+/// What is written behind a clear.
+fn coming(rest: &[Operation<'_>]) -> Coming {
+    let mut coming = Coming::default();
+    for operation in rest {
+        if let Operation::Set { key, value, .. } = operation {
+            coming.entries += 1;
+            coming.bytes += key.len() + value.len();
+        }
+    }
+    coming
+}
+
+fn one<'a>(
+    transaction: &mut Transaction<'_>,
+    namespace: &str,
+    operation: &Operation<'a>,
+) -> Result<Answer, Refused<'a>> {
+    Ok(match *operation {
+        Operation::Require { key, test } => {
+            kinds::said(&test);
+            let there = transaction.versioned(namespace, key);
+            if !test.holds(there.map(|(value, revision)| (&**value, revision))) {
+                return Err(Refused::Unmet(key));
+            }
+            Answer::Done
+        }
+        Operation::Get { key } => found(transaction.versioned(namespace, key)),
+        Operation::Set { key, value, owned } => {
+            if owned {
+                transaction.set_owned(namespace, key, value)?;
+            } else {
+                transaction.set(namespace, key, value)?;
+            }
+            Answer::Done
+        }
+        Operation::Remove { key } => match transaction.remove(namespace, key)? {
+            Some(_) => Answer::Done,
+            None => Answer::Nothing,
+        },
+        Operation::Take { key } => {
+            let found = found(transaction.versioned(namespace, key));
+            transaction.remove(namespace, key)?;
+            found
+        }
+        Operation::Add { key, by } => Answer::Number(transaction.add(namespace, key, by)?),
+        Operation::Pop { prefix, last } => match transaction.pop(namespace, prefix, last)? {
+            Some((key, value)) => Answer::Entry(key, value),
+            None => Answer::Nothing,
+        },
+        Operation::Clear => {
+            transaction.clear(namespace)?;
+            Answer::Done
+        }
+    })
+}
+
+fn found(there: Option<(&Value, Revision)>) -> Answer {
+    match there {
+        Some((value, revision)) => Answer::Value(value.clone(), revision),
+        None => Answer::Nothing,
+    }
+}
