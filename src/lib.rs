@@ -116,6 +116,7 @@ pub use api::group::Group;
 pub use api::outcome::{Captured, End, Outcome, Why};
 pub use api::process::Process;
 pub use api::processes::{ProcessInfo, ProcessState, Processes};
+pub use api::scan::{Entries, Iter, Span};
 pub use api::snapshot::Snapshot;
 pub use api::spawn::{Input, Output, ProcessBuilder};
 pub use api::state::State;

@@ -101,7 +101,7 @@ fn the_total_is_right_whoever_dies() {
         for (stage, _) in told {
             *deaths.entry(format!("{stage:?}")).or_default() += 1;
         }
-        let keys = ctx.state().keys().expect("keys");
+        let keys = ctx.state().keys(..).expect("keys");
         let left: Vec<_> = keys
             .iter()
             .filter(|key| key.starts_with("claim/"))

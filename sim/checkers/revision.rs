@@ -255,7 +255,7 @@ fn expected_scan(call: &Call<'_>, reply: &Reply<'_>, timeline: &Timeline<'_>) ->
         (
             Request::Page {
                 namespace,
-                prefix,
+                span,
                 after,
                 values,
             },
@@ -265,7 +265,9 @@ fn expected_scan(call: &Call<'_>, reply: &Reply<'_>, timeline: &Timeline<'_>) ->
                 more,
             },
         ) => {
-            let mut expected = timeline.entries(namespace, prefix, *after, *revision);
+            let mut expected = timeline.entries(namespace, span.prefix, *after, *revision);
+            expected
+                .retain(|(key, _)| *key >= span.from && span.until.is_none_or(|end| *key < end));
             if !values {
                 expected.iter_mut().for_each(|(_, value)| *value = &[]);
             }

@@ -1,7 +1,7 @@
 //! How the operations of a batch read.
 
 use super::words::{LISTED, optional, place, value};
-use zproc::seam::proto::operations::{Operation, Test, Told};
+use zproc::seam::proto::operations::{Operation, Span, Test, Told};
 
 /// A batch, with its first operations.
 pub(super) fn batch(namespace: &str, operations: &[Operation<'_>]) -> String {
@@ -59,4 +59,14 @@ pub(super) fn all_told(told: &[Told<'_>]) -> String {
     });
     let listed: Vec<String> = listed.collect();
     format!("[{}{}]", listed.join(", "), dots(told.len()))
+}
+
+/// The keys of a span.
+pub(super) fn spanned(span: &Span<'_>) -> String {
+    let from = match span.from {
+        "" => String::new(),
+        from => format!(" from {from}"),
+    };
+    let until = span.until.map(|until| format!(" before {until}"));
+    format!("{}*{from}{}", span.prefix, until.unwrap_or_default())
 }

@@ -198,11 +198,11 @@ pub(crate) fn request(request: &Request<'_>) -> String {
         Request::Len { namespace } => format!("len of {namespace}"),
         Request::Page {
             namespace,
-            prefix,
+            span,
             after,
             values,
         } => {
-            let place = place(namespace, &format!("{prefix}*"));
+            let place = place(namespace, &operations::spanned(span));
             let what = if *values { "entries" } else { "keys" };
             format!("{what} {place}{}", behind(*after))
         }

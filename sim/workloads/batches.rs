@@ -6,7 +6,9 @@ use crate::checkers::NO_SURPRISE;
 use crate::history::Note;
 use crate::limits;
 use crate::thread::{choose, note};
-use zproc::{Batch, Batched, Context, Error, Expected, Result, State, Txn};
+use zproc::{
+    Batch, Batched, Context, Entries, Error, Expected, Result, Revision, Span, State, Txn,
+};
 
 pub(crate) fn batcher(ctx: &Context, steps: u64) -> Result<u64> {
     let shared = ctx.namespace(MIX);
@@ -29,7 +31,8 @@ pub(crate) fn batcher(ctx: &Context, steps: u64) -> Result<u64> {
 
 /// On keys that others use too: what must come of it, the checkers know.
 fn share(state: &State, value: i64) -> Result<()> {
-    match choose(13) {
+    match choose(15) {
+        13 | 14 => scan(state)?,
         0 => {
             State::extend(state, [(key(), value), (key(), value)])?;
         }
@@ -63,6 +66,33 @@ fn share(state: &State, value: i64) -> Result<()> {
         _ => mixed(state, value)?,
     }
     Ok(())
+}
+
+/// Entries page by page, and keys of one revision.
+fn scan(state: &State) -> Result<()> {
+    let (from, until) = (key(), key());
+    let span = match choose(5) {
+        0 => Span::all(),
+        1 => Span::prefix("p/"),
+        2 => Span::prefix("p/").and_from(from),
+        3 => Span::range(from.as_str()..),
+        _ => Span::range(from.as_str()..until.as_str()),
+    };
+    let mut last = None;
+    let mut entries = State::iter::<i64>(state, span.clone());
+    for entry in entries.by_ref() {
+        let (key, _) = entry?;
+        expect(last < Some(key.clone()), "keys in order");
+        last = Some(key);
+    }
+    expect(
+        Entries::revision(&entries) > Revision::ZERO,
+        "a page of some revision",
+    );
+    match state.keys(span) {
+        Err(error) if error.is_compacted() => Ok(()),
+        keys => keys.map(drop),
+    }
 }
 
 /// Some operations of any kind.
@@ -157,7 +187,7 @@ fn overflows(error: Error) -> bool {
 fn inside(state: &State) -> Result<()> {
     let found = state.atomic(all_in_txn, ())?;
     expect(found.is_none(), "what a transaction does");
-    expect(state.keys()? == ["c"], "one key is left");
+    expect(state.keys(..)? == ["c"], "one key is left");
     Ok(())
 }
 
@@ -198,7 +228,7 @@ fn large(state: &State) -> Result<()> {
     state.clear()?;
     state.extend([("1", &text), ("2", &text), ("3", &text)])?;
     state.replace_all([("3", &*text), ("4", &text), ("5", "short")])?;
-    expect(state.keys()? == ["3", "4", "5"], "what has come");
+    expect(state.keys(..)? == ["3", "4", "5"], "what has come");
     state.clear()?;
     Ok(())
 }

@@ -128,7 +128,8 @@ pub(crate) fn reached<const N: i64>(view: &View<'_>) -> Result<Option<i64>> {
 
 /// There are `N` keys with a prefix.
 pub(crate) fn crowded<const N: u64>(view: &View<'_>) -> Result<Option<u64>> {
-    let count = view.keys("w/")?.len() as u64;
+    // The same as the prefix, but another kind of read.
+    let count = view.keys("w/".."w0")?.len() as u64;
     Ok((count >= N || is_done(view)?).then_some(count))
 }
 

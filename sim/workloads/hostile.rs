@@ -275,7 +275,7 @@ impl Peer {
             },
             1 => Request::Page {
                 namespace: NAMESPACE,
-                prefix: "",
+                span: "".into(),
                 after: None,
                 values: true,
             },

@@ -11,7 +11,7 @@ use std::time::Duration;
 use zproc::seam::proto::marks::{self, Mark};
 use zproc::{
     Change, Context, Dump, End, Error, Filter, Input, Outcome, Output, Process, ProcessBuilder,
-    ProcessState, Processes, Resource, Result, Snapshot, State, Txn, Update, View, Watch,
+    ProcessState, Processes, Resource, Result, Snapshot, Span, State, Txn, Update, View, Watch,
     WatchBuilder,
 };
 
@@ -59,7 +59,7 @@ fn plain(ctx: &Context, state: &State) -> Result<()> {
         State::get_or_insert(state, "a", &7)? == 1,
         "the value that is there",
     );
-    expect(State::keys(state)? == ["a", "b"], "two keys");
+    expect(State::keys(state, ..)? == ["a", "b"], "two keys");
     expect(State::len(state)? == 2, "two entries");
     let wrong = State::get::<bool>(state, "a");
     expect(
@@ -103,6 +103,10 @@ fn all_of_txn(txn: &mut Txn<'_>, name: String) -> Result<Option<String>> {
     if Txn::len(txn)? != 2 || !Txn::contains_key(txn, "u")? || Txn::keys(txn, "t")? != ["t"] {
         return wrong("two keys");
     }
+    let last = Txn::iter::<i64>(txn, "u"..).next().transpose()?;
+    if last != Some(("u".to_owned(), 2)) {
+        return wrong("the last of two keys");
+    }
     if !Txn::remove(txn, "u")? || Txn::get::<i64>(txn, "t")? != Some(1) {
         return wrong("one key");
     }
@@ -138,7 +142,8 @@ fn all_of_view(view: &View<'_>) -> Result<bool> {
         && View::len(view)? > 0
         && View::contains_key(view, "seen")?
         && View::get::<i64>(view, "seen")? == Some(1)
-        && View::keys(view, "se")?.contains(&"seen".to_owned()))
+        && View::keys(view, "se")?.contains(&"seen".to_owned())
+        && View::iter::<i64>(view, Span::range("seen"..="seen")).count() == 1)
 }
 
 /// Reads one key first and, when that is there, another.

@@ -93,7 +93,7 @@ fn mix(ctx: &Context, state: &State, step: u64) -> Result<()> {
             state.len()?;
         }
         15 => {
-            state.keys()?;
+            state.keys(..)?;
         }
         16 | 17 => unless_compacted(snapshot(state))?,
         18 => {

@@ -58,7 +58,7 @@ impl State {
     /// let state = ctx.namespace("doc-replace-all");
     /// state.set("old", &0)?;
     /// state.replace_all([("a", 1), ("b", 2)])?;
-    /// assert_eq!(state.keys()?, ["a", "b"]);
+    /// assert_eq!(state.keys(..)?, ["a", "b"]);
     /// # Ok(())
     /// # }
     /// ```

@@ -15,6 +15,8 @@ pub(crate) mod batch;
 
 mod dict;
 
+pub(crate) mod scan;
+
 pub(crate) mod snapshot;
 
 pub(crate) mod txn;

@@ -6,6 +6,7 @@
 //! replays the log (SQLite's and PostgreSQL's).
 
 use super::context::unexpected;
+use super::scan::{self, Span};
 use super::state::State;
 use super::value;
 use crate::error::{Error, Kind, Operation, Result};
@@ -128,10 +129,11 @@ impl std::fmt::Debug for Snapshot {
     }
 }
 
-/// All entries at one revision; with empty values, if they are not wanted.
+/// All entries of a span at one revision; with empty values, if they are not wanted.
 pub(super) fn scan(
     state: &State,
     operation: &Operation<'_>,
+    span: &Span,
     values: bool,
 ) -> Result<(Revision, Entries)> {
     let mut attempt = 0;
@@ -139,9 +141,9 @@ pub(super) fn scan(
         attempt += 1;
         let mut scan = Scan::default();
         while scan.more {
-            scan.page(state, operation, values)?;
+            scan.page(state, operation, span, values)?;
         }
-        match scan.align(state, operation, values) {
+        match scan.align(state, operation, span, values) {
             Ok(true) => return Ok((scan.revision, scan.entries)),
             Ok(false) if attempt < ATTEMPTS_MAX => marks::reached(Mark::SnapshotRestarted),
             Ok(false) => {
@@ -190,39 +192,32 @@ impl Default for Scan {
 
 impl Scan {
     /// Reads the next page.
-    fn page(&mut self, state: &State, operation: &Operation<'_>, values: bool) -> Result<()> {
-        let request = Request::Page {
-            namespace: state.namespace_name(),
-            prefix: "",
-            after: self.ends.last().map(|(key, _)| key.as_str()),
-            values,
-        };
-        let (revision, entries, more) = state.call(operation, &request, |reply| match reply {
-            Reply::Page {
-                revision,
-                entries,
-                more,
-            } => {
-                let entries: Vec<(String, Box<[u8]>)> = entries
-                    .iter()
-                    .map(|(key, value)| ((*key).to_owned(), (*value).into()))
-                    .collect();
-                Ok((*revision, entries, *more))
-            }
-            other => Err(unexpected(other)),
-        })?;
-        match entries.last() {
-            Some((key, _)) if more => self.ends.push((key.clone(), revision)),
-            // A page without an end can't be followed by another: that would never end.
+    fn page(
+        &mut self,
+        state: &State,
+        operation: &Operation<'_>,
+        span: &Span,
+        values: bool,
+    ) -> Result<()> {
+        let after = self.ends.last().map(|(key, _)| key.as_str());
+        let page = scan::page(state, operation, (span.as_message(), after), values)?;
+        match page.entries.last() {
+            Some((key, _)) if page.more => self.ends.push((key.clone(), page.revision)),
             _ => self.more = false,
         }
-        self.revision = revision;
-        self.entries.extend(entries);
+        self.revision = page.revision;
+        self.entries.extend(page.entries);
         Ok(())
     }
 
     /// Brings all pages to the last one's revision; false if the log says to begin again.
-    fn align(&mut self, state: &State, operation: &Operation<'_>, values: bool) -> Result<bool> {
+    fn align(
+        &mut self,
+        state: &State,
+        operation: &Operation<'_>,
+        span: &Span,
+        values: bool,
+    ) -> Result<bool> {
         let until = self.revision;
         let mut after = self.ends.first().map_or(until, |(_, revision)| *revision);
         marks::reached_if(after < until, Mark::SnapshotAligned);
@@ -240,7 +235,7 @@ impl Scan {
                         if update.reset {
                             return Ok((*until, false));
                         }
-                        self.apply(&update, values);
+                        self.apply(&update, span, values);
                     }
                     Ok((*until, true))
                 }
@@ -258,9 +253,14 @@ impl Scan {
         Ok(true)
     }
 
-    /// One update, on those of its keys whose page is older.
-    fn apply(&mut self, update: &Update<'_>, values: bool) {
-        for change in &update.changes {
+    /// One update, on those of its keys that are wanted and whose page is older.
+    fn apply(&mut self, update: &Update<'_>, span: &Span, values: bool) {
+        let span = span.as_message();
+        for change in update
+            .changes
+            .iter()
+            .filter(|change| span.covers(change.key))
+        {
             let page = self
                 .ends
                 .partition_point(|(end, _)| end.as_str() < change.key);
@@ -331,13 +331,22 @@ mod tests {
                 15,
                 &[("a", Some(&[1])), ("aa", Some(&[1])), ("c", Some(&[9]))],
             ),
+            &Span::from(.."f"),
             true,
         );
         scan.apply(
             &update(25, &[("b", None), ("bb", Some(&[2])), ("d", Some(&[2]))]),
+            &Span::from(.."f"),
             true,
         );
-        scan.apply(&update(30, &[("e", Some(&[9])), ("a", Some(&[3]))]), true);
+        scan.apply(
+            &update(
+                30,
+                &[("e", Some(&[9])), ("a", Some(&[3])), ("f", Some(&[9]))],
+            ),
+            &Span::from(.."f"),
+            true,
+        );
         let shown: Vec<_> = scan
             .entries
             .iter()

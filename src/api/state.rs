@@ -1,6 +1,7 @@
 //! The state: a dict that every process sees the same way.
 
 use super::context::{Context, unexpected};
+use super::scan::{Entries, Span};
 use super::shipped::{AtomicBody, AtomicSignature, ConditionBody, ConditionSignature};
 use super::snapshot::{self, Snapshot};
 use super::txn::Txn;
@@ -231,14 +232,39 @@ impl State {
         self.len().map(|count| count == 0)
     }
 
-    /// All keys, in order, as they stood at one revision.
+    /// The keys in a [span](Span), in order, as they stood at one revision: `..` for all, a text for
+    /// those that start so, or a range.
     ///
     /// # Errors
     /// As for [`snapshot`](State::snapshot).
     #[track_caller]
-    pub fn keys(&self) -> Result<Vec<String>> {
-        let (_, entries) = snapshot::scan(self, &self.operation("keys", None), false)?;
+    pub fn keys(&self, span: impl Into<Span>) -> Result<Vec<String>> {
+        let span = span.into();
+        let operation = self.operation("keys", None);
+        let (_, entries) = snapshot::scan(self, &operation, &span, false)?;
         Ok(entries.into_keys().collect())
+    }
+
+    /// An iterator over the entries in a [span](Span), in order, that reads them page by page: see
+    /// [`Entries`] for what holds between two pages.
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// # let ctx = zproc::Context::new()?;
+    /// let state = ctx.namespace("doc-iter");
+    /// state.extend([("job/1", 10), ("job/2", 20), ("other", 0)])?;
+    /// for entry in state.iter::<i64>("job/") {
+    ///     let (key, seconds) = entry?;
+    ///     println!("{key} takes {seconds} s");
+    /// }
+    /// let first: Option<(String, i64)> = state.iter(..).next().transpose()?;
+    /// assert_eq!(first, Some(("job/1".to_owned(), 10)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn iter<T: DeserializeOwned>(&self, span: impl Into<Span>) -> Entries<T> {
+        Entries::new(self.clone(), span.into(), Location::caller())
     }
 
     /// A copy of everything, as it stood at one revision.
@@ -264,7 +290,8 @@ impl State {
     /// ```
     #[track_caller]
     pub fn snapshot(&self) -> Result<Snapshot> {
-        let (revision, entries) = snapshot::scan(self, &self.operation("snapshot", None), true)?;
+        let (revision, entries) =
+            snapshot::scan(self, &self.operation("snapshot", None), &Span::all(), true)?;
         Ok(Snapshot::new(&self.namespace, revision, entries))
     }
 

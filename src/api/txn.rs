@@ -1,5 +1,6 @@
 //! A transaction: what an atomic function reads and writes.
 
+use super::scan::{Iter, Span};
 use super::value;
 use super::view::Reads;
 use crate::error::{Error, Kind, Operation, Result};
@@ -294,12 +295,18 @@ impl<'a> Txn<'a> {
         Ok(self.raw.len(&self.namespace) == 0)
     }
 
-    /// The keys that start with `prefix`, in order; all of them for `""`.
+    /// The keys in a [span](Span), in order: `..` for all, a text for those that start so, or a range.
     ///
     /// # Errors
     /// As for [`contains_key`](Txn::contains_key).
-    pub fn keys(&self, prefix: &str) -> Result<Vec<String>> {
-        Ok(self.raw.keys(&self.namespace, prefix))
+    pub fn keys(&self, span: impl Into<Span>) -> Result<Vec<String>> {
+        Ok(self.raw.keys(&self.namespace, span.into().as_message()))
+    }
+
+    /// The entries in a [span](Span), in order.
+    #[track_caller]
+    pub fn iter<T: DeserializeOwned>(&self, span: impl Into<Span>) -> Iter<'_, T> {
+        Iter::new(&*self.raw, &self.namespace, span.into(), Location::caller())
     }
 
     /// How an error of this call is told.

@@ -1,8 +1,10 @@
 //! A view: what the condition of a wait reads.
 
+use super::scan::{Iter, Span};
 use super::value;
 use crate::error::{Error, Operation, Result};
 use crate::proto::ids::Revision;
+use crate::proto::operations;
 use crate::proto::store;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -31,7 +33,14 @@ pub(super) trait Reads {
     fn get(&self, namespace: &str, key: &str) -> Option<&[u8]>;
     fn contains(&self, namespace: &str, key: &str) -> bool;
     fn len(&self, namespace: &str) -> u64;
-    fn keys(&self, namespace: &str, prefix: &str) -> Vec<String>;
+    fn keys(&self, namespace: &str, span: operations::Span<'_>) -> Vec<String>;
+    /// The first entry of the span that is after `after`.
+    fn next(
+        &self,
+        namespace: &str,
+        span: operations::Span<'_>,
+        after: Option<&str>,
+    ) -> Option<(&str, &[u8])>;
     fn revision(&self) -> Revision;
 }
 
@@ -47,10 +56,18 @@ macro_rules! reads {
             fn len(&self, namespace: &str) -> u64 {
                 <$type>::len(self, namespace) as u64
             }
-            fn keys(&self, namespace: &str, prefix: &str) -> Vec<String> {
-                <$type>::entries(self, namespace, prefix)
+            fn keys(&self, namespace: &str, span: operations::Span<'_>) -> Vec<String> {
+                <$type>::entries(self, namespace, span, None)
                     .map(|(key, _)| key.to_owned())
                     .collect()
+            }
+            fn next(
+                &self,
+                namespace: &str,
+                span: operations::Span<'_>,
+                after: Option<&str>,
+            ) -> Option<(&str, &[u8])> {
+                <$type>::entries(self, namespace, span, after).next()
             }
             fn revision(&self) -> Revision {
                 <$type>::revision(self)
@@ -139,12 +156,18 @@ impl<'a> View<'a> {
         Ok(self.raw.len(&self.namespace) == 0)
     }
 
-    /// The keys that start with `prefix`, in order; all of them for `""`.
+    /// The keys in a [span](Span), in order: `..` for all, a text for those that start so, or a range.
     ///
     /// # Errors
     /// As for [`contains_key`](View::contains_key).
-    pub fn keys(&self, prefix: &str) -> Result<Vec<String>> {
-        Ok(self.raw.keys(&self.namespace, prefix))
+    pub fn keys(&self, span: impl Into<Span>) -> Result<Vec<String>> {
+        Ok(self.raw.keys(&self.namespace, span.into().as_message()))
+    }
+
+    /// The entries in a [span](Span), in order. The whole span counts as read.
+    #[track_caller]
+    pub fn iter<T: DeserializeOwned>(&self, span: impl Into<Span>) -> Iter<'_, T> {
+        Iter::new(self.raw, &self.namespace, span.into(), Location::caller())
     }
 }
 

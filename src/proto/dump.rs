@@ -144,6 +144,8 @@ pub enum Keys {
     Key(String),
     /// Those that start so.
     Prefix(String),
+    /// Those from the first on, up to the second if there is one.
+    Range(String, Option<String>),
     /// Every key.
     All,
 }
@@ -296,6 +298,8 @@ impl fmt::Display for Keys {
         match self {
             Keys::Key(key) => write!(f, "key {key:?}"),
             Keys::Prefix(prefix) => write!(f, "prefix {prefix:?}"),
+            Keys::Range(from, Some(until)) => write!(f, "keys from {from:?} to {until:?}"),
+            Keys::Range(from, None) => write!(f, "keys from {from:?} on"),
             Keys::All => f.write_str("all keys"),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::limits::READS_MAX;
 use super::message::Filter;
+use super::operations::Span;
 use super::planted::{self, Bug};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,6 +19,8 @@ pub enum Interest {
     Key(Key),
     /// Keys that start so; the empty prefix is the whole namespace.
     Prefix(Arc<str>),
+    /// Keys from the first on, up to the second if there is one.
+    Range(Key, Option<Key>),
 }
 
 impl Interest {
@@ -34,12 +37,30 @@ impl Interest {
         }
     }
 
+    /// The interest of one who reads these keys.
+    #[must_use]
+    pub fn of_span(span: Span<'_>) -> Interest {
+        if span.from <= span.prefix && span.until.is_none() {
+            return Interest::Prefix(Arc::from(span.prefix));
+        }
+        // The end of the prefix, if that is nearer. Without a prefix there is none.
+        let end = end_of_prefix(span.prefix);
+        let end = match (end.as_deref(), span.until) {
+            (Some(end), Some(until)) => Some(end.min(until)),
+            (end, until) => end.or(until),
+        };
+        Interest::Range(Arc::from(span.start()), end.map(Arc::from))
+    }
+
     /// Is this key of interest?
     #[must_use]
     pub fn covers(&self, key: &str) -> bool {
         match self {
             Interest::Key(wanted) => **wanted == *key,
             Interest::Prefix(prefix) => key.starts_with(&**prefix),
+            Interest::Range(from, until) => {
+                **from <= *key && until.as_ref().is_none_or(|until| *key < **until)
+            }
         }
     }
 
@@ -150,6 +171,27 @@ mod tests {
         assert_eq!(end(""), None);
         assert_eq!(end("\u{10ffff}\u{10ffff}"), None);
         assert!("a\u{10ffff}\u{10ffff}" < "b");
+    }
+
+    #[test]
+    fn the_interest_of_a_span_is_in_its_keys_and_no_others() {
+        let keys = ["", "a", "a/", "a/1", "a/2", "a/3", "a0", "b", "\u{10ffff}"];
+        let (from, until) = (["", "a/1", "a/2", "b"], [None, Some("a/2"), Some("a0")]);
+        for prefix in ["", "a", "a/", "\u{10ffff}"] {
+            for from in from {
+                for until in until {
+                    let span = Span {
+                        prefix,
+                        from,
+                        until,
+                    };
+                    let interest = Interest::of_span(span);
+                    for key in keys {
+                        assert_eq!(interest.covers(key), span.covers(key), "{span:?} {key:?}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use super::dump::Dump;
 pub use super::ids::FunctionRef;
 use super::ids::{BuildId, PartsId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
-use super::operations::{Operation, Told};
+use super::operations::{Operation, Span, Told};
 use super::setup::Setup;
 use super::time::Time;
 use speedy::{Readable, Writable};
@@ -106,11 +106,11 @@ pub enum Request<'a> {
     Get { namespace: &'a str, key: &'a str },
     /// How many keys. Answered by `Count`.
     Len { namespace: &'a str },
-    /// Some entries, in key order, from the first key with `prefix` that is after `after`.
-    /// Answered by `Page`.
+    /// Some entries, in key order, from the first key of these that is after `after`. Answered by
+    /// `Page`.
     Page {
         namespace: &'a str,
-        prefix: &'a str,
+        span: Span<'a>,
         after: Option<&'a str>,
         /// False: values are left out (sent empty).
         values: bool,

@@ -71,6 +71,44 @@ impl Test<'_> {
     }
 }
 
+/// Which keys a scan sees: those that start so, from one on, up to another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Readable, Writable)]
+pub struct Span<'a> {
+    pub prefix: &'a str,
+    pub from: &'a str,
+    /// The first that it does not see any more.
+    pub until: Option<&'a str>,
+}
+
+impl<'a> From<&'a str> for Span<'a> {
+    fn from(prefix: &'a str) -> Span<'a> {
+        Span {
+            prefix,
+            ..Span::default()
+        }
+    }
+}
+
+impl<'a> Span<'a> {
+    /// The first text that it may see.
+    #[must_use]
+    pub fn start(&self) -> &'a str {
+        self.prefix.max(self.from)
+    }
+
+    /// Is this key before its end?
+    #[must_use]
+    pub fn is_before_end(&self, key: &str) -> bool {
+        self.until.is_none_or(|until| key < until)
+    }
+
+    /// Does it see this key?
+    #[must_use]
+    pub fn covers(&self, key: &str) -> bool {
+        key.starts_with(self.prefix) && key >= self.from && self.is_before_end(key)
+    }
+}
+
 /// What one operation of a batch is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
 pub enum Told<'a> {

@@ -14,6 +14,7 @@ pub use view::View;
 use super::ids::{ProcessId, Revision};
 use super::interest;
 use super::limits::{KEY_BYTES_MAX, Limits, NAMESPACE_BYTES_MAX};
+use super::operations::Span;
 use super::planted::{self, Bug};
 use super::value::{self, ValueError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -209,19 +210,20 @@ impl Store {
         self.dicts.get(namespace).map_or(0, |d| d.entries.len())
     }
 
-    /// Entries in key order: those that start with `prefix` and come after `after`.
-    pub fn entries<'a>(
+    /// Entries in key order: those of the span that come after `after`.
+    pub fn entries<'a, 's>(
         &'a self,
         namespace: &str,
-        prefix: &'a str,
-        after: Option<&'a str>,
+        span: impl Into<Span<'s>>,
+        after: Option<&'s str>,
     ) -> impl Iterator<Item = (&'a Key, &'a Value)> {
+        let span = span.into();
         let start = match after {
-            Some(after) if after >= prefix => match planted::is(Bug::PageRepeatsLast) {
+            Some(after) if after >= span.start() => match planted::is(Bug::PageRepeatsLast) {
                 true => Bound::Included(after),
                 false => Bound::Excluded(after),
             },
-            _ => Bound::Included(prefix),
+            _ => Bound::Included(span.start()),
         };
         self.dicts
             .get(namespace)
@@ -229,8 +231,9 @@ impl Store {
             .flat_map(move |dict| dict.entries.range::<str, _>((start, Bound::Unbounded)))
             .take_while(move |(key, _)| {
                 let beyond = |rest: &str| rest.starts_with(|first| first > '\u{ff}');
-                key.strip_prefix(prefix)
-                    .is_some_and(|rest| !(beyond(rest) && planted::is(Bug::PrefixEndTooLow)))
+                let rest = key.strip_prefix(span.prefix);
+                let rest = rest.filter(|_| span.is_before_end(key));
+                rest.is_some_and(|rest| !(beyond(rest) && planted::is(Bug::PrefixEndTooLow)))
             })
             .map(|(key, entry)| (key, &entry.value))
     }

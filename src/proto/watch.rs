@@ -11,6 +11,8 @@ struct Space<T> {
     prefixes: BTreeMap<Arc<str>, BTreeSet<T>>,
     /// How many different prefixes of each length there are: only these lengths are looked up.
     lengths: BTreeMap<usize, usize>,
+    /// Those that are neither: they are looked at one by one.
+    others: BTreeMap<Interest, BTreeSet<T>>,
 }
 
 impl<T> Default for Space<T> {
@@ -19,6 +21,7 @@ impl<T> Default for Space<T> {
             keys: BTreeMap::new(),
             prefixes: BTreeMap::new(),
             lengths: BTreeMap::new(),
+            others: BTreeMap::new(),
         }
     }
 }
@@ -52,6 +55,13 @@ impl<T: Copy + Ord> Index<T> {
                 }
                 set.insert(who);
             }
+            Interest::Range(..) => {
+                space
+                    .others
+                    .entry(interest.clone())
+                    .or_default()
+                    .insert(who);
+            }
         }
     }
 
@@ -80,8 +90,17 @@ impl<T: Copy + Ord> Index<T> {
                     }
                 }
             }
+            Interest::Range(..) => {
+                if let Some(set) = space.others.get_mut(interest) {
+                    set.remove(&who);
+                    if set.is_empty() {
+                        space.others.remove(interest);
+                    }
+                }
+            }
         }
-        let unused = space.prefixes.is_empty() || planted::is(Bug::IndexSpaceDropped);
+        let unused = space.prefixes.is_empty() && space.others.is_empty()
+            || planted::is(Bug::IndexSpaceDropped);
         if space.keys.is_empty() && unused {
             self.spaces.remove(namespace);
         }
@@ -104,6 +123,11 @@ impl<T: Copy + Ord> Index<T> {
                 found.extend(set);
             }
         }
+        for (interest, set) in &space.others {
+            if interest.covers(key) {
+                found.extend(set);
+            }
+        }
     }
 
     /// Adds all who are interested in anything of the namespace.
@@ -112,7 +136,7 @@ impl<T: Copy + Ord> Index<T> {
             return;
         };
         let sets = space.keys.values().chain(space.prefixes.values());
-        found.extend(sets.flatten());
+        found.extend(sets.chain(space.others.values()).flatten());
     }
 }
 
@@ -144,12 +168,14 @@ mod tests {
             Interest::Prefix(Arc::from("a/")),
             Interest::Prefix(Arc::from("")),
             Interest::Prefix(Arc::from("ä")),
+            Interest::Range(Arc::from("a/c"), Some(Arc::from("z"))),
         ];
         for (who, interest) in interests.iter().enumerate() {
             index.insert(&name, interest, who as u32);
         }
         assert_eq!(found(&index, "a/b"), [0, 1, 2]);
-        assert_eq!(found(&index, "a/c"), [1, 2]);
+        assert_eq!(found(&index, "a/c"), [1, 2, 4]);
+        assert_eq!(found(&index, "z"), [2]);
         assert_eq!(found(&index, "a"), [2]);
         assert_eq!(found(&index, "äb"), [2, 3]);
         // "ö" shares its first byte with "ä".

@@ -95,7 +95,7 @@ pub(super) fn reads_its_own_writes(ctx: &Context) -> Result<()> {
         },
         (),
     )?;
-    assert_eq!(state.keys()?, ["c"]);
+    assert_eq!(state.keys(..)?, ["c"]);
     assert!(stands_at > set);
     Ok(())
 }

@@ -11,7 +11,7 @@ pub(super) fn extend_and_replace_all(ctx: &Context) -> Result<()> {
     assert_eq!(state.snapshot()?.keys().collect::<Vec<_>>(), ["a", "b"]);
     let replaced = state.replace_all(BTreeMap::from([("b".to_owned(), 3), ("c".to_owned(), 4)]))?;
     assert!(replaced > extended);
-    assert_eq!(state.keys()?, ["b", "c"]);
+    assert_eq!(state.keys(..)?, ["b", "c"]);
     assert_eq!(state.get("b")?, Some(3));
     // Each is one update.
     let update = watch.next_update()?;
@@ -35,12 +35,12 @@ pub(super) fn large_replace_all_is_a_reset(ctx: &Context) -> Result<()> {
     let update = watch.next_update()?;
     assert_eq!(update.revision, replaced);
     assert!(update.reset && update.changes.is_empty());
-    assert_eq!(state.keys()?, ["3", "4"]);
+    assert_eq!(state.keys(..)?, ["3", "4"]);
     // What is to come must fit by itself; if it does not, all is as it was.
     let too_much = (0..5).map(|number| (number.to_string(), &text));
     let error = state.replace_all(too_much).unwrap_err();
     assert!(error.is_limit(), "{error}");
-    assert_eq!(state.keys()?, ["3", "4"]);
+    assert_eq!(state.keys(..)?, ["3", "4"]);
     let replaced = state.replace_all([("last", 1)])?;
     assert_eq!(watch.next_update()?.revision, replaced);
     Ok(())
@@ -86,7 +86,7 @@ pub(super) fn pop_from_both_ends(ctx: &Context) -> Result<()> {
     assert_eq!(state.pop_last::<usize>("b/")?, None);
     assert_eq!(state.pop_first("")?, entry("a"));
     assert_eq!(state.pop_last("")?, entry("c"));
-    assert_eq!(state.keys()?, ["b", "b0"]);
+    assert_eq!(state.keys(..)?, ["b", "b0"]);
     Ok(())
 }
 
@@ -182,7 +182,7 @@ pub(super) fn batch_is_whole_or_not_at_all(ctx: &Context) -> Result<()> {
     assert_eq!((done.key(5), done.is_found(5)), (None, false));
     assert!(done.value::<String>(2).unwrap_err().is_wrong_type());
     assert_eq!(watch.next_update()?.revision, done.revision());
-    assert_eq!(state.keys()?, ["mine"]);
+    assert_eq!(state.keys(..)?, ["mine"]);
     // The last of them fails, so nothing of it is done.
     let mut batch = state.batch();
     batch.set("b", &1).require("b", Expected::absent());
@@ -202,7 +202,7 @@ pub(super) fn batch_is_whole_or_not_at_all(ctx: &Context) -> Result<()> {
             .unwrap_err()
             .is_read_only()
     );
-    assert_eq!(state.keys()?, ["mine"]);
+    assert_eq!(state.keys(..)?, ["mine"]);
     // One that reads only, and one that does nothing.
     let read = state.batch().get("mine").get("b").commit()?;
     assert_eq!((read.value(0)?, read.is_found(1)), (Some(true), false));
@@ -250,7 +250,7 @@ fn all_in_txn(txn: &mut Txn<'_>, (): ()) -> Result<()> {
 pub(super) fn the_same_in_a_transaction(ctx: &Context) -> Result<()> {
     let state = ctx.state();
     state.atomic(all_in_txn, ())?;
-    assert_eq!(state.keys()?, ["c", "text"]);
+    assert_eq!(state.keys(..)?, ["c", "text"]);
     assert_eq!(state.get("c")?, Some(5));
     Ok(())
 }

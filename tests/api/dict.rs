@@ -103,17 +103,17 @@ pub(super) fn namespaces_are_apart(ctx: &Context) -> Result<()> {
 pub(super) fn keys_len_clear(ctx: &Context) -> Result<()> {
     let state = ctx.state();
     assert!(state.is_empty()?);
-    assert!(state.keys()?.is_empty());
+    assert!(state.keys(..)?.is_empty());
     for key in ["b", "c", "a"] {
         state.set(key, &0)?;
     }
-    assert_eq!(state.keys()?, ["a", "b", "c"]);
+    assert_eq!(state.keys(..)?, ["a", "b", "c"]);
     assert_eq!(state.len()?, 3);
     state.clear()?;
     assert!(state.is_empty()?);
     // Again, with nothing there.
     state.clear()?;
-    assert!(state.keys()?.is_empty());
+    assert!(state.keys(..)?.is_empty());
     Ok(())
 }
 
@@ -203,7 +203,7 @@ pub(super) fn snapshot_of_many_pages(ctx: &Context) -> Result<()> {
     for number in 0..MANY {
         assert_eq!(snapshot.get(&format!("{number:05}"))?, Some(number));
     }
-    assert_eq!(state.keys()?, snapshot.keys().collect::<Vec<_>>());
+    assert_eq!(state.keys(..)?, snapshot.keys().collect::<Vec<_>>());
     Ok(())
 }
 
@@ -236,11 +236,62 @@ pub(super) fn snapshot_while_others_write(ctx: &Context) -> Result<()> {
         let tokens: Vec<_> = snapshot.keys().filter(|key| key.ends_with('t')).collect();
         assert_eq!(tokens.len(), 1, "{tokens:?} at {}", snapshot.revision());
         assert_eq!(snapshot.len() as u64, MANY + 1);
-        assert_eq!(state.keys()?.len() as u64, MANY + 1);
+        assert_eq!(state.keys(..)?.len() as u64, MANY + 1);
         assert!(snapshot.revision() >= last);
         last = snapshot.revision();
     }
     process.join()?
+}
+
+pub(super) fn keys_of_prefixes_and_ranges(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let keys = ["", "a", "a/", "a/1", "a/2", "a/\u{10ffff}", "a0", "b", "ä"];
+    state.extend(keys.map(|key| (key, key.len())))?;
+    assert_eq!(state.keys(..)?, keys);
+    assert_eq!(state.keys("a/")?, keys[2..6]);
+    assert_eq!(state.keys("a/1".."b")?, keys[3..7]);
+    assert_eq!(state.keys("a/1"..="b")?, keys[3..8]);
+    assert_eq!(state.keys(.."a/")?, keys[..2]);
+    assert_eq!(state.keys("b"..)?, keys[7..]);
+    assert!(state.keys("b".."a")?.is_empty());
+    assert!(state.keys("c")?.is_empty());
+    let found = state.atomic(
+        |txn: &mut zproc::Txn<'_>, ()| {
+            txn.set("a/3", &0)?;
+            let entries: Vec<(String, usize)> = txn.iter("a/2".."a0").collect::<Result<_>>()?;
+            Ok((entries, txn.keys("a0"..)?))
+        },
+        (),
+    )?;
+    let entries = ["a/2", "a/3", "a/\u{10ffff}"].map(|key| (key.to_owned(), key.len()));
+    assert_eq!(found.0[0], entries[0]);
+    assert_eq!(found.0[1], ("a/3".to_owned(), 0));
+    assert_eq!(found.0[2], entries[2]);
+    assert_eq!(found.1, keys[6..]);
+    Ok(())
+}
+
+pub(super) fn iter_reads_page_by_page(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    state.atomic(fill, MANY)?;
+    let mut entries = state.iter::<u64>("00010"..);
+    for number in 10..20 {
+        let entry = entries.next().expect("there are more")?;
+        assert_eq!(entry, (format!("{number:05}"), number));
+    }
+    let first = entries.revision();
+    // What is changed behind the page that was read is seen with the page that holds it.
+    state.set("01200", "text")?;
+    state.remove("01201")?;
+    let rest: Vec<_> = entries.by_ref().collect();
+    assert_eq!(rest.len() as u64, MANY - 21);
+    let wrong = rest.iter().filter_map(|entry| entry.as_ref().err());
+    let wrong: Vec<_> = wrong.collect();
+    assert!(wrong.len() == 1 && wrong[0].is_wrong_type(), "{wrong:?}");
+    assert!(entries.revision() > first);
+    assert!(entries.next().is_none());
+    assert_eq!(state.iter::<u64>("x").count(), 0);
+    Ok(())
 }
 
 pub(super) fn handles_are_clones(ctx: &Context) -> Result<()> {

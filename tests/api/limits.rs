@@ -109,7 +109,7 @@ pub(super) fn namespace_name_too_long(ctx: &Context) -> Result<()> {
     told(ctx, &state.set("k", &1).unwrap_err(), limit);
     told(ctx, &state.get::<u8>("k").unwrap_err(), limit);
     told(ctx, &state.len().unwrap_err(), limit);
-    told(ctx, &state.keys().unwrap_err(), limit);
+    told(ctx, &state.keys(..).unwrap_err(), limit);
     told(ctx, &state.clear().unwrap_err(), limit);
     told(ctx, &state.wait_until(|_| true).unwrap_err(), limit);
     told(ctx, &state.watch(Filter::all()).start().unwrap_err(), limit);

@@ -80,6 +80,21 @@ pub(super) fn on_a_prefix(ctx: &Context) -> Result<()> {
     process.join()?
 }
 
+pub(super) fn on_a_range(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let keys = ["a", "b", "c", "b2", "d"];
+    let process = ctx.spawn(setter, keys.map(str::to_owned).to_vec())?;
+    let (count, _) = state.wait_until(|view| {
+        let mut count = 0;
+        for entry in view.iter::<bool>("b".."c") {
+            count += u64::from(entry?.1);
+        }
+        Ok((count == 2).then_some(count))
+    })?;
+    assert_eq!(count, 2);
+    process.join()?
+}
+
 pub(super) fn across_namespaces(ctx: &Context) -> Result<()> {
     let process = ctx.spawn(counter, 3)?;
     let elsewhere = ctx.namespace("elsewhere");

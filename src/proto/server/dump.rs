@@ -151,6 +151,7 @@ fn keys(interest: &Interest) -> Keys {
         Interest::Key(key) => Keys::Key(cut(key)),
         Interest::Prefix(_) if interest.covers_all() => Keys::All,
         Interest::Prefix(prefix) => Keys::Prefix(cut(prefix)),
+        Interest::Range(from, until) => Keys::Range(cut(from), until.as_deref().map(cut)),
     }
 }
 

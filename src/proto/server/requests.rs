@@ -8,6 +8,7 @@ use super::super::kinds;
 use super::super::limits::CREDIT_BYTES_MIN;
 use super::super::marks::{self, Mark};
 use super::super::message::{Condition, Failure, Filter, FunctionRef, Reply, Request};
+use super::super::operations::Span;
 use super::super::planted::{self, Bug};
 use super::super::points::Point;
 use super::super::session::{Cursor, Wait, WaitKind, is_read};
@@ -70,10 +71,10 @@ impl Server {
             }
             Request::Page {
                 namespace,
-                prefix,
+                span,
                 after,
                 values,
-            } => self.page(namespace, prefix, after, values),
+            } => self.page(namespace, span, after, values),
             Request::Updates {
                 namespace,
                 after,
@@ -312,12 +313,12 @@ impl Server {
         })
     }
 
-    fn page(&self, namespace: &str, prefix: &str, after: Option<&str>, values: bool) -> Vec<u8> {
+    fn page(&self, namespace: &str, span: Span<'_>, after: Option<&str>, values: bool) -> Vec<u8> {
         let limits = &self.config.limits;
         let mut entries = Vec::new();
         let mut bytes = 0;
         let mut more = false;
-        for (key, value) in self.store.entries(namespace, prefix, after) {
+        for (key, value) in self.store.entries(namespace, span, after) {
             let ends_early = !entries.is_empty() && self.points.strike(Point::PageOfOneEntry);
             if entries.len() == limits.page_entries_max
                 || bytes >= limits.page_bytes_max

@@ -75,7 +75,7 @@ impl Functions for Named {
     ) -> Result<Option<Vec<u8>>, FunctionFailure> {
         match function.name {
             "three with prefix" => {
-                let count = view.entries(namespace, "p/").count();
+                let count = view.entries(namespace, "p/", None).count();
                 Ok((count >= 3).then(|| vec![count as u8]))
             }
             "the key that is named" => {

@@ -7,6 +7,7 @@ use super::{
 use crate::proto::ids::{ProcessId, Revision};
 use crate::proto::limits::{Limits, VALUE_BYTES_MAX};
 use crate::proto::marks::{self, Mark};
+use crate::proto::operations::Span;
 use crate::proto::planted::{self, Bug};
 use crate::proto::value;
 use std::collections::BTreeMap;
@@ -94,14 +95,15 @@ impl Transaction<'_> {
         self.store.len(namespace)
     }
 
-    /// Entries that start with `prefix`, in key order.
-    pub fn entries<'a>(
+    /// Entries of the span that come after `after`, in key order.
+    pub fn entries<'a, 's>(
         &'a self,
         namespace: &str,
-        prefix: &'a str,
+        span: impl Into<Span<'s>>,
+        after: Option<&'s str>,
     ) -> impl Iterator<Item = (&'a str, &'a [u8])> {
         self.store
-            .entries(namespace, prefix, None)
+            .entries(namespace, span, after)
             .map(|(key, value)| (&**key, &**value))
     }
 

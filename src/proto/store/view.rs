@@ -3,6 +3,7 @@
 use super::Store;
 use crate::proto::ids::Revision;
 use crate::proto::interest::{Interest, ReadSet};
+use crate::proto::operations::Span;
 use crate::proto::planted::{self, Bug};
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -48,21 +49,23 @@ impl<'a> View<'a> {
         self.store.len(namespace)
     }
 
-    /// Entries that start with `prefix`, in key order.
-    pub fn entries<'b>(
+    /// Entries of the span that come after `after`, in key order. The whole span counts as read.
+    pub fn entries<'b, 's>(
         &'b self,
         namespace: &str,
-        prefix: &'b str,
+        span: impl Into<Span<'s>>,
+        after: Option<&'s str>,
     ) -> impl Iterator<Item = (&'b str, &'b [u8])> {
+        let span = span.into();
         if planted::is(Bug::PhantomsNotNoted) {
-            for (key, _) in self.store.entries(namespace, prefix, None) {
+            for (key, _) in self.store.entries(namespace, span, after) {
                 self.note(namespace, Interest::Key(key.clone()));
             }
         } else {
-            self.note(namespace, Interest::Prefix(Arc::from(prefix)));
+            self.note(namespace, Interest::of_span(span));
         }
         self.store
-            .entries(namespace, prefix, None)
+            .entries(namespace, span, after)
             .map(|(key, value)| (&**key, &**value))
     }
 

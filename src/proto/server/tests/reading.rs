@@ -21,7 +21,7 @@ fn page(
 ) -> (String, usize, bool) {
     let body = Request::Page {
         namespace: "n",
-        prefix: "",
+        span: "".into(),
         after,
         values,
     };

@@ -38,7 +38,7 @@ fn it_reads_what_it_has_written() {
     assert!(transaction.contains("n", "b"));
     assert!(!transaction.contains("n", "c"));
     assert_eq!(transaction.len("n"), 2);
-    let entries: Vec<_> = transaction.entries("n", "b").collect();
+    let entries: Vec<_> = transaction.entries("n", "b", None).collect();
     assert_eq!(entries, [("b", &[2][..])]);
 }
 
