@@ -68,7 +68,8 @@ pub enum Input {
     /// Nowhere: it is at its end (`/dev/null`).
     #[default]
     Null,
-    /// From the program's. Who reads first gets it, the program included.
+    /// From the program's. Who reads first gets it, the program included; and of a terminal the shell,
+    /// while the program is stopped or in the background.
     Inherit,
     /// From this file. The process opens it itself: a pipe with a name, say, lets it wait, and
     /// nobody else, until it has its other end.
@@ -308,7 +309,8 @@ impl<A, R> ProcessBuilder<A, R> {
     ///
     /// fn serve(ctx: &Context, _: ()) -> Result<()> {
     ///     ctx.state().wait_equal("question", &6)?;
-    ///     ctx.state().set("answer", &42)
+    ///     ctx.state().set("answer", &42)?;
+    ///     Ok(())
     /// }
     /// fn start_server(ctx: &Context, _: ()) -> Result<()> {
     ///     ctx.process(serve).at_root().spawn(())?.detach();

@@ -4,7 +4,16 @@ use super::super::codec;
 use super::super::ids::ProcessId;
 use super::super::marks::{self, Mark};
 use super::super::message::{Failure, Reply, Why};
+use super::super::setup::Setup;
 use super::{Effect, Server};
+
+/// With whom a process ends that is spawned so.
+pub(super) fn head(parent: ProcessId, setup: &Setup<'_>) -> ProcessId {
+    match setup.to_root {
+        true => ProcessId::PROGRAM,
+        false => parent,
+    }
+}
 
 impl Server {
     /// Has the keeper ask a process to end, and kill it when its grace is over.

@@ -12,6 +12,7 @@ use super::super::session::{Session, WaitKind};
 use super::super::setup::Setup;
 use super::super::store::{Key, Namespace, RESERVED, Rights};
 use super::super::time::Time;
+use super::ending;
 use super::outcomes::{Remains, outcome_of, wall_ns};
 use super::parts::Rests;
 use super::requests::cause;
@@ -247,11 +248,8 @@ impl Server {
             "" => function.name.to_owned(),
             name => name.to_owned(),
         };
+        let ends_with = ending::head(parent, setup);
         let grace_ns = setup.grace_ns;
-        let ends_with = match setup.to_root {
-            true => ProcessId::PROGRAM,
-            false => parent,
-        };
         let setup = codec::to_bytes(setup);
         self.parts_bytes += rest.len();
         let process = Process {
