@@ -35,6 +35,10 @@ pub(crate) enum Event {
     ServerLost,
     /// The server sees that the keeper has ended.
     KeeperLost,
+    /// A signal asks the program to end.
+    Interrupt,
+    /// The keeper hears that it was asked.
+    StopBell,
     /// A signal kills a process.
     Kill { process: ProcessId },
 }
@@ -56,6 +60,8 @@ impl Event {
             Event::ProgramLost => (10, 0, 0),
             Event::ServerLost => (10, 1, 0),
             Event::KeeperLost => (10, 2, 0),
+            Event::Interrupt => (13, 0, 0),
+            Event::StopBell => (13, 1, 0),
             Event::Kill { process } => (11, process.0, 0),
             Event::Hold { link, until } => (12, link as u64, until.0),
         }

@@ -58,10 +58,12 @@ pub enum Fault {
     KeeperCrash,
     /// The program is killed.
     ProgramCrash,
+    /// The program is asked to end, as by Ctrl-C: its tree has a grace, and ends.
+    Interrupt,
 }
 
 /// How many kinds there are.
-pub const FAULTS: usize = 24;
+pub const FAULTS: usize = 25;
 
 /// A weight of this size strikes every time.
 pub(crate) const WEIGHT_MAX: u64 = 10_000;
@@ -145,6 +147,9 @@ const CATALOGUE: [Kind; FAULTS] = [
         .most(1, 1)
         .harms(Harm::Losses),
     kind(Fault::ProgramCrash, "program crash", &[0, 0, 0, 15])
+        .most(1, 1)
+        .harms(Harm::Losses),
+    kind(Fault::Interrupt, "interrupt", &[0, 0, 0, 0, 30])
         .most(1, 1)
         .harms(Harm::Losses),
 ];

@@ -9,10 +9,11 @@ use crate::choices::Part;
 use crate::events::Event;
 use crate::faults::Fault;
 use crate::history::{Lost, Note, What};
+use crate::interrupt;
 use crate::seen::Seen;
 use crate::story::Lane;
 use crate::workloads;
-use crate::world::{SIGKILL, World};
+use crate::world::{SIGKILL, ThreadId, World};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use zproc::seam::proto::codec;
@@ -31,9 +32,13 @@ const EAGAIN: i32 = 11;
 /// The keeper, the kernel's pids, and the way between keeper and server.
 #[derive(Debug)]
 pub(crate) struct KeeperHost {
-    machine: Keeper,
+    pub(crate) machine: Keeper,
     /// The keeper was killed.
-    is_lost: bool,
+    pub(crate) is_lost: bool,
+    /// It has heard that the program was asked to end.
+    pub(crate) is_stopping: bool,
+    /// The program's thread that waits for the end of the tree.
+    pub(crate) letting_go: Option<ThreadId>,
     /// What the server has asked and the keeper has not read.
     asked: VecDeque<Asked>,
     /// A `KeeperTurn` is queued.
@@ -63,8 +68,10 @@ struct Asked {
 impl KeeperHost {
     pub(crate) fn new() -> KeeperHost {
         KeeperHost {
-            machine: Keeper::new(SERVER_PID),
+            machine: Keeper::new(SERVER_PID, interrupt::GRACE),
             is_lost: false,
+            is_stopping: false,
+            letting_go: None,
             asked: VecDeque::new(),
             turn_queued: false,
             told: VecDeque::new(),
@@ -169,7 +176,7 @@ impl World {
     }
 
     /// Does what the keeper's machine wants.
-    fn carry_out(&mut self) {
+    pub(crate) fn carry_out(&mut self) {
         while let Some(effect) = self.keeper.machine.poll_effect() {
             match effect {
                 Effect::Fork {
@@ -194,6 +201,11 @@ impl World {
                 // Simulated processes start none behind the keeper's back.
                 Effect::KillLeft { .. } => {}
                 Effect::Tell(message) => self.notify(message),
+                // By its own hand, of the signal that asked it.
+                Effect::EndProgram => {
+                    self.saw(ProcessId::PROGRAM, Seen::Struck { at: self.now });
+                    self.signal(ProcessId::PROGRAM);
+                }
                 Effect::End => self.end_tree(),
             }
         }
@@ -226,7 +238,7 @@ impl World {
     }
 
     /// SIGTERM reaches a process: its handler notes it, and wakes who waits for the connection.
-    fn ask(&mut self, process: ProcessId) {
+    pub(crate) fn ask(&mut self, process: ProcessId) {
         if let Some(story) = self.trace.story(self.now) {
             story.note(process.into(), "is asked to end");
         }
@@ -255,10 +267,10 @@ impl World {
             false => crate::process::child(world, process, key),
         });
         let setup: Setup<'_> = codec::decode(setup).expect("the machine has encoded it");
-        if let Some(limit_ns) = setup.time_limit_ns {
-            let until = self.now.after(Duration::from_nanos(limit_ns));
-            self.saw(process, Seen::Limited { until });
-        }
+        let limit = setup.time_limit_ns.map(Duration::from_nanos);
+        let until = limit.map(|limit| self.now.after(limit));
+        let grace_ns = setup.grace_ns;
+        self.saw(process, Seen::Started { until, grace_ns });
         self.keeper.machine.forked(process, pid, self.now);
     }
 
@@ -373,6 +385,7 @@ impl World {
     /// The program or the server is lost, and the keeper ends the tree.
     fn end_tree(&mut self) {
         self.kill_children();
+        self.wake_who_let_go();
     }
 
     /// All processes but the program, which is not below the keeper.
@@ -411,6 +424,7 @@ impl World {
         self.note_loss(Lost::Keeper);
         self.keeper.is_lost = true;
         self.kill_children();
+        self.wake_who_let_go();
         let delay_ns = self.keeper_delay(ProcessId::PROGRAM);
         self.after(delay_ns, Event::KeeperLost);
     }

@@ -30,6 +30,7 @@ pub mod generated;
 mod history;
 mod html;
 mod hunt;
+mod interrupt;
 mod keeper;
 #[cfg(feature = "planted")]
 mod kill;

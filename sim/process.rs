@@ -1,6 +1,7 @@
 //! What simulated processes run: the program, and its children with exactly the protocol of real
 //! ones.
 
+use crate::interrupt;
 use crate::port::SimPort;
 use crate::world;
 use std::cell::RefCell;
@@ -52,6 +53,7 @@ pub(crate) fn program(world: u64, key: Token, body: Program, outcome: &Outcome) 
         }
     };
     *outcome.borrow_mut() = Some(result);
+    interrupt::let_go();
 }
 
 /// Exit code of a child that could not speak to the server to its end.

@@ -18,8 +18,11 @@ pub(crate) enum Seen {
     Gone { at: Time },
     /// The keeper was told to ask the process to end, and to kill it after so long.
     ToStop { at: Time, grace_ns: u64 },
-    /// It was started, and may run until then.
-    Limited { until: Time },
+    /// It was started: until when it may run, if not as long as it likes, and how long it may take
+    /// when the tree is stopped.
+    Started { until: Option<Time>, grace_ns: u64 },
+    /// The keeper heard that the program was asked to end.
+    Interrupted { at: Time },
     /// The keeper was told to kill it.
     ToKill { at: Time },
     /// The keeper asked it to end.

@@ -140,7 +140,9 @@ impl World {
             | Event::KeeperTick
             | Event::Notice
             | Event::ProgramLost
+            | Event::StopBell
             | Event::ServerLost => Lane::Keeper,
+            Event::Interrupt => ProcessId::PROGRAM.into(),
             Event::KeeperLost => Lane::Server,
             Event::Reap { process, .. } => process.into(),
             Event::Kill { process } => process.into(),

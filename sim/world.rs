@@ -401,6 +401,8 @@ impl World {
             Event::ProgramLost => self.keeper_misses_program(),
             Event::ServerLost => self.keeper_misses_server(),
             Event::KeeperLost => self.server_misses_keeper(),
+            Event::Interrupt => self.interrupt(),
+            Event::StopBell => self.keeper_hears_bell(),
             Event::Kill { process } => self.signal(process),
         }
     }
@@ -541,6 +543,9 @@ impl World {
         };
         if self.strikes(crash, process) {
             self.crash_running(process, SIGKILL);
+        }
+        if process == ProcessId::PROGRAM && self.strikes(Fault::Interrupt, process) {
+            self.after(1_000, Event::Interrupt);
         }
         self.maybe_pause(process);
         if let Some(story) = self.trace.story(self.now) {

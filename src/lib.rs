@@ -72,6 +72,30 @@
 //!
 //! The tree is one machine's: the state does not outlast the program, and is not replicated.
 //!
+//! # Signals and the terminal
+//!
+//! - **Ctrl-C** (SIGINT) and SIGTERM ask the program to end, and with it every process of its tree:
+//!   [`Context::stopping`] is true, calls that wait end with [`is_stopped`](Error::is_stopped), all
+//!   others go on working, so that everybody can put things in order. If `main` returns, it does so
+//!   with the exit code that it likes; dropping the last handle waits for those that were asked.
+//!   When the [grace](ContextBuilder::grace) of 5 seconds is over, who is left is killed, and the
+//!   program dies by that signal, as the shell expects. `std::process::exit` waits for nobody.
+//! - **A second one** ends program and tree at once.
+//! - A signal that the program ignores (`nohup`, `&` in a script) or handles itself does nothing of
+//!   this. When the last context is dropped, both do again what they did before. A program that was
+//!   asked stays so: a tree that it makes later is asked to end, too.
+//! - SIGTERM or SIGINT to a single process, whoever sends it, asks it to end as
+//!   [`Process::request_stop`] does, but with nobody to kill it when it doesn't.
+//! - SIGHUP and SIGQUIT are nothing special: they end the program, and so the tree, at once.
+//! - **Ctrl-Z** stops the program alone. Its processes are in a session of their own: they go on, and
+//!   so does the state; `fg` has the program go on where it was.
+//! - **Output** of the processes goes where the program's goes, to the terminal too, also while the
+//!   program is stopped or in the background.
+//! - **Input**: they read from nowhere, unless they are given the program's
+//!   ([`Input::Inherit`]). That works with a terminal; but as they are in another session, the shell's
+//!   job control does not hold them: they read on while the program is stopped or in the background,
+//!   and take what was meant for the shell.
+//!
 //! # Functions that run elsewhere
 //!
 //! `spawn`, `atomic` and `wait_until` take ordinary functions, generic ones too, and closures that

@@ -43,9 +43,11 @@ impl Context {
     /// this call, its working directory, its standard output and error, and `/dev/null` as input,
     /// unless [`Context::process`] says otherwise.
     ///
-    /// The terminal's Ctrl-C reaches the program alone: its processes are in another session. If it
-    /// ends the program, which it does where the program has set up nothing for SIGINT, the tree
-    /// ends at once; else nothing happens to the tree.
+    /// As long as it has a tree, the program heeds SIGINT (the terminal's Ctrl-C) and SIGTERM, where
+    /// they would end it; what it ignores or handles itself stays so. The first one asks it, and
+    /// every process of its trees, to end: [`Context::stopping`] is true, and calls that wait end with
+    /// [`is_stopped`](Error::is_stopped). See the
+    /// [crate's docs](crate#signals-and-the-terminal) for what follows.
     ///
     /// # Errors
     /// The tree could not be started: no processes, descriptors or temporary directory to be had;
@@ -79,6 +81,7 @@ impl Context {
 pub struct ContextBuilder {
     home: Home,
     function_time_max: Duration,
+    grace: Duration,
 }
 
 impl Default for ContextBuilder {
@@ -86,6 +89,7 @@ impl Default for ContextBuilder {
         ContextBuilder {
             home: Home::default(),
             function_time_max: limits::FUNCTION_TIME_MAX,
+            grace: limits::GRACE,
         }
     }
 }
@@ -112,6 +116,24 @@ impl ContextBuilder {
         self
     }
 
+    /// How long the tree may take to end when the program is asked to, by Ctrl-C or SIGTERM; 5
+    /// seconds if nothing is said. See [`Context::new`]. A process whose
+    /// [own grace](crate::ProcessBuilder::grace) is shorter has only that.
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// let ctx = zproc::Context::builder().grace(Duration::from_secs(30)).start()?;
+    /// # assert_eq!(ctx.spawn(|_, n: u64| n + 1, 1)?.join()?, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn grace(mut self, grace: Duration) -> ContextBuilder {
+        self.grace = grace;
+        self
+    }
+
     /// Starts the tree.
     ///
     /// # Errors
@@ -124,7 +146,11 @@ impl ContextBuilder {
             namespace: None,
             caller: Location::caller(),
         };
-        let tree = start::start(self.function_time_max)
+        let times = start::Times {
+            function_max: self.function_time_max,
+            grace: self.grace,
+        };
+        let tree = start::start(times)
             .map_err(|error| Error::new(Kind::NoTree(error.to_string()), &operation))?;
         begin(ProcessId::PROGRAM);
         let page = Arc::clone(&tree.page);

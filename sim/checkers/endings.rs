@@ -6,6 +6,7 @@ use super::outlives::GONE_WITHIN;
 use super::timeline::Timeline;
 use super::{BOUND, Calls, End, Ending, OUTLIVES, Verdict};
 use crate::history::{History, What};
+use crate::interrupt::GRACE;
 use crate::seen::Seen;
 use crate::world::{RunEnd, SIGKILL};
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ struct Life {
     kills: Vec<Time>,
     /// Until when it may run.
     limited: Option<Time>,
+    /// How long it may take when the tree is stopped.
+    grace: Duration,
     /// When the keeper asked it to end, and killed it.
     asked: Option<Time>,
     struck: Option<Time>,
@@ -65,6 +68,7 @@ pub(crate) fn check(
 fn lives_of(history: &History) -> (BTreeMap<ProcessId, Life>, Time) {
     let mut lives: BTreeMap<ProcessId, Life> = BTreeMap::new();
     let mut doomed = Time(u64::MAX);
+    let mut interrupted = None;
     for entry in &history.entries {
         let life = lives.entry(entry.process).or_default();
         let seen = match &entry.what {
@@ -88,7 +92,16 @@ fn lives_of(history: &History) -> (BTreeMap<ProcessId, Life>, Time) {
                 let until = at.after(Duration::from_nanos(grace_ns));
                 life.stops.push((at, until));
             }
-            Seen::Limited { until } => life.limited = Some(until),
+            Seen::Started { until, grace_ns } => {
+                life.limited = until;
+                life.grace = Duration::from_nanos(grace_ns);
+            }
+            Seen::Interrupted { at } => {
+                // Its own wait was ended before the keeper heard of it.
+                life.asked = Some(at);
+                life.grace = GRACE;
+                interrupted = Some(at);
+            }
             Seen::ToKill { at } => life.kills.push(at),
             Seen::Asked { at } => {
                 life.asked.get_or_insert(at);
@@ -97,6 +110,14 @@ fn lives_of(history: &History) -> (BTreeMap<ProcessId, Life>, Time) {
                 life.struck.get_or_insert(at);
             }
             _ => {}
+        }
+    }
+    if let Some(at) = interrupted {
+        let until = at.after(GRACE);
+        for life in lives.values_mut() {
+            let from = life.began.map_or(at, |began| began.max(at));
+            // Who has died and is not reaped may be asked, too.
+            life.stops.push((from, until.min(from.after(life.grace))));
         }
     }
     (lives, doomed)

@@ -106,12 +106,14 @@ struct Record {
 }
 
 /// How one ended that would not have ended by itself: it was ended, or a fault struck it.
-fn expect(end: &End, may: impl FnOnce(&End) -> bool) {
+fn expect(ctx: &Context, end: &End, may: impl FnOnce(&End) -> bool) {
     let is_fault = match end {
         End::Signaled { signal, .. } => *signal == crate::world::SIGKILL,
         End::Exited { .. } | End::BeforeConnect { .. } | End::NotStarted { .. } => true,
         // It has lost its session.
         End::Error { .. } => true,
+        // The whole tree is being stopped, and everybody is asked.
+        End::Value | End::Killed { why: Why::Grace } => ctx.stopping(),
         _ => false,
     };
     if !is_fault && !may(end) {
@@ -125,9 +127,15 @@ fn expect(end: &End, may: impl FnOnce(&End) -> bool) {
 pub(crate) fn ender(ctx: &Context, steps: u64) -> Result<u64> {
     for step in 0..1 + steps % 4 {
         match choose(12) {
-            0..2 => tolerate(ctx.spawn(sleeper, ()).and_then(kill_one))?,
+            0..2 => tolerate(
+                ctx.spawn(sleeper, ())
+                    .and_then(|process| kill_one(ctx, process)),
+            )?,
             2 => tolerate(kill_parent(ctx, step))?,
-            3..6 => tolerate(ctx.spawn(heedful, step).and_then(stop_heedful))?,
+            3..6 => tolerate(
+                ctx.spawn(heedful, step)
+                    .and_then(|process| stop_heedful(ctx, process)),
+            )?,
             6..8 => tolerate(stop_deaf(ctx))?,
             8..10 => tolerate(limit_time(ctx, step))?,
             _ => tolerate(leave_child(ctx, step))?,
@@ -140,17 +148,17 @@ pub(crate) fn ender(ctx: &Context, steps: u64) -> Result<u64> {
 const LONG: Duration = Duration::from_secs(3600);
 
 /// One that heeds has all the time it needs, so it is never killed for its grace.
-fn stop_heedful(process: Process<Result<u64>>) -> Result<()> {
+fn stop_heedful(ctx: &Context, process: Process<Result<u64>>) -> Result<()> {
     sleep_ns(choose(3_000_000));
     let outcome = Process::stop(&process, LONG)?;
-    if outcome.end == (End::Killed { why: Why::Grace }) {
+    if outcome.end == (End::Killed { why: Why::Grace }) && !ctx.stopping() {
         note(Note::Broken {
             guarantee: NO_LOST_WAKEUP,
             explanation: format!("process {} did not hear that it is to end", process.id()),
         });
     }
     marks::reached_if(outcome.is_value(), Mark::EnderStopped);
-    expect(&outcome.end, |end| *end == End::Value);
+    expect(ctx, &outcome.end, |end| *end == End::Value);
     Ok(())
 }
 
@@ -163,7 +171,7 @@ fn stop_deaf(ctx: &Context) -> Result<()> {
     }
     if choose(4) == 3 {
         // In between somebody loses patience.
-        expect(&process.kill()?.end, |end| {
+        expect(ctx, &process.kill()?.end, |end| {
             matches!(
                 end,
                 End::Killed {
@@ -178,7 +186,7 @@ fn stop_deaf(ctx: &Context) -> Result<()> {
     let outcome = process.stop(said)?;
     let of_grace = |end: &End| *end == End::Killed { why: Why::Grace };
     marks::reached_if(of_grace(&outcome.end), Mark::EnderLostPatience);
-    expect(&outcome.end, of_grace);
+    expect(ctx, &outcome.end, of_grace);
     Ok(())
 }
 
@@ -193,21 +201,21 @@ fn limit_time(ctx: &Context, step: u64) -> Result<()> {
     let has_returned = outcome.is_value() && step % 2 == 1;
     marks::reached_if(timed_out(&outcome.end), Mark::EnderSawTimeLimit);
     marks::reached_if(has_returned, Mark::EnderKeptTimeLimit);
-    expect(&outcome.end, |end| timed_out(end) || has_returned);
+    expect(ctx, &outcome.end, |end| timed_out(end) || has_returned);
     Ok(())
 }
 
-fn kill_one(victim: Process<Result<()>>) -> Result<()> {
+fn kill_one(ctx: &Context, victim: Process<Result<()>>) -> Result<()> {
     sleep_ns(choose(3_000_000));
     let is_killed = |end: &End| *end == End::Killed { why: Why::Asked };
     let end = Process::kill(&victim)?.end;
     marks::reached_if(is_killed(&end), Mark::EnderKilled);
-    expect(&end, is_killed);
+    expect(ctx, &end, is_killed);
     // Once more does nothing, and tells the same.
     match victim.kill() {
         Ok(outcome) if outcome.end == end => Ok(()),
         Ok(outcome) => {
-            expect(&outcome.end, |_| false);
+            expect(ctx, &outcome.end, |_| false);
             Ok(())
         }
         // Forgotten, where few ends are remembered.
@@ -266,7 +274,7 @@ fn orphan(
         Err(error) => return Err(error),
     };
     let asked = |end: &End| *end == End::Killed { why: Why::Asked };
-    expect(&Process::kill(&victim)?.end, asked);
+    expect(ctx, &Process::kill(&victim)?.end, asked);
     Ok(child)
 }
 

@@ -282,12 +282,13 @@ pub(crate) fn is_death(error: &Error) -> bool {
         || error.is_unknown_process()
 }
 
-/// The caller's own session is lost, so it had better end.
+/// The caller's own session is lost, or it was asked to end, so it had better end.
 pub(crate) fn is_lost(error: &Error) -> bool {
     error.is_session_lost()
         || error.is_server_lost()
         || error.is_outcome_unknown()
         || error.is_closed()
+        || error.is_stopped()
 }
 
 /// Keeps what came of a call that may fail or panic in the server.

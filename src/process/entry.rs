@@ -10,11 +10,10 @@
 
 use super::keeper;
 use super::outset;
-use super::role::{self, ENTRY_VARIABLE, Role};
+use super::role::{self, ENTRY_VARIABLE, KeeperRole, Role};
 use super::stopping;
 use super::sys;
 use super::words;
-use crate::proto::ids::Token;
 use crate::proto::limits::LAST_WORDS_BYTES_MAX;
 use crate::tree;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int};
@@ -125,20 +124,7 @@ fn enter(later_constructors: impl FnOnce()) {
 /// Runs a role to its end.
 fn run(role: Role<'_>, later_constructors: impl FnOnce()) -> ! {
     match role {
-        Role::Keeper {
-            tree,
-            directory,
-            key,
-            lifeline,
-            program,
-            lock,
-            page,
-            function_time_max_ns,
-        } => {
-            let descriptors = [lifeline, program, lock, page];
-            let limit = Duration::from_nanos(function_time_max_ns);
-            run_keeper(tree, path(directory), key, descriptors, limit)
-        }
+        Role::Keeper(role) => run_keeper(&role),
         Role::Server {
             tree,
             directory,
@@ -191,25 +177,29 @@ fn run(role: Role<'_>, later_constructors: impl FnOnce()) -> ! {
     }
 }
 
-/// Runs the keeper, whose role names these descriptors: lifeline, program, lock and page.
-fn run_keeper(
-    tree: &str,
-    directory: PathBuf,
-    key: Token,
-    [lifeline, program, lock, page]: [RawFd; 4],
-    function_time_max: Duration,
-) -> ! {
+/// Runs the keeper.
+fn run_keeper(role: &KeeperRole<'_>) -> ! {
     let stdin = keeper::settle().map_or(-1, OwnedFd::into_raw_fd);
-    let [lifeline, program, lock, page, stdin] = adopt([lifeline, program, lock, page, stdin]);
+    let [lifeline, program, lock, page, stop_bell, stdin] = adopt([
+        role.lifeline,
+        role.program,
+        role.lock,
+        role.page,
+        role.stop_bell,
+        stdin,
+    ]);
     keeper::main(keeper::Start {
-        tree: tree.to_string(),
-        directory,
-        key,
+        tree: role.tree.to_string(),
+        directory: path(role.directory),
+        key: role.key,
         lifeline,
         program,
         lock,
         page,
-        function_time_max,
+        stop_bell,
+        last_signal: role.last_signal,
+        grace: Duration::from_nanos(role.grace_ns),
+        function_time_max: Duration::from_nanos(role.function_time_max_ns),
         stdin,
     })
 }

@@ -50,6 +50,12 @@ pub(crate) struct Start {
     pub(crate) lock: OwnedFd,
     /// The page that tells of the server's end.
     pub(crate) page: OwnedFd,
+    /// Rung when the program is asked to end, and never heard out: it is readable from then on.
+    pub(crate) stop_bell: OwnedFd,
+    /// What ends the program when it was asked and the grace is over; zero: nothing does.
+    pub(crate) last_signal: i32,
+    /// How long the tree may take to end when the program is asked to.
+    pub(crate) grace: Duration,
     /// How long a function in the server may run.
     pub(crate) function_time_max: Duration,
     /// The program's standard input.
@@ -67,7 +73,7 @@ pub(crate) fn main(start: Start) -> ! {
         let socket = directory::socket(&start.directory);
         let socket = socket.as_os_str().as_bytes();
         say(&lifeline, &ToProgram::Ready { socket });
-        keeper.run(&lifeline, &start.program);
+        keeper.run(&lifeline, &start.program, &start.stop_bell);
         keeper.spare = Spare::default();
         keeper
     });
@@ -96,6 +102,7 @@ fn guard(start: &Start) {
         start.lifeline.as_raw_fd(),
         start.lock.as_raw_fd(),
         start.program.as_raw_fd(),
+        start.stop_bell.as_raw_fd(),
     ]);
     see_it_end(keeper, &start.program);
     let status = sys::wait_for(keeper);
@@ -160,6 +167,9 @@ struct Keeper {
     page: OwnedFd,
     overtime: Overtime,
     spare: Spare,
+    /// The program, and the signal that ends it.
+    program: OwnedFd,
+    last_signal: i32,
     begin: Instant,
 }
 
@@ -177,7 +187,7 @@ impl Keeper {
         link.set_nonblocking(true)?;
         let mark = std::env::var(TREE_VARIABLE).unwrap_or_else(|_| tree.to_string());
         let mut keeper = Keeper {
-            machine: Machine::new(0),
+            machine: Machine::new(0, start.grace),
             tree: tree.to_string(),
             socket,
             arguments: std::env::args_os()
@@ -198,6 +208,8 @@ impl Keeper {
             page,
             overtime,
             spare,
+            program: start.program.try_clone()?,
+            last_signal: start.last_signal,
             begin: Instant::now(),
         };
         let role = Role::Server {
@@ -228,19 +240,22 @@ impl Keeper {
                 Stage::default(),
             )
             .map_err(|error| io::Error::other(format!("the server: {error}")))?;
-        keeper.machine = Machine::new(server.unsigned_abs());
+        keeper.machine = Machine::new(server.unsigned_abs(), start.grace);
         // Our copies of the server's ends close here, so that its end shows.
         Ok(keeper)
     }
 
-    /// Until the program or the server is gone.
-    fn run(&mut self, lifeline: &UnixStream, program: &OwnedFd) {
+    /// Until the program or the server is gone, or the tree has ended in good order.
+    fn run(&mut self, lifeline: &UnixStream, program: &OwnedFd, stop_bell: &OwnedFd) {
+        // What says the same again and again is not asked twice.
+        let (mut lifeline, mut stop_bell) = (Some(lifeline), Some(stop_bell));
         loop {
             let waits_to_write = !self.outbox.is_empty();
             let polled = sys::poll(
                 [
-                    Some((lifeline.as_fd(), false)),
+                    lifeline.map(|lifeline| (lifeline.as_fd(), false)),
                     Some((program.as_fd(), false)),
+                    stop_bell.map(|bell| (bell.as_fd(), false)),
                     Some((self.deaths.as_fd(), false)),
                     Some((self.link.as_fd(), waits_to_write)),
                     Some((self.overtime.bell(), false)),
@@ -249,36 +264,36 @@ impl Keeper {
                 self.timeout(),
             );
             // Without poll there is nothing that a keeper could do for its tree.
-            let Ok(
-                [
-                    lifeline_polled,
-                    program_polled,
-                    deaths_polled,
-                    link_polled,
-                    bell,
-                    streams,
-                ],
-            ) = polled
-            else {
+            let Ok(polled) = polled else {
                 return;
             };
-            if bell.readable {
+            let [
+                lifeline_says,
+                program_is_gone,
+                is_asked,
+                deaths,
+                linked,
+                bell,
+                streams,
+            ] = polled.map(|polled| polled.readable);
+            if bell {
                 self.overtime.rung();
             }
             self.overtime.look(self.machine.server().cast_signed());
-            if program_polled.readable || (lifeline_polled.readable && has_ended(lifeline)) {
-                self.machine.program_lost();
-            }
-            if deaths_polled.readable && self.carry_out() {
+            let lets_go = lifeline_says && lifeline.is_some_and(has_ended);
+            self.hear_program(program_is_gone, is_asked, lets_go);
+            lifeline = lifeline.filter(|_| !lets_go);
+            stop_bell = stop_bell.filter(|_| !is_asked);
+            if deaths && self.carry_out() {
                 self.bury();
             }
-            if streams.readable {
+            if streams {
                 self.estate.read();
             }
             // Behind the burials: who has ended in time is not killed.
             let now = self.now();
             self.machine.tick(now);
-            if link_polled.readable
+            if linked
                 && self.carry_out()
                 && let Err(Malformed(what)) = self.listen()
             {
@@ -294,6 +309,20 @@ impl Keeper {
             }
             #[cfg(feature = "recording")]
             super::record::told(self.machine.server().cast_signed());
+        }
+    }
+
+    /// What has become of the program since it was heard of last.
+    fn hear_program(&mut self, is_gone: bool, is_asked: bool, lets_go: bool) {
+        if is_gone {
+            self.machine.program_lost();
+        }
+        if is_asked {
+            self.machine.program_asked(self.now());
+        }
+        // Behind the bell, which it had heard before it let go.
+        if lets_go {
+            self.machine.program_let_go();
         }
     }
 
@@ -324,11 +353,20 @@ impl Keeper {
                 Effect::KillLeft { pid, process } => {
                     self.kill_left_by(pid.cast_signed(), process);
                 }
+                Effect::EndProgram => self.end_program(),
                 Effect::Tell(message) => self.tell(message),
                 Effect::End => {}
             }
         }
         !self.machine.has_ended()
+    }
+
+    /// Sends the program the signal that ends it.
+    fn end_program(&self) {
+        if self.last_signal != 0 {
+            // Failing means that it is gone.
+            let _ = sys::pidfd_signal(self.program.as_fd(), self.last_signal);
+        }
     }
 
     /// Tells the server, with what there is to add.

@@ -29,22 +29,7 @@ const NAME_BYTES_MAX: usize = 512;
 #[derive(Debug, Clone, PartialEq, Readable, Writable)]
 pub(crate) enum Role<'a> {
     /// Forks and reaps everything else of the tree.
-    Keeper {
-        tree: &'a str,
-        directory: &'a [u8],
-        /// The program's secret, for the server.
-        key: Token,
-        /// Socket to the program: its end means the program's.
-        lifeline: RawFd,
-        /// Pidfd of the program.
-        program: RawFd,
-        /// The lock file of the directory, locked.
-        lock: RawFd,
-        /// The page that tells of the server's end.
-        page: RawFd,
-        /// How long a function in the server may run.
-        function_time_max_ns: u64,
-    },
+    Keeper(KeeperRole<'a>),
     /// Holds the state.
     Server {
         tree: &'a str,
@@ -71,6 +56,31 @@ pub(crate) enum Role<'a> {
         /// So many bytes behind them say what it does at first.
         outset_bytes: u32,
     },
+}
+
+/// What a keeper begins with.
+#[derive(Debug, Clone, PartialEq, Readable, Writable)]
+pub(crate) struct KeeperRole<'a> {
+    pub(crate) tree: &'a str,
+    pub(crate) directory: &'a [u8],
+    /// The program's secret, for the server.
+    pub(crate) key: Token,
+    /// Socket to the program: its end means that the program has let go of the tree.
+    pub(crate) lifeline: RawFd,
+    /// Pidfd of the program.
+    pub(crate) program: RawFd,
+    /// The lock file of the directory, locked.
+    pub(crate) lock: RawFd,
+    /// The page that tells of the server's end.
+    pub(crate) page: RawFd,
+    /// Rung when the program is asked to end.
+    pub(crate) stop_bell: RawFd,
+    /// What ends the program when it was asked and its grace is over; zero: nothing does.
+    pub(crate) last_signal: i32,
+    /// How long the tree may take to end when the program is asked to.
+    pub(crate) grace_ns: u64,
+    /// How long a function in the server may run.
+    pub(crate) function_time_max_ns: u64,
 }
 
 /// What the keeper tells the program, once.

@@ -1,7 +1,8 @@
 //! The program's side of the start and the end of a tree.
 
 use super::launch::{Changes, Kind, Launch, LaunchError, launch};
-use super::role::{self, Role, TREE_VARIABLE, ToProgram};
+use super::role::{self, KeeperRole, Role, TREE_VARIABLE, ToProgram};
+use super::stopping;
 use super::sys::{self, Pid};
 use super::{directory, entry, keeper, page};
 use crate::proto::codec;
@@ -19,7 +20,8 @@ use std::time::Duration;
 
 /// How long the keeper may take to say that the tree stands: a machine under load is slow.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long the program waits for its tree to end: longer than the keeper goes on without progress.
+/// How long the program waits for its tree to end, its grace not counted: longer than the keeper goes
+/// on without progress.
 const END_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Why there is no tree.
@@ -66,10 +68,22 @@ impl std::fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+/// How long things may take in a tree.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    /// A function in the server.
+    pub(crate) function_max: Duration,
+    /// Its end, when the program is asked to end.
+    pub(crate) grace: Duration,
+}
+
 /// A tree that stands.
 pub(crate) struct Tree {
     #[expect(dead_code, reason = "it is kept for its drop")]
     pub(crate) guard: Guard,
+    /// Behind the guard: while that waits for the tree's end, signals ask still.
+    #[expect(dead_code, reason = "it is kept for its drop")]
+    pub(crate) heeds: stopping::Heeds,
     /// Where its server listens.
     pub(crate) socket: PathBuf,
     /// The program's secret.
@@ -83,6 +97,7 @@ pub(crate) struct Guard {
     lifeline: UnixStream,
     keeper: Pid,
     owner: Pid,
+    grace: Duration,
 }
 
 impl Drop for Guard {
@@ -93,7 +108,8 @@ impl Drop for Guard {
         }
         // Failing means that the keeper has ended already.
         let _ = self.lifeline.shutdown(Shutdown::Write);
-        let _ = self.lifeline.set_read_timeout(Some(END_TIMEOUT));
+        let limit = END_TIMEOUT.saturating_add(self.grace);
+        let _ = self.lifeline.set_read_timeout(Some(limit));
         let mut buffer = [0; 64];
         loop {
             match self.lifeline.read(&mut buffer) {
@@ -108,12 +124,11 @@ impl Drop for Guard {
     }
 }
 
-/// Starts a tree: its directory, its keeper, and by that its server, in which no function may run for
-/// longer than this.
+/// Starts a tree: its directory, its keeper, and by that its server.
 ///
 /// # Errors
 /// See [`StartError`]; then nothing is left of the attempt.
-pub(crate) fn start(function_time_max: Duration) -> Result<Tree, StartError> {
+pub(crate) fn start(times: Times) -> Result<Tree, StartError> {
     if sys::is_secure() {
         return Err(StartError::Secure);
     }
@@ -124,7 +139,7 @@ pub(crate) fn start(function_time_max: Duration) -> Result<Tree, StartError> {
         return Err(StartError::NotInExecutable);
     }
     let directory = directory::create().map_err(StartError::Directory)?;
-    let result = start_in(&directory, function_time_max);
+    let result = start_in(&directory, times);
     if result.is_err() {
         directory::remove_at_end(&directory.path);
     }
@@ -132,10 +147,7 @@ pub(crate) fn start(function_time_max: Duration) -> Result<Tree, StartError> {
     result
 }
 
-fn start_in(
-    directory: &directory::Directory,
-    function_time_max: Duration,
-) -> Result<Tree, StartError> {
+fn start_in(directory: &directory::Directory, times: Times) -> Result<Tree, StartError> {
     let failed = |call| move |error| StartError::System(call, error);
     let (lifeline, far_lifeline) = UnixStream::pair().map_err(failed("socketpair"))?;
     let program = sys::pidfd_open(sys::pid()).map_err(failed("pidfd_open"))?;
@@ -144,8 +156,10 @@ fn start_in(
         sys::random_u64().map_err(failed("getrandom"))?,
     ]);
     let page = page::create().map_err(failed("memfd_create"))?;
-    let limit_ns = function_time_max.as_nanos();
-    let role = Role::Keeper {
+    // From here on a signal is not lost, and it ends nothing at once.
+    let heeds = stopping::heed_for_a_tree().map_err(failed("eventfd"))?;
+    let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let role = Role::Keeper(KeeperRole {
         tree: &directory.tree,
         directory: directory.path.as_os_str().as_bytes(),
         key,
@@ -153,8 +167,11 @@ fn start_in(
         program: program.as_raw_fd(),
         lock: directory.lock.as_raw_fd(),
         page: page.as_raw_fd(),
-        function_time_max_ns: u64::try_from(limit_ns).unwrap_or(u64::MAX),
-    };
+        stop_bell: heeds.bell(),
+        last_signal: heeds.last_signal(),
+        grace_ns: nanoseconds(times.grace),
+        function_time_max_ns: nanoseconds(times.function_max),
+    });
     let packed = role::pack(&role).map_err(failed("pipe"))?;
     let inherit = [
         packed.pipe.as_raw_fd(),
@@ -162,6 +179,7 @@ fn start_in(
         program.as_raw_fd(),
         directory.lock.as_raw_fd(),
         page.as_raw_fd(),
+        heeds.bell(),
     ];
     let mut environment = keeper::environment();
     environment.extend([packed.variable, mark(&directory.tree)]);
@@ -179,10 +197,12 @@ fn start_in(
         lifeline,
         keeper,
         owner: sys::pid(),
+        grace: times.grace,
     };
     let socket = wait_until_ready(&guard.lifeline)?;
     Ok(Tree {
         guard,
+        heeds,
         socket,
         key,
         page: Arc::new(page),

@@ -1,7 +1,12 @@
 //! Being asked to end: a flag and a bell of the process, set and rung by the handler of SIGTERM and
 //! SIGINT.
 //!
-//! The bell is rung and never heard out, so each port that waits on it is woken once by itself.
+//! The bell is rung and never heard out, so each port that waits on it is woken once by itself, and
+//! so is the keeper of each tree that this process has made.
+//!
+//! A process of a tree heeds the signals from its beginning. The program does so while it has a
+//! tree, and only where a signal would have ended it: what it ignores, or handles itself, stays so.
+//! There a second one ends it as the first would have done.
 
 #![expect(unsafe_code, reason = "a signal handler")]
 
@@ -9,11 +14,19 @@ use super::sys;
 use std::io;
 use std::os::fd::{BorrowedFd, IntoRawFd as _, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// A fact of the process, not of any context.
 static STOPPING: AtomicBool = AtomicBool::new(false);
 /// The bell; negative as long as there is none.
 static BELL: AtomicI32 = AtomicI32::new(-1);
+
+/// The program whose handlers are set; a fork of it is another process.
+static PROGRAM: AtomicI32 = AtomicI32::new(0);
+/// The signal by which the program was asked; zero: it was not.
+static FIRST: AtomicI32 = AtomicI32::new(0);
+/// How many trees of this process there are.
+static TREES: Mutex<usize> = Mutex::new(0);
 
 /// The signals that ask for it.
 const SIGNALS: [libc::c_int; 2] = [libc::SIGTERM, libc::SIGINT];
@@ -54,6 +67,89 @@ pub(crate) fn heed() -> io::Result<()> {
     }
     sys::SignalMask::EMPTY.set();
     Ok(())
+}
+
+/// The program's handler: async-signal-safe, too.
+extern "C" fn program_asked(signal: libc::c_int) {
+    if PROGRAM.load(Ordering::Acquire) != sys::pid() {
+        // Forked from it: it has no tree that could be asked.
+        return die_by(signal);
+    }
+    match FIRST.compare_exchange(0, signal, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => asked(signal),
+        Err(first) => die_by(first),
+    }
+}
+
+/// Ends this process as the signal does where nobody handles it. Async-signal-safe.
+fn die_by(signal: libc::c_int) {
+    sys::default_action(signal);
+    // If this is its handler, it is held back until that has returned.
+    sys::signal_child(sys::pid(), signal);
+}
+
+/// That this process heeds the signals, as long as it has this tree.
+#[derive(Debug)]
+pub(crate) struct Heeds {
+    bell: RawFd,
+    last_signal: libc::c_int,
+}
+
+impl Heeds {
+    /// The bell: it stays open for ever.
+    pub(crate) fn bell(&self) -> RawFd {
+        self.bell
+    }
+
+    /// A signal that ends the program once it was asked to end; zero: there is none.
+    pub(crate) fn last_signal(&self) -> libc::c_int {
+        self.last_signal
+    }
+}
+
+/// From now on the signals that would end this program ask it to end.
+///
+/// # Errors
+/// No more descriptors.
+pub(crate) fn heed_for_a_tree() -> io::Result<Heeds> {
+    let mut trees = TREES.lock().unwrap_or_else(PoisonError::into_inner);
+    let bell = match bell() {
+        Some(bell) => bell,
+        None => sys::bell()?.into_raw_fd(),
+    };
+    BELL.store(bell, Ordering::Release);
+    if *trees == 0 {
+        PROGRAM.store(sys::pid(), Ordering::Release);
+        for signal in SIGNALS {
+            if sys::action(signal) == Some(libc::SIG_DFL) {
+                sys::handle(signal, program_asked)?;
+            }
+        }
+    }
+    *trees += 1;
+    let last_signal = SIGNALS.into_iter().find(|signal| is_ours(*signal));
+    Ok(Heeds {
+        bell,
+        last_signal: last_signal.unwrap_or(0),
+    })
+}
+
+/// Is the program's handler set for this signal?
+fn is_ours(signal: libc::c_int) -> bool {
+    sys::action(signal) == Some(program_asked as *const () as libc::sighandler_t)
+}
+
+impl Drop for Heeds {
+    fn drop(&mut self) {
+        let mut trees = TREES.lock().unwrap_or_else(PoisonError::into_inner);
+        *trees -= 1;
+        if *trees == 0 {
+            SIGNALS
+                .into_iter()
+                .filter(|signal| is_ours(*signal))
+                .for_each(sys::default_action);
+        }
+    }
 }
 
 /// What a process of the tree holds back until it heeds.

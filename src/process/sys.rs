@@ -414,6 +414,20 @@ pub(crate) fn handle(signal: libc::c_int, by: extern "C" fn(libc::c_int)) -> io:
     check(unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) }).map(drop)
 }
 
+/// Has a signal do what it does where nothing is said. Async-signal-safe.
+pub(crate) fn default_action(signal: libc::c_int) {
+    set_disposition(signal, libc::SIG_DFL);
+}
+
+/// What a signal does: a handler, or `SIG_DFL` or `SIG_IGN`.
+pub(crate) fn action(signal: libc::c_int) -> Option<libc::sighandler_t> {
+    // SAFETY: sigaction is plain numbers; all zeroes are a value of it.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: nothing is changed; the pointer is to a live local.
+    check(unsafe { libc::sigaction(signal, std::ptr::null(), &mut action) }).ok()?;
+    Some(action.sa_sigaction)
+}
+
 fn set_disposition(signal: libc::c_int, to: libc::sighandler_t) {
     // SAFETY: SIG_DFL and SIG_IGN run no code. Signals that allow no change make it fail, which
     // is fine.

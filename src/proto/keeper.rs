@@ -6,11 +6,16 @@
 //! The keeper is told what happens: what the [server asks](Keeper::asked), that a process that it
 //! was to start [runs](Keeper::forked) or [does not](Keeper::not_forked), that a child was
 //! [reaped](Keeper::reaped), that the [program](Keeper::program_lost) or the way to the
-//! [server](Keeper::server_lost) is lost, that it is [time](Keeper::tick). After each it wants [effects](Keeper::poll_effect), to be
+//! [server](Keeper::server_lost) is lost, that the program is [asked to end](Keeper::program_asked)
+//! or [lets go](Keeper::program_let_go) of the tree, that it is [time](Keeper::tick). After each it wants [effects](Keeper::poll_effect), to be
 //! carried out at once and in order: a number names a process only until that process is reaped.
 
+mod stopping;
+
+use self::stopping::Stopping;
 use super::codec;
 use super::ids::{ProcessId, Token};
+use super::marks::{self, Mark};
 use super::message::{FromKeeper, Left, ToKeeper, Why};
 use super::planted::{self, Bug};
 use super::time::Time;
@@ -52,6 +57,8 @@ pub enum Effect {
         /// Which it was.
         process: ProcessId,
     },
+    /// Ask the program once more to end, in the same way; this time it is ended by it.
+    EndProgram,
     /// Tell the server. What a process has [`Left`] is the caller's to add.
     Tell(FromKeeper<'static>),
     /// Kill and reap all that is below the keeper, the server too, then end. Nothing comes after.
@@ -76,6 +83,8 @@ pub struct Reaped {
 /// What is agreed of a process's end when it is started.
 #[derive(Debug, Clone, Copy, Default)]
 struct Terms {
+    /// How long it may take when the tree ends in good order.
+    grace_ns: u64,
     /// How long it may run.
     time_limit_ns: Option<u64>,
 }
@@ -84,6 +93,8 @@ struct Terms {
 #[derive(Debug)]
 struct Running {
     process: ProcessId,
+    /// How long it may take when the tree ends in good order.
+    grace_ns: u64,
     /// It was asked to end.
     is_asked: bool,
     /// When it is to be killed, and why, if nothing comes before.
@@ -113,20 +124,26 @@ pub struct Keeper {
     timers: BTreeSet<(Time, u32)>,
     /// The latest process that was asked for; the server gives rising numbers and asks in order.
     latest: ProcessId,
+    /// How long the tree may take to end in good order.
+    grace: Duration,
+    stopping: Option<Stopping>,
     has_ended: bool,
     effects: VecDeque<Effect>,
 }
 
 impl Keeper {
-    /// The keeper of a tree whose server runs under this number, and in which nothing else runs.
+    /// The keeper of a tree whose server runs under this number, and in which nothing else runs. When
+    /// its program is asked to end, it may take so long.
     #[must_use]
-    pub fn new(server: u32) -> Keeper {
+    pub fn new(server: u32, grace: Duration) -> Keeper {
         Keeper {
             server,
             running: BTreeMap::new(),
             starting: BTreeMap::new(),
             timers: BTreeSet::new(),
             latest: ProcessId::PROGRAM,
+            grace,
+            stopping: None,
             has_ended: false,
             effects: VecDeque::new(),
         }
@@ -172,6 +189,7 @@ impl Keeper {
             } if process > self.latest => {
                 self.latest = process;
                 let terms = Terms {
+                    grace_ns: setup.grace_ns,
                     time_limit_ns: setup.time_limit_ns,
                 };
                 self.starting.insert(process, terms);
@@ -233,11 +251,15 @@ impl Keeper {
     /// When to [tick](Keeper::tick) next.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        let (at, _) = self.timers.first().filter(|_| !self.has_ended)?;
-        Some(*at)
+        if self.has_ended {
+            return None;
+        }
+        let first = self.timers.first().map(|(at, _)| *at);
+        first.into_iter().chain(self.grace_ends_at()).min()
     }
 
-    /// Time has passed: whose time is over is killed. Before its time it does nothing.
+    /// Time has passed: whose time is over is killed; when that of the whole tree is over, it ends.
+    /// Before its time it does nothing.
     pub fn tick(&mut self, now: Time) {
         while let Some(&(at, pid)) = self.timers.first()
             && at <= now
@@ -248,6 +270,7 @@ impl Keeper {
                 self.kill(pid, why);
             }
         }
+        self.end_late(now);
     }
 
     /// Kills who has this number, unless that is done already: the first reason is the one.
@@ -269,6 +292,7 @@ impl Keeper {
         let terms = self.starting.remove(&process).unwrap_or_default();
         let running = Running {
             process,
+            grace_ns: terms.grace_ns,
             is_asked: false,
             due: None,
             killed: None,
@@ -279,6 +303,8 @@ impl Keeper {
             self.set_due(pid, until, Why::TimeLimit { limit_ns });
         }
         self.want(Effect::Tell(FromKeeper::Started { process, pid }));
+        marks::reached_if(self.stopping.is_some(), Mark::StartedLate);
+        self.stop_with_tree(pid, now);
     }
 
     /// The process could not be started: this call failed.
@@ -292,6 +318,7 @@ impl Keeper {
             call,
             errno,
         }));
+        self.end_if_done();
     }
 
     /// A child has ended and was reaped: a process, the server, or somebody's orphan, which asks for
@@ -317,9 +344,10 @@ impl Keeper {
             memory_bytes_max: reaped.memory_bytes_max,
             left: Left::default(),
         }));
+        self.end_if_done();
     }
 
-    /// The program has ended: the tree ends with it.
+    /// The program has ended: the tree ends with it, at once.
     pub fn program_lost(&mut self) {
         self.end();
     }
@@ -348,6 +376,7 @@ impl Keeper {
 
 #[cfg(test)]
 mod tests {
+    mod stopping;
     mod terms;
 
     use super::super::setup::Setup;
@@ -355,6 +384,8 @@ mod tests {
 
     const SERVER: u32 = 10;
     const NOW: Time = Time(5);
+    /// Of the whole tree.
+    const GRACE: Duration = Duration::from_nanos(1_000);
 
     fn effects(keeper: &mut Keeper) -> Vec<Effect> {
         std::iter::from_fn(|| keeper.poll_effect()).collect()
@@ -388,7 +419,7 @@ mod tests {
 
     /// A keeper of these processes, each under its own number and a hundred.
     fn keeper_of(processes: &[u64]) -> Keeper {
-        let mut keeper = Keeper::new(SERVER);
+        let mut keeper = Keeper::new(SERVER, GRACE);
         for process in processes {
             keeper.asked(&spawn(*process), NOW);
             keeper.forked(ProcessId(*process), 100 + *process as u32, NOW);
@@ -399,7 +430,7 @@ mod tests {
 
     #[test]
     fn a_process_is_started_once_however_often_it_is_asked_for() {
-        let mut keeper = Keeper::new(SERVER);
+        let mut keeper = Keeper::new(SERVER, GRACE);
         keeper.asked(&spawn(2), NOW);
         keeper.asked(&spawn(2), NOW);
         let fork = Effect::Fork {

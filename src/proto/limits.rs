@@ -89,7 +89,8 @@ pub const OUTPUT_TAIL_BYTES_MAX: usize = 64 * 1024;
 pub const LAST_WORDS_BYTES_MAX: usize = 2 * FAILURE_BYTES_MAX;
 /// Most limits of its resources.
 pub const SETUP_LIMITS_MAX: usize = 64;
-/// How long a process that is asked to end may take, where nothing else is said.
+/// How long a process, or the whole tree, may take when it is asked to end, where nothing else is
+/// said.
 pub const GRACE: Duration = Duration::from_secs(5);
 
 /// Most frames that one connection is served in one turn.

@@ -136,6 +136,10 @@ marks! {
     StopAsked: "a process was asked to end";
     MovedToRoot: "a process was moved to the root while it lived";
     EndTooLate: "a process was to be ended that had ended";
+    TreeStopped: "the program was asked to end, and so was everybody in its tree";
+    TreeStoppedInTime: "a tree that was being stopped ended as all had, and the program had let go";
+    TreeStoppedLate: "the grace of a tree that was being stopped was over";
+    StartedLate: "a process was started while its tree was being stopped";
     RecordEvicted: "the record of an ended process was forgotten",
         rare: "needs more ended processes than PROCESSES_ENDED_MAX";
     PartsFull: "there was no room for one more large argument or result on its way";

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::checkers::outlives::{BEGUN_WITHIN, GONE_WITHIN};
+use crate::interrupt::GRACE;
 use crate::seen::{Attack, Reaction, Refused, Seen};
 use std::time::Duration;
 
@@ -214,9 +215,8 @@ fn limited(until: Option<Time>, struck: Time) -> Vec<&'static str> {
     let mut script = Script::default();
     script.see(ProcessId::PROGRAM, Seen::Began { at: Time(0) });
     script.see(A, Seen::Began { at: Time(5) });
-    if let Some(until) = until {
-        script.see(A, Seen::Limited { until });
-    }
+    let grace_ns = 1_000_000_000;
+    script.see(A, Seen::Started { until, grace_ns });
     script.see(A, Seen::Struck { at: struck });
     script.dies(A, struck);
     let key = format!("process/{}", A.0);
@@ -236,4 +236,85 @@ fn a_time_limit_kills_when_it_is_over_and_not_before() {
     assert_eq!(limited(Some(until), late), [OUTLIVES]);
     assert_eq!(limited(Some(until), Time(999)), [OUTLIVES]);
     assert_eq!(limited(None, until), [OUTLIVES]);
+}
+
+/// A tree whose program is asked to end at 1000; then this is seen of a child with a grace of its
+/// own, and the program ends at that moment.
+fn interrupted(seen: &[(u64, Did)], program_ends: u64) -> Vec<&'static str> {
+    let mut script = Script::default();
+    script.see(ProcessId::PROGRAM, Seen::Began { at: Time(0) });
+    script.see(A, Seen::Began { at: Time(5) });
+    let grace_ns = GRACE_NS / 2;
+    script.see(
+        A,
+        Seen::Started {
+            until: None,
+            grace_ns,
+        },
+    );
+    script.see(ProcessId::PROGRAM, Seen::Interrupted { at: Time(1000) });
+    for (at, did) in seen {
+        let at = Time(*at);
+        match did {
+            Did::Ask => script.see(A, Seen::Asked { at }),
+            Did::Kill => script.see(A, Seen::Struck { at }),
+            Did::KillProgram => script.see(ProcessId::PROGRAM, Seen::Struck { at }),
+            Did::Die => script.dies(A, at),
+        }
+    }
+    let key = format!("process/{}", A.0);
+    let change = ("", key.as_str(), None, Some(&record("ended")[..]));
+    script.committed(1, A, None, Some("killed by signal 9"), &[change]);
+    script.dies(ProcessId::PROGRAM, Time(program_ends));
+    script.judged()
+}
+
+enum Did {
+    Ask,
+    Kill,
+    KillProgram,
+    Die,
+}
+
+const GRACE_NS: u64 = GRACE.as_nanos() as u64;
+
+#[test]
+fn who_is_interrupted_asks_all_and_ends_when_the_grace_is_over() {
+    use Did::{Ask, Die, Kill, KillProgram};
+    let own = 1000 + GRACE_NS / 2;
+    let end = 1000 + GRACE_NS;
+    let late = end + GONE_WITHIN.as_nanos() as u64 + 1;
+    let broken = vec![OUTLIVES];
+    let cases = [
+        // In good order: by itself; killed at the end of its own grace; the program at the tree's.
+        (vec![(1000, Ask), (2000, Die)], 3000, vec![]),
+        (vec![(1000, Ask), (own, Kill), (own, Die)], own + 1, vec![]),
+        (
+            vec![(1000, Ask), (2000, Die), (end, KillProgram)],
+            end,
+            vec![],
+        ),
+        // Not asked, though it lived; asked late; not asked, but it had ended by then.
+        (vec![(2000, Die)], 3000, broken.clone()),
+        (vec![(1001, Ask), (2000, Die)], 3000, broken.clone()),
+        (vec![(900, Die)], 3000, vec![]),
+        // Dead and not reaped; nobody had been interrupted yet.
+        (vec![(900, Die), (1000, Ask)], 3000, vec![]),
+        (vec![(999, Ask), (2000, Die)], 3000, broken.clone()),
+        // Killed before its time, the program too; nobody killed it.
+        (
+            vec![(1000, Ask), (own - 1, Kill), (own, Die)],
+            own + 1,
+            broken.clone(),
+        ),
+        (
+            vec![(1000, Ask), (2000, Die), (end - 1, KillProgram)],
+            end,
+            broken.clone(),
+        ),
+        (vec![(1000, Ask), (2000, Die)], late, broken),
+    ];
+    for (place, (seen, program_ends, expected)) in cases.into_iter().enumerate() {
+        assert_eq!(interrupted(&seen, program_ends), expected, "case {place}");
+    }
 }

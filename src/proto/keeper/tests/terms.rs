@@ -4,7 +4,7 @@ use super::*;
 
 /// A keeper of one process that may run so long, under the number 102.
 fn keeper_with_limit(limit_ns: u64) -> Keeper {
-    let mut keeper = Keeper::new(SERVER);
+    let mut keeper = Keeper::new(SERVER, GRACE);
     let setup = Setup {
         time_limit_ns: Some(limit_ns),
         ..Setup::default()
