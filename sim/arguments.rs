@@ -136,7 +136,10 @@ impl Given {
     /// How many things are done at a time; as many as there are processors if it is not said.
     fn jobs(&self) -> Result<u64, String> {
         let processors = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
-        Ok(self.number("jobs")?.unwrap_or(processors).max(1))
+        match self.number("jobs")? {
+            Some(0) => Err("--jobs: nothing is done by none".to_owned()),
+            jobs => Ok(jobs.unwrap_or(processors)),
+        }
     }
 }
 
@@ -371,6 +374,16 @@ mod tests {
                 OPTIONS.iter().any(|(known, _)| *known == option),
                 "{option}"
             );
+        }
+    }
+
+    /// It was taken for one.
+    #[test]
+    fn no_jobs_at_all_are_refused() {
+        for task in [&["run", "--seeds", "1"][..], &["explore"], &["mutants"]] {
+            let given = lexopt::Parser::from_args(task.iter().chain(&["--jobs", "0"]));
+            let told = parse(given).err().expect("nothing is done by none");
+            assert!(told.starts_with("--jobs: "), "{told}");
         }
     }
 }

@@ -441,14 +441,20 @@ impl fmt::Display for CallDump {
     }
 }
 
+fn counted(count: usize, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
+}
+
 impl fmt::Display for Dump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.answered {
             let (count, waits) = (self.processes.len(), self.waits().count());
             write!(
                 f,
-                "at revision {}: {count} processes, {waits} waits",
-                self.revision
+                "at revision {}: {}, {}",
+                self.revision,
+                counted(count, "process", "processes"),
+                counted(waits, "wait", "waits")
             )?;
         } else {
             f.write_str("the server did not answer")?;
