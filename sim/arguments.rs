@@ -382,7 +382,7 @@ mod tests {
     fn no_jobs_at_all_are_refused() {
         for task in [&["run", "--seeds", "1"][..], &["explore"], &["mutants"]] {
             let given = lexopt::Parser::from_args(task.iter().chain(&["--jobs", "0"]));
-            let told = parse(given).err().expect("nothing is done by none");
+            let told = parse(given).expect_err("nothing is done by none");
             assert!(told.starts_with("--jobs: "), "{told}");
         }
     }

@@ -80,6 +80,13 @@ pub(crate) enum Kind {
         actual: u64,
         max: u64,
     },
+    /// The value, argument or result of a call passes a limit of its size.
+    TooLarge {
+        side: String,
+        limit: String,
+        actual: u64,
+        max: u64,
+    },
     ReadOnly,
     /// What a batch requires of this key does not hold.
     Unmet(String),
@@ -333,10 +340,12 @@ impl Error {
         }
     }
 
-    /// A named limit was reached: size of a key, a value, a change set, depth of a value, ...
+    /// A named limit was reached: size of a key, a value, a change set, depth of a value, ... A
+    /// function that returned more than can be told is among it.
     #[must_use]
     pub fn is_limit(&self) -> bool {
-        matches!(self.kind(), Kind::Limit { .. })
+        matches!(self.kind(), Kind::Limit { .. } | Kind::TooLarge { .. })
+            || matches!(self.end(), Some(End::TooLarge { .. }))
     }
 
     /// The namespace is the framework's own and can only be read.
@@ -495,9 +504,13 @@ impl fmt::Display for Kind {
                 "the update log no longer holds what is needed (its oldest revision is {oldest}, \
                  by now perhaps a later one): take a snapshot, and watch since the revision after it"
             ),
-            Kind::Limit { limit, actual, max } => {
-                write!(f, "over the limit {limit}: {actual}, and {max} is allowed")
-            }
+            Kind::Limit { limit, actual, max } => Over(limit, *actual, *max).fmt(f),
+            Kind::TooLarge {
+                side,
+                limit,
+                actual,
+                max,
+            } => write!(f, "{side} is {}", Over(limit, *actual, *max)),
             Kind::ReadOnly => f.write_str("the namespace is read-only: it is the framework's"),
             Kind::Unmet(key) => write!(f, "what is required of key {key:?} does not hold"),
             Kind::Overflow => f.write_str("the sum does not fit an i64"),
@@ -519,6 +532,38 @@ impl fmt::Display for Kind {
             ),
             Kind::UnknownProcess(process) => write!(f, "there is no record of process {process}"),
             Kind::Ended(outcome) => outcome.fmt(f),
+        }
+    }
+}
+
+/// A limit that was passed, with what was asked and what is allowed.
+pub(crate) struct Over<'a>(pub(crate) &'a str, pub(crate) u64, pub(crate) u64);
+
+impl fmt::Display for Over<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Over(limit, actual, max) = *self;
+        // All limits of sizes say so in their names.
+        let unit = if limit.contains("BYTES") {
+            " bytes"
+        } else {
+            ""
+        };
+        write!(
+            f,
+            "over the limit {limit}: {actual}{unit}, and {max} is allowed"
+        )
+    }
+}
+
+impl Kind {
+    /// The limit's name, what was asked and what is allowed, if that is what it tells.
+    pub(crate) fn over(&self) -> Option<(&str, u64, u64)> {
+        match self {
+            Kind::Limit { limit, actual, max }
+            | Kind::TooLarge {
+                limit, actual, max, ..
+            } => Some((limit, *actual, *max)),
+            _ => None,
         }
     }
 }

@@ -9,6 +9,7 @@ use zproc::seam::proto::message::{
     Reply, Request, RestOf, Update,
 };
 use zproc::seam::proto::server::Record;
+use zproc::seam::proto::signal::Signal;
 use zproc::seam::proto::value::show;
 
 /// A value among others is cut to this many characters.
@@ -323,6 +324,7 @@ fn finished(finish: &Finish<'_>) -> String {
         Finish::Error { text, .. } => format!("error: {text}"),
         Finish::Panic(fault) => format!("panic: {} ({})", fault.message, fault.location),
         Finish::Undecodable(fault) => format!("undecodable: {}", fault.message),
+        Finish::TooLarge { limit, .. } => format!("more than {limit} allows"),
     }
 }
 
@@ -423,7 +425,7 @@ fn ended(end: &End<'_>) -> String {
         End::Finished(finish) => format!("finished: {}", finished(finish)),
         End::Exited { code } => format!("exited with {code}"),
         End::Killed { why } => format!("killed ({why:?})"),
-        End::Signaled { signal, .. } => format!("killed by signal {signal}"),
+        End::Signaled { signal, .. } => format!("killed by {}", Signal(*signal)),
         End::BeforeConnect { .. } => "ended before it had connected".to_owned(),
         End::Panicked { fault, .. } => format!("panicked: {}", fault.message),
         End::StackOverflow { .. } => "overflowed its stack".to_owned(),
@@ -436,7 +438,7 @@ fn ended(end: &End<'_>) -> String {
 pub(crate) fn status(status: i32) -> String {
     match status & 0x7f {
         0 => format!("exits with {}", (status >> 8) & 0xff),
-        signal => format!("is killed by signal {signal}"),
+        signal => format!("is killed by {}", Signal(signal)),
     }
 }
 
@@ -587,7 +589,7 @@ mod tests {
 
     #[test]
     fn statuses() {
-        assert_eq!(status(9), "is killed by signal 9");
+        assert_eq!(status(9), "is killed by SIGKILL (signal 9)");
         assert_eq!(status(70 << 8), "exits with 70");
     }
 }

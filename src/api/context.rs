@@ -189,6 +189,23 @@ impl Context {
     /// let factor = 3;
     /// ctx.spawn(move |_, n: u64| n * factor, 14).unwrap();
     /// ```
+    ///
+    /// Nor does one that never returns, since its type `!` is no serde type. A type that it might
+    /// return helps:
+    ///
+    /// ```compile_fail
+    /// let ctx = zproc::Context::new().unwrap();
+    /// ctx.spawn(|_, code: i32| std::process::exit(code), 3).unwrap();
+    /// ```
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// let ctx = zproc::Context::new()?;
+    /// let process = ctx.spawn(|_, code: i32| -> () { std::process::exit(code) }, 3)?;
+    /// assert_eq!(process.join().unwrap_err().exit_code(), Some(3));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[track_caller]
     pub fn spawn<F, A, R>(&self, f: F, args: A) -> Result<Process<R>>
     where

@@ -1,8 +1,9 @@
 //! How a process ended.
 
-use crate::error::Remote;
+use crate::error::{Over, Remote};
 use crate::proto::loss::{ServerEnd, ServerLoss};
 use crate::proto::message::{self, Fault, Finish, WireOutcome};
+use crate::proto::signal::Signal;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
@@ -71,11 +72,14 @@ impl Captured {
         }
     }
 
-    /// The last lines, indented, below a title.
-    fn fmt_below(&self, title: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// The last lines, indented, below a title; without backtraces of panics if one is told already.
+    fn fmt_below(&self, title: &str, is_traced: bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const LINES_MAX: usize = 20;
         let text = self.text();
-        let lines: Vec<&str> = text.lines().collect();
+        let mut lines: Vec<&str> = text.lines().collect();
+        if is_traced {
+            leave_out_backtraces(&mut lines);
+        }
         let shown = &lines[lines.len().saturating_sub(LINES_MAX)..];
         if shown.is_empty() {
             return write!(f, "\n  {title}: nothing");
@@ -88,6 +92,17 @@ impl Captured {
         )?;
         shown.iter().try_for_each(|line| write!(f, "\n    {line}"))
     }
+}
+
+/// As the standard library prints them: a title, indented lines, and perhaps a note on how to get more.
+fn leave_out_backtraces(lines: &mut Vec<&str>) {
+    let mut is_inside = false;
+    lines.retain(|line| {
+        let begins = *line == "stack backtrace:";
+        let ends = is_inside && line.starts_with("note: ") && line.contains("RUST_BACKTRACE");
+        is_inside = begins || (is_inside && line.starts_with(' '));
+        !is_inside && !ends
+    });
 }
 
 /// What happened to a process.
@@ -128,6 +143,15 @@ pub enum End {
     Undecodable {
         /// What was wrong.
         message: String,
+    },
+    /// Its function returned more than can be told: a limit of this name was passed.
+    TooLarge {
+        /// The limit's name.
+        limit: String,
+        /// What it returned, counted as the limit counts.
+        actual: u64,
+        /// What is allowed.
+        max: u64,
     },
     /// It exited with this code, before its function had returned.
     Exited {
@@ -236,6 +260,11 @@ impl End {
             message::End::Finished(Finish::Undecodable(fault)) => End::Undecodable {
                 message: fault.message.to_owned(),
             },
+            message::End::Finished(Finish::TooLarge { limit, actual, max }) => End::TooLarge {
+                limit: limit.to_owned(),
+                actual,
+                max,
+            },
             message::End::Exited { code } => End::Exited { code },
             message::End::Killed { why } => End::killed(why),
             message::End::Signaled { signal, core } => End::Signaled { signal, core },
@@ -284,6 +313,9 @@ impl fmt::Display for End {
                  while the control group's count of such kills rose)",
             ),
             End::Undecodable { message } => write!(f, "could not be decoded or encoded: {message}"),
+            End::TooLarge { limit, actual, max } => {
+                write!(f, "the function's result is {}", Over(limit, *actual, *max))
+            }
             End::Exited { code } => write!(
                 f,
                 "the process exited with code {code} before its function had returned"
@@ -335,9 +367,15 @@ impl fmt::Display for Outcome {
                 self.cpu_system,
                 self.memory_bytes_max / 1024
             )?;
-            for (title, stream) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+            let is_traced =
+                matches!(&self.end, End::Panic { backtrace, .. } if !backtrace.is_empty());
+            let streams = [
+                ("stdout", &self.stdout, false),
+                ("stderr", &self.stderr, is_traced),
+            ];
+            for (title, stream, is_traced) in streams {
                 if let Some(stream) = stream {
-                    stream.fmt_below(title, f)?;
+                    stream.fmt_below(title, is_traced, f)?;
                 }
             }
         }
@@ -378,36 +416,6 @@ impl fmt::Display for ServerEnd {
             ServerEnd::Unreachable { reason } => f.write_str(reason),
             ServerEnd::Unseen => f.write_str("it has ended, and nobody was left to tell how"),
         }
-    }
-}
-
-/// A signal by its name.
-struct Signal(i32);
-
-impl fmt::Display for Signal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self.0 {
-            libc::SIGHUP => "SIGHUP",
-            libc::SIGINT => "SIGINT",
-            libc::SIGQUIT => "SIGQUIT",
-            libc::SIGILL => "SIGILL",
-            libc::SIGTRAP => "SIGTRAP",
-            libc::SIGABRT => "SIGABRT",
-            libc::SIGBUS => "SIGBUS",
-            libc::SIGFPE => "SIGFPE",
-            libc::SIGKILL => "SIGKILL",
-            libc::SIGUSR1 => "SIGUSR1",
-            libc::SIGSEGV => "SIGSEGV",
-            libc::SIGUSR2 => "SIGUSR2",
-            libc::SIGPIPE => "SIGPIPE",
-            libc::SIGALRM => "SIGALRM",
-            libc::SIGTERM => "SIGTERM",
-            libc::SIGXCPU => "SIGXCPU",
-            libc::SIGXFSZ => "SIGXFSZ",
-            libc::SIGSYS => "SIGSYS",
-            number => return write!(f, "signal {number}"),
-        };
-        write!(f, "{name} (signal {})", self.0)
     }
 }
 
@@ -475,5 +483,38 @@ mod tests {
             format!("{panic:#}"),
             "the function panicked: no\n  there, at a.rs:1:2\n  backtrace there:\n  0: f"
         );
+    }
+
+    #[test]
+    fn a_backtrace_is_told_once() {
+        let stderr = "before\n\nthread 'f' panicked at a.rs:1:2:\nno\nstack backtrace:\n   0: f\n\
+                      \x20            at a.rs:1\nnote: Some details are omitted, run with \
+                      `RUST_BACKTRACE=full` for a verbose backtrace.\nafter\n";
+        let mut outcome = Outcome {
+            end: End::Panic {
+                message: "no".to_owned(),
+                location: "a.rs:1:2".to_owned(),
+                backtrace: "   0: f".to_owned(),
+                thread: None,
+            },
+            cpu_user: Duration::ZERO,
+            cpu_system: Duration::ZERO,
+            memory_bytes_max: 0,
+            wall: Duration::ZERO,
+            stdout: None,
+            stderr: Some(Captured {
+                tail: stderr.as_bytes().to_vec(),
+                omitted: 0,
+            }),
+        };
+        let report = format!("{outcome:#}");
+        assert_eq!(report.matches("0: f").count(), 1, "{report}");
+        let (_, shown) = report.split_once("stderr:").expect("it is shown");
+        let lines: Vec<&str> = shown.lines().map(str::trim).collect();
+        let thread = "thread 'f' panicked at a.rs:1:2:";
+        assert_eq!(lines, ["", "before", "", thread, "no", "after"], "{report}");
+        // Where it is told nowhere else it stays.
+        outcome.end = End::Value;
+        assert!(format!("{outcome:#}").contains("0: f"));
     }
 }

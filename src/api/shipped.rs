@@ -7,7 +7,7 @@
 use super::context::{Context, Home, unexpected};
 use super::parts;
 use super::txn::Txn;
-use super::value;
+use super::value::{self, Side};
 use super::view::{Verdict, View};
 use crate::error::{Error, Kind, Operation, Result};
 use crate::process::code::{self, Body, Signature};
@@ -46,7 +46,7 @@ where
     fn run(f: &F, (mut txn, args): (Txn<'_>, &[u8])) -> Result<Vec<u8>, FunctionFailure> {
         let args = value::decode(args).map_err(|kind| undecodable("its argument", &kind))?;
         let result = f(&mut txn, args).map_err(|error| returned(&error))?;
-        value::encode(&result).map_err(|kind| undecodable("its result", &kind))
+        value::encode_as(Side::Result, &result).map_err(|kind| unreturnable(&kind))
     }
 }
 
@@ -72,9 +72,9 @@ where
     fn run(f: &F, (view, _args): (View<'_>, &[u8])) -> Result<Option<Vec<u8>>, FunctionFailure> {
         let verdict = f(&view).decide().map_err(|error| returned(&error))?;
         verdict
-            .map(|result| value::encode(&result))
+            .map(|result| value::encode_as(Side::Result, &result))
             .transpose()
-            .map_err(|kind| undecodable("its result", &kind))
+            .map_err(|kind| unreturnable(&kind))
     }
 }
 
@@ -104,13 +104,13 @@ where
             Err(kind) => return Finished::Undecodable(fault_of("its argument", &kind)),
         };
         let result = f(ctx, args);
-        match value::encode_payload(&result) {
+        match value::encode_payload(Side::Result, &result) {
             Ok(value) if is_err(&result) => Finished::Error {
                 text: error_text(&value),
                 value,
             },
             Ok(value) => Finished::Value(value),
-            Err(kind) => Finished::Undecodable(fault_of("its result", &kind)),
+            Err(kind) => Finished::unreturnable(&kind),
         }
     }
 }
@@ -151,14 +151,35 @@ pub enum Finished {
     Panic(FaultText),
     /// The function, its argument or its result could not be found, decoded or encoded.
     Undecodable(FaultText),
+    /// It returned more than this limit allows.
+    TooLarge {
+        /// The limit's name.
+        limit: String,
+        /// What it is.
+        actual: u64,
+        /// What is allowed.
+        max: u64,
+    },
 }
 
 impl Finished {
+    /// Its result can't be told, for this reason.
+    fn unreturnable(kind: &Kind) -> Finished {
+        match kind.over() {
+            Some((limit, actual, max)) => Finished::TooLarge {
+                limit: limit.to_owned(),
+                actual,
+                max,
+            },
+            None => Finished::Undecodable(fault_of("its result", kind)),
+        }
+    }
+
     /// The value, if there is one.
     fn value(&self) -> &[u8] {
         match self {
             Finished::Value(value) | Finished::Error { value, .. } => value,
-            Finished::Panic(_) | Finished::Undecodable(_) => &[],
+            Finished::Panic(_) | Finished::Undecodable(_) | Finished::TooLarge { .. } => &[],
         }
     }
 
@@ -177,6 +198,11 @@ impl Finished {
             Finished::Error { text, .. } => Finish::Error { value, text },
             Finished::Panic(text) => Finish::Panic(fault(text)),
             Finished::Undecodable(text) => Finish::Undecodable(fault(text)),
+            Finished::TooLarge { limit, actual, max } => Finish::TooLarge {
+                limit,
+                actual: *actual,
+                max: *max,
+            },
         }
     }
 }
@@ -310,8 +336,7 @@ pub fn run_task(ctx: &Context) -> Result<()> {
     match say_finished(ctx, &finish, &finished) {
         // There is no room for the result now.
         Err(error) if error.is_limit() && !finished.value().is_empty() => {
-            let fault = fault_of("its result", error.kind());
-            say_finished(ctx, &finish, &Finished::Undecodable(fault))
+            say_finished(ctx, &finish, &Finished::unreturnable(error.kind()))
         }
         said => said,
     }
@@ -352,6 +377,18 @@ fn say_finished(ctx: &Context, operation: &Operation<'_>, finished: &Finished) -
 
 fn returned(error: &Error) -> FunctionFailure {
     FunctionFailure::Error(panics::bound(error.to_fault()))
+}
+
+/// A result that can't be told, for this reason.
+fn unreturnable(kind: &Kind) -> FunctionFailure {
+    match kind.over() {
+        Some((limit, actual, max)) => FunctionFailure::TooLarge {
+            limit: limit.to_owned(),
+            actual,
+            max,
+        },
+        None => undecodable("its result", kind),
+    }
 }
 
 fn undecodable(part: &str, kind: &Kind) -> FunctionFailure {
@@ -499,7 +536,9 @@ mod tests {
     #[test]
     fn how_an_err_reads() {
         fn text<E: Serialize>(error: E) -> String {
-            error_text(&value::encode(&Err::<(), E>(error)).expect("it is a fine value"))
+            error_text(
+                &value::encode_as(Side::Result, &Err::<(), E>(error)).expect("it is a fine value"),
+            )
         }
         assert_eq!(text("no luck"), "no luck");
         assert_eq!(text(Error::msg("of our own")), "of our own");

@@ -3,7 +3,7 @@
 use super::context::{Context, unexpected};
 use super::parts;
 use super::process::Process;
-use super::value;
+use super::value::{self, Side};
 use crate::error::{Error, Kind, Operation, Result};
 use crate::proto::ids::FunctionRef;
 use crate::proto::message::{Reply, Request};
@@ -151,6 +151,10 @@ impl<A, R> ProcessBuilder<A, R> {
 
     /// Its name for people: in `ps`, in its record, as the name of its main thread. Else that of
     /// its function.
+    ///
+    /// At most 4 KiB, else [`spawn`](ProcessBuilder::spawn) says that it
+    /// [is over a limit](Error::is_limit); its arguments (`argv[0]`) begin with the first 512 bytes
+    /// of it, and the kernel shows 15.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -348,7 +352,7 @@ impl<A, R> ProcessBuilder<A, R> {
         let setup = self.setup();
         let fits = setup.check().map_err(Kind::from);
         let args = fits
-            .and_then(|()| value::encode_payload(&args))
+            .and_then(|()| value::encode_payload(Side::Argument, &args))
             .map_err(|kind| Error::new(kind, &operation))?;
         let context = &self.context;
         let (args, rest) = parts::send(context, &operation, &args)?;

@@ -5,7 +5,7 @@ use super::scan::{Entries, Span};
 use super::shipped::{AtomicBody, AtomicSignature, ConditionBody, ConditionSignature};
 use super::snapshot::{self, Snapshot};
 use super::txn::Txn;
-use super::value;
+use super::value::{self, Side};
 use super::view::{Verdict, View};
 use super::watch::{Filter, WatchBuilder};
 use crate::error::{Error, Kind, Operation, Result};
@@ -364,7 +364,8 @@ impl State {
     {
         let function = code::ship::<F, AtomicSignature, AtomicBody<A, R>>(f).reference();
         let operation = self.operation("atomic", Some(function.name));
-        let args = value::encode(&args).map_err(|kind| Error::new(kind, &operation))?;
+        let args =
+            value::encode_as(Side::Argument, &args).map_err(|kind| Error::new(kind, &operation))?;
         let request = Request::Atomic {
             namespace: &self.namespace,
             function,
@@ -411,7 +412,8 @@ impl State {
     {
         let function = code::ship::<F, ConditionSignature, ConditionBody<V>>(f).reference();
         let operation = self.operation("wait_until", Some(function.name));
-        let args = value::encode(&()).map_err(|kind| Error::new(kind, &operation))?;
+        let args =
+            value::encode_as(Side::Argument, &()).map_err(|kind| Error::new(kind, &operation))?;
         let request = Request::Wait {
             namespace: &self.namespace,
             condition: Condition::Function {

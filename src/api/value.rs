@@ -14,18 +14,45 @@ use serde::de::DeserializeOwned;
 use std::any::type_name;
 use std::cell::Cell;
 
+/// What of a call is encoded, for the message of an error.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Side {
+    Value,
+    Argument,
+    Result,
+}
+
+impl Side {
+    fn text(self) -> &'static str {
+        match self {
+            Side::Value => "the value",
+            Side::Argument => "the argument",
+            Side::Result => "the result",
+        }
+    }
+}
+
 /// `value` as bytes that the server takes.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Kind> {
-    encode_within(value, ("VALUE_BYTES_MAX", VALUE_BYTES_MAX))
+    encode_as(Side::Value, value)
+}
+
+/// As [`encode`], with what it is to the call.
+pub(crate) fn encode_as<T: Serialize + ?Sized>(side: Side, value: &T) -> Result<Vec<u8>, Kind> {
+    encode_within(value, side, ("VALUE_BYTES_MAX", VALUE_BYTES_MAX))
 }
 
 /// `value` as bytes that go to a process as its argument, or come from it as its result.
-pub(crate) fn encode_payload<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Kind> {
-    encode_within(value, ("PAYLOAD_BYTES_MAX", PAYLOAD_BYTES_MAX))
+pub(crate) fn encode_payload<T>(side: Side, value: &T) -> Result<Vec<u8>, Kind>
+where
+    T: Serialize + ?Sized,
+{
+    encode_within(value, side, ("PAYLOAD_BYTES_MAX", PAYLOAD_BYTES_MAX))
 }
 
 fn encode_within<T: Serialize + ?Sized>(
     value: &T,
+    side: Side,
     limit: (&'static str, usize),
 ) -> Result<Vec<u8>, Kind> {
     let mut out = Counted {
@@ -39,7 +66,7 @@ fn encode_within<T: Serialize + ?Sized>(
         return Err(depth());
     }
     if out.count > limit.1 {
-        return Err(size(out.count, limit));
+        return Err(size(side, out.count, limit));
     }
     result.map_err(|error| Kind::Unencodable {
         type_name: type_name::<T>().to_owned(),
@@ -52,7 +79,7 @@ fn encode_within<T: Serialize + ?Sized>(
             why: what.to_owned(),
         },
         ValueError::TooDeep => depth(),
-        ValueError::TooLarge(actual) => size(actual, limit),
+        ValueError::TooLarge(actual) => size(side, actual, limit),
     })?;
     Ok(out.bytes)
 }
@@ -78,8 +105,9 @@ fn depth() -> Kind {
     }
 }
 
-fn size(actual: usize, (limit, max): (&str, usize)) -> Kind {
-    Kind::Limit {
+fn size(side: Side, actual: usize, (limit, max): (&str, usize)) -> Kind {
+    Kind::TooLarge {
+        side: side.text().to_owned(),
         limit: limit.to_owned(),
         actual: actual as u64,
         max: max as u64,
@@ -184,7 +212,11 @@ mod tests {
         let text = "x".repeat(3 * VALUE_BYTES_MAX);
         let error = encode(&text).expect_err("it is too large");
         assert!(
-            matches!(error, Kind::Limit { actual, .. } if actual == 3 * VALUE_BYTES_MAX as u64 + 5)
+            matches!(error, Kind::TooLarge { actual, .. } if actual == 3 * VALUE_BYTES_MAX as u64 + 5)
+        );
+        assert_eq!(
+            error.to_string(),
+            "the value is over the limit VALUE_BYTES_MAX: 3145733 bytes, and 1048576 is allowed"
         );
     }
 

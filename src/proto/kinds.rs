@@ -74,7 +74,7 @@ kinds! {
     }
     Condition { Function, Equal, Ended }
     Filter { Key, Prefix, All }
-    Finish { Value, Error, Panic, Undecodable }
+    Finish { Value, Error, Panic, Undecodable, TooLarge }
     FromClient { Hello, Request, Ack, Cancel, Credit, Goodbye }
     FromServer { Welcome, Refused, Reply, Update, WatchCompacted }
     FromKeeper { Started, NotStarted, Ended }

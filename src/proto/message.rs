@@ -263,6 +263,12 @@ pub enum Finish<'a> {
     Panic(Fault<'a>),
     /// The function, its argument or its result could not be decoded or encoded.
     Undecodable(Fault<'a>),
+    /// It returned more than this limit allows.
+    TooLarge {
+        limit: &'a str,
+        actual: u64,
+        max: u64,
+    },
 }
 
 /// An error or a panic, as text.

@@ -38,6 +38,7 @@ pub mod points;
 pub mod server;
 pub mod session;
 pub mod setup;
+pub mod signal;
 pub mod store;
 pub mod time;
 pub mod value;

@@ -57,16 +57,21 @@ pub(super) fn value_too_large(ctx: &Context) -> Result<()> {
         let error = state.set("big", &value).unwrap_err();
         told(ctx, &error, "VALUE_BYTES_MAX");
         assert!(
-            error.to_string().contains(&(size + 5).to_string()),
+            error.to_string().contains(&format!("{} bytes", size + 5)),
             "{error}"
         );
+        assert!(error.to_string().contains("the value is over"), "{error}");
         told(
             ctx,
             &state.wait_equal("big", &value).unwrap_err(),
             "VALUE_BYTES_MAX",
         );
         let error = state.atomic(|_, _: String| Ok(()), value).unwrap_err();
+        assert!(error.to_string().contains("the argument is"), "{error}");
         told(ctx, &error, "VALUE_BYTES_MAX");
+        // What comes back was told as what can't be decoded.
+        let error = state.atomic(|_, size: usize| Ok("v".repeat(size)), size);
+        told(ctx, &error.unwrap_err(), "VALUE_BYTES_MAX");
     }
     // One that becomes too large inside.
     let error = state

@@ -326,8 +326,12 @@ pub(super) fn argument_over_the_limit(ctx: &Context) -> Result<()> {
 pub(super) fn result_over_the_limit(ctx: &Context) -> Result<()> {
     let process = ctx.spawn(|_, size: usize| "x".repeat(size), 70_000_000)?;
     let error = process.join().unwrap_err();
-    assert!(error.is_undecodable(), "{error}");
-    assert!(error.to_string().contains("PAYLOAD_BYTES_MAX"), "{error}");
+    assert!(error.is_limit() && !error.is_undecodable(), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("result is over the limit PAYLOAD_BYTES_MAX"),
+        "{text}"
+    );
     Ok(())
 }
 

@@ -33,6 +33,7 @@ const PROTO: &[&str] = &[
     "time",
     "limits",
     "loss",
+    "signal",
     "planted",
     "points",
     "marks",

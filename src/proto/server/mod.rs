@@ -85,6 +85,15 @@ pub enum FunctionFailure {
     Panic(FaultText),
     /// Its argument could not be decoded or its result not encoded.
     Undecodable(FaultText),
+    /// Its result is over this limit.
+    TooLarge {
+        /// The limit's name.
+        limit: String,
+        /// What it is.
+        actual: u64,
+        /// What is allowed.
+        max: u64,
+    },
     /// There is no such function in this program.
     Unknown,
 }

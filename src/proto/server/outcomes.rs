@@ -5,6 +5,7 @@ use super::super::kinds;
 use super::super::limits::OUTPUT_TAIL_BYTES_MAX;
 use super::super::marks::{self, Mark};
 use super::super::message::{Captured, End, Finish, LastWords, Left, Why, WireOutcome};
+use super::super::signal::Signal;
 use super::super::time::Time;
 use super::processes::{Death, DeathKind, Process};
 use super::wire::{bounded, cut};
@@ -157,6 +158,9 @@ fn describe(end: &End<'_>) -> String {
         End::Finished(Finish::Undecodable(fault)) => {
             format!("could not be decoded: {}", fault.message)
         }
+        End::Finished(Finish::TooLarge { limit, .. }) => {
+            format!("returned more than {limit} allows")
+        }
         End::Exited { code } => format!("exited with code {code}"),
         End::Killed { why: Why::Asked } => "killed".to_owned(),
         End::Killed { why: Why::Grace } => "killed, as its grace was over".to_owned(),
@@ -168,13 +172,13 @@ fn describe(end: &End<'_>) -> String {
             format!("killed, as it had run for its time limit of {limit:?}")
         }
         End::Signaled { signal, core: true } => {
-            format!("killed by signal {signal}, with a core dump")
+            format!("killed by {} (core dumped)", Signal(*signal))
         }
-        End::Signaled { signal, .. } => format!("killed by signal {signal}"),
+        End::Signaled { signal, .. } => format!("killed by {}", Signal(*signal)),
         End::BeforeConnect { status } => match of_status(*status) {
             End::Exited { code } => format!("exited with code {code} before it connected"),
             End::Signaled { signal, .. } => {
-                format!("killed by signal {signal} before it connected")
+                format!("killed by {} before it connected", Signal(signal))
             }
             _ => "died before it connected".to_owned(),
         },

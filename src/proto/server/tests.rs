@@ -557,7 +557,10 @@ fn last_writes_then_release_then_the_outcome() {
     assert_eq!(server.store.len("n"), 0, "both are released");
     let commits: Vec<_> = std::iter::from_fn(|| server.poll_commit()).collect();
     let last = commits.last().expect("there are change sets");
-    assert_eq!(last.released.as_deref(), Some("killed by signal 9"));
+    assert_eq!(
+        last.released.as_deref(),
+        Some("killed by SIGKILL (signal 9)")
+    );
     assert_eq!(last.changes.len(), 3, "two keys and the record");
     let told = frames(&mut server, program.id);
     let outcome = told.iter().find_map(|frame| match codec::decode(frame) {

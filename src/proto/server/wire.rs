@@ -37,6 +37,11 @@ pub(super) fn function_failure<'a>(failure: &'a FunctionFailure, name: &'a str) 
         FunctionFailure::Error(text) => Failure::Error(fault(text)),
         FunctionFailure::Panic(text) => Failure::Panic(fault(text)),
         FunctionFailure::Undecodable(text) => Failure::Undecodable(fault(text)),
+        FunctionFailure::TooLarge { limit, actual, max } => Failure::Limit {
+            limit,
+            actual: *actual,
+            max: *max,
+        },
         FunctionFailure::Unknown => Failure::UnknownFunction { name },
     }
 }
@@ -86,12 +91,12 @@ pub(super) fn last_words<'a>(
 ) -> Result<Finish<'a>, Failure<'static>> {
     let head_bytes = match finish {
         Finish::Value(value) | Finish::Error { value, .. } => value.len(),
-        Finish::Panic(_) | Finish::Undecodable(_) if rest_bytes > 0 => {
+        Finish::Panic(_) | Finish::Undecodable(_) | Finish::TooLarge { .. } if rest_bytes > 0 => {
             return Err(Failure::Malformed {
                 what: "a panic does not go on in parts",
             });
         }
-        Finish::Panic(_) | Finish::Undecodable(_) => 0,
+        Finish::Panic(_) | Finish::Undecodable(_) | Finish::TooLarge { .. } => 0,
     };
     rest(head_bytes, rest_bytes, limits)?;
     Ok(match finish {
@@ -102,6 +107,11 @@ pub(super) fn last_words<'a>(
         },
         Finish::Panic(fault) => Finish::Panic(bounded(fault)),
         Finish::Undecodable(fault) => Finish::Undecodable(bounded(fault)),
+        Finish::TooLarge { limit, actual, max } => Finish::TooLarge {
+            limit: cut(limit, FAILURE_BYTES_MAX / 4),
+            actual: *actual,
+            max: *max,
+        },
     })
 }
 

@@ -120,7 +120,7 @@ fn a_death_is_taken_once_and_the_programs_is_not_the_keepers_to_tell() {
     server.keeper(ended(process, 0), Time(2));
     server.drained(peer.id, Time(2));
     let outcome = record(&server, process).and_then(|record| record.outcome);
-    assert_eq!(outcome.as_deref(), Some("killed by signal 9"));
+    assert_eq!(outcome.as_deref(), Some("killed by SIGKILL (signal 9)"));
     server.keeper(ended(ProcessId::PROGRAM, 9), Time(2));
     program.set(&mut server, "k", 1);
 }
@@ -155,6 +155,14 @@ fn every_end_in_words() {
         (Finish::Error { value, text }, "returned an error: t"),
         (Finish::Panic(fault), "panicked: m"),
         (Finish::Undecodable(fault), "could not be decoded: m"),
+        (
+            Finish::TooLarge {
+                limit: "L",
+                actual: 2,
+                max: 1,
+            },
+            "returned more than L allows",
+        ),
     ];
     for (finish, words) in said {
         assert_eq!(told(Some(finish), true, 9), words);
@@ -162,15 +170,15 @@ fn every_end_in_words() {
     let statuses = [
         (0, "exited with code 0"),
         (0xff00, "exited with code 255"),
-        (9, "killed by signal 9"),
-        (11 | 0x80, "killed by signal 11, with a core dump"),
+        (9, "killed by SIGKILL (signal 9)"),
+        (11 | 0x80, "killed by SIGSEGV (signal 11) (core dumped)"),
     ];
     for (status, words) in statuses {
         assert_eq!(told(None, true, status), words);
     }
     let unconnected = [
         (3 << 8, "exited with code 3 before it connected"),
-        (9, "killed by signal 9 before it connected"),
+        (9, "killed by SIGKILL (signal 9) before it connected"),
     ];
     for (status, words) in unconnected {
         assert_eq!(told(None, false, status), words);
