@@ -154,12 +154,19 @@ pub(crate) fn integer(value: &[u8]) -> Option<i128> {
     signed.or_else(|| rmp_serde::from_slice::<u64>(value).map(i128::from).ok())
 }
 
-fn holds(test: Test<'_>, there: Option<&(Vec<u8>, Revision)>) -> bool {
+/// Does the test hold for this value, and the revision that wrote it?
+pub(crate) fn holds(test: Test<'_>, there: Option<&(Vec<u8>, Revision)>) -> bool {
     match (test, there) {
         (Test::Absent, there) => there.is_none(),
         (Test::Present, there) => there.is_some(),
         (Test::Equal(wanted), Some((value, _))) => plain::equal(value, wanted),
         (Test::Revision(wanted), Some((_, revision))) => *revision == wanted,
+        (Test::NotEqual(_) | Test::Falsy | Test::Nil, None) => true,
+        (Test::NotEqual(other), Some((value, _))) => !plain::equal(value, other),
+        (Test::Truthy, Some((value, _))) => plain::is_truthy(value),
+        (Test::Falsy, Some((value, _))) => !plain::is_truthy(value),
+        (Test::Nil, Some((value, _))) => plain::is_nil(value),
+        (Test::NotNil, Some((value, _))) => !plain::is_nil(value),
         (_, None) => false,
     }
 }

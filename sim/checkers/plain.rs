@@ -25,6 +25,26 @@ pub(crate) fn equal(left: &[u8], right: &[u8]) -> bool {
     }
 }
 
+/// Is it there, and neither nil nor false nor zero nor empty?
+pub(crate) fn is_truthy(bytes: &[u8]) -> bool {
+    !matches!(
+        rmp_serde::from_slice::<Plain>(bytes),
+        Ok(Plain::Nil | Plain::Bool(false) | Plain::Int(0))
+    ) && match rmp_serde::from_slice::<Plain>(bytes) {
+        Ok(Plain::Float(number)) => number != 0.0,
+        Ok(Plain::Text(text)) => !text.is_empty(),
+        Ok(Plain::Bytes(bytes)) => !bytes.is_empty(),
+        Ok(Plain::List(items)) => !items.is_empty(),
+        Ok(Plain::Map(entries)) => !entries.is_empty(),
+        _ => true,
+    }
+}
+
+/// Is it nil?
+pub(crate) fn is_nil(bytes: &[u8]) -> bool {
+    matches!(rmp_serde::from_slice::<Plain>(bytes), Ok(Plain::Nil))
+}
+
 fn same(left: &Plain, right: &Plain) -> bool {
     match (left, right) {
         (Plain::List(left), Plain::List(right)) => {

@@ -305,6 +305,12 @@ pub(crate) fn condition_at(
             let holds = there.is_some_and(|there| plain::equal(there, value));
             Some(holds.then(Vec::new))
         }
+        Condition::Key { key, test } => {
+            let there = timeline.get(namespace, key, at);
+            let there = there.map(|value| (value.to_vec(), timeline.version(namespace, key, at)));
+            let holds = batches::holds(*test, there.as_ref());
+            Some(holds.then(|| there.map(|(value, _)| value).unwrap_or_default()))
+        }
         Condition::Function { function, .. } => {
             let get = |key: &str| timeline.get(namespace, key, at).map(<[u8]>::to_vec);
             let entries = || {

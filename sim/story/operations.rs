@@ -44,6 +44,11 @@ pub(super) fn tested(place: &str, test: &Test<'_>) -> String {
         Test::Absent => format!("{place} is absent"),
         Test::Present => format!("{place} is there"),
         Test::Equal(bytes) => format!("{place} = {}", value(bytes)),
+        Test::NotEqual(bytes) => format!("{place} is not {}", value(bytes)),
+        Test::Truthy => format!("{place} is truthy"),
+        Test::Falsy => format!("{place} is falsy"),
+        Test::Nil => format!("{place} is nil or absent"),
+        Test::NotNil => format!("{place} is there and not nil"),
         Test::Revision(revision) => format!("{place} is of revision {}", revision.0),
     }
 }

@@ -314,6 +314,12 @@ fn wait(namespace: &str, condition: &Condition<'_>) -> String {
         Condition::Equal { key, value: bytes } => {
             format!("wait until {} = {}", place(namespace, key), value(bytes))
         }
+        Condition::Key { key, test } => {
+            format!(
+                "wait until {}",
+                operations::tested(&place(namespace, key), test)
+            )
+        }
         Condition::Ended { process } => format!("wait until {process} has ended"),
     }
 }

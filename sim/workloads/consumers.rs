@@ -47,7 +47,7 @@ fn wait(state: &State, step: u64) -> Result<()> {
         (2, _) => state.wait_until(sized::<5>).map(drop),
         (3, _) => {
             let hasty = state.within(Duration::from_millis(1 + choose(50)));
-            hasty.wait_equal("e", &(choose(4) as i64))?;
+            wait_on_key(&hasty)?;
             marks::reached(Mark::HastyWaitMet);
             Ok(())
         }
@@ -56,6 +56,21 @@ fn wait(state: &State, step: u64) -> Result<()> {
             sleep_ns(choose(500_000));
             Ok(())
         }
+    }
+}
+
+/// One of the ready-made waits. Whether it comes true is not sure.
+fn wait_on_key(state: &State) -> Result<()> {
+    let key = format!("w/{}", choose(8));
+    match choose(11) {
+        0 => state.wait_not_equal("e", &(choose(4) as i64)).map(drop),
+        1 => state.wait_truthy::<i64>("e").map(drop),
+        2 => state.wait_falsy("e").map(drop),
+        3 => state.wait_none(&key).map(drop),
+        4 => state.wait_not_none::<i64>(&key).map(drop),
+        5 => state.wait_available::<i64>(&key).map(drop),
+        6 => state.wait_absent(&key).map(drop),
+        _ => state.wait_equal("e", &(choose(4) as i64)).map(drop),
     }
 }
 

@@ -17,6 +17,8 @@ mod dict;
 
 pub(crate) mod scan;
 
+mod waits;
+
 pub(crate) mod snapshot;
 
 pub(crate) mod txn;

@@ -506,7 +506,7 @@ impl State {
             | Request::Remove { key, .. }
             | Request::GetOrInsert { key, .. }
             | Request::Wait {
-                condition: Condition::Equal { key, .. },
+                condition: Condition::Equal { key, .. } | Condition::Key { key, .. },
                 ..
             } => key,
             _ => "",

@@ -96,6 +96,9 @@ pub struct WaitDump {
     pub request: u64,
     /// How long it has waited.
     pub waited: Elapsed,
+    /// How often its condition was tested: once at its begin, and then when something that it reads
+    /// has changed.
+    pub tests: u64,
     /// For what.
     pub awaited: Awaited,
 }
@@ -124,6 +127,15 @@ pub enum Awaited {
         key: String,
         /// The value, in words.
         value: String,
+    },
+    /// That something else holds for a key.
+    Key {
+        /// The key's namespace.
+        namespace: String,
+        /// The key.
+        key: String,
+        /// What it is to be, in words.
+        test: String,
     },
     /// The end of a process.
     End {
@@ -257,7 +269,8 @@ impl WaitDump {
             Awaited::End {
                 held_back: true, ..
             }
-            | Awaited::Equal { .. } => Vec::new(),
+            | Awaited::Equal { .. }
+            | Awaited::Key { .. } => Vec::new(),
             Awaited::End { process, .. } => vec![*process],
             Awaited::Condition {
                 reads,
@@ -334,6 +347,11 @@ impl fmt::Display for Awaited {
                 namespace,
                 key,
                 value,
+            }
+            | Awaited::Key {
+                namespace,
+                key,
+                test: value,
             } => write!(f, "key {key:?} in namespace {namespace:?} to be {value}"),
             Awaited::End {
                 process,
@@ -509,6 +527,7 @@ mod tests {
     fn process(id: u64, waits: Vec<Awaited>) -> ProcessDump {
         let wait = |(request, awaited)| WaitDump {
             request,
+            tests: 1,
             waited: Duration::from_millis(12_345).into(),
             awaited,
         };

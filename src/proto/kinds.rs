@@ -72,7 +72,7 @@ kinds! {
         Ping, Get, Len, Page, Updates, Set, Remove, GetOrInsert, Clear, Batch, Atomic, Wait, Watch,
         Unwatch, Spawn, Begin, Finish, Stop, Kill, ToRoot, Part, Fetch, Forget, Dump,
     }
-    Condition { Function, Equal, Ended }
+    Condition { Function, Equal, Key, Ended }
     Filter { Key, Prefix, All }
     Finish { Value, Error, Panic, Undecodable, TooLarge }
     FromClient { Hello, Request, Ack, Cancel, Credit, Goodbye }
@@ -87,7 +87,7 @@ kinds! {
         UnknownProcess, Malformed, Setup, NoParts,
     }
     Operation { Require, Get, Set, Remove, Take, Add, Pop, Clear }
-    Test { Absent, Present, Equal, Revision }
+    Test { Absent, Present, Equal, Revision, NotEqual, Truthy, Falsy, Nil, NotNil }
     Told { Done, Nothing, Value, Entry, Number }
     Refusal { Version, Build, Credentials, SessionUnknown, Limit, Protocol, Ended, Late }
     End {

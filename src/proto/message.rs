@@ -8,7 +8,7 @@
 use super::dump::Dump;
 pub use super::ids::FunctionRef;
 use super::ids::{BuildId, PartsId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
-use super::operations::{Operation, Span, Told};
+use super::operations::{Operation, Span, Test, Told};
 use super::setup::Setup;
 use super::time::Time;
 use speedy::{Readable, Writable};
@@ -237,6 +237,8 @@ pub enum Condition<'a> {
     },
     /// The key is there and its value equals this one. Answered by `Returned`, empty.
     Equal { key: &'a str, value: &'a [u8] },
+    /// This holds for the key's value. Answered by `Returned`, with the value if the key is there.
+    Key { key: &'a str, test: Test<'a> },
     /// The process has ended. Answered by `Ended`.
     Ended { process: ProcessId },
 }

@@ -55,6 +55,16 @@ pub enum Test<'a> {
     Equal(&'a [u8]),
     /// It was written last at this revision, and is there.
     Revision(Revision),
+    /// It is not there, or has another value.
+    NotEqual(&'a [u8]),
+    /// It is there and is truthy: not nil, false, zero or empty.
+    Truthy,
+    /// It is not there, or is not truthy.
+    Falsy,
+    /// It is not there, or is nil.
+    Nil,
+    /// It is there and not nil.
+    NotNil,
 }
 
 impl Test<'_> {
@@ -62,11 +72,27 @@ impl Test<'_> {
     #[must_use]
     pub fn holds(&self, there: Option<(&[u8], Revision)>) -> bool {
         match (*self, there) {
-            (Test::Absent, there) => there.is_none(),
-            (_, None) => false,
+            (Test::Absent | Test::Nil | Test::Falsy | Test::NotEqual(_), None) => true,
+            (_, None) | (Test::Absent, Some(_)) => false,
+            (Test::NotEqual(other), Some((value, _))) => !value::equal(value, other),
+            (Test::Truthy, Some((value, _))) => value::is_truthy(value),
+            (Test::Falsy, Some((value, _))) => !value::is_truthy(value),
+            (Test::Nil, Some((value, _))) => value::is_nil(value),
+            (Test::NotNil, Some((value, _))) => !value::is_nil(value),
             (Test::Present, Some(_)) => true,
             (Test::Equal(wanted), Some((value, _))) => value::equal(value, wanted),
             (Test::Revision(wanted), Some((_, revision))) => revision == wanted,
+        }
+    }
+}
+
+impl<'a> Test<'a> {
+    /// The value in it, if there is one.
+    #[must_use]
+    pub fn value(&self) -> Option<&'a [u8]> {
+        match *self {
+            Test::Equal(value) | Test::NotEqual(value) => Some(value),
+            _ => None,
         }
     }
 }

@@ -79,6 +79,13 @@ pub enum WaitKind {
         /// As it was sent: its canonical form may be many times as long.
         value: Vec<u8>,
     },
+    /// Something that holds for a key.
+    Key {
+        /// The key.
+        key: String,
+        /// The encoded [`Test`](super::operations::Test).
+        test: Vec<u8>,
+    },
     /// The end of a process.
     Ended(ProcessId),
 }
@@ -92,6 +99,8 @@ pub struct Wait {
     pub kind: WaitKind,
     /// What the condition read when it was last tested: it is tested again when that changes.
     pub reads: ReadSet,
+    /// How often the condition was tested.
+    pub tests: u64,
     /// When it began.
     pub since: Time,
 }
@@ -438,6 +447,7 @@ mod tests {
                 namespace: "n".into(),
                 kind: WaitKind::Ended(ProcessId(9)),
                 reads: ReadSet::default(),
+                tests: 0,
                 since: Time(1),
             };
             session.waits.insert(Seq(seq), wait);

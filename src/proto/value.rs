@@ -281,6 +281,26 @@ pub fn integer(value: i64) -> Vec<u8> {
     }
 }
 
+/// Is it nil?
+#[must_use]
+pub fn is_nil(bytes: &[u8]) -> bool {
+    Reader { rest: bytes }.head() == Ok(Head::Nil)
+}
+
+/// Is it anything but nil, false, a zero, or an empty text, list, map or run of bytes?
+#[must_use]
+pub fn is_truthy(bytes: &[u8]) -> bool {
+    match (Reader { rest: bytes }).head() {
+        Ok(Head::Nil) | Err(_) => false,
+        Ok(Head::Bool(value)) => value,
+        Ok(Head::Int(value)) => value != 0,
+        Ok(Head::Float(value)) => value != 0.0,
+        Ok(Head::String(length) | Head::Binary(length)) => length > 0,
+        Ok(Head::Array(count) | Head::Map(count)) => count > 0,
+        Ok(Head::Extension(..)) => true,
+    }
+}
+
 /// What a value is, in words for an error message: `the integer 5`, `a map of 3 entries`.
 #[must_use]
 pub fn describe(bytes: &[u8]) -> String {
@@ -450,6 +470,35 @@ mod tests {
         ] {
             assert_eq!(as_integer(&other), None);
         }
+    }
+
+    #[test]
+    fn what_is_truthy() {
+        let empty: [u8; 0] = [];
+        let map = std::collections::BTreeMap::from([(1, 1)]);
+        for falsy in [
+            value(()),
+            value(false),
+            value(0),
+            value(-0.0),
+            value(""),
+            value(empty),
+        ] {
+            assert!(!is_truthy(&falsy), "{}", describe(&falsy));
+        }
+        for truthy in [
+            value(true),
+            value(-1),
+            value(0.5),
+            value(" "),
+            value([0]),
+            value(map),
+        ] {
+            assert!(is_truthy(&truthy), "{}", describe(&truthy));
+        }
+        assert!(!is_truthy(&[0x80]) && !is_truthy(&[0xc4, 0]) && is_truthy(&[0xd4, 1, 0]));
+        assert!(is_truthy(&value(f64::NAN)));
+        assert!(is_nil(&[0xc0]) && !is_nil(&[0xc2]));
     }
 
     #[test]

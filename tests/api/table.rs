@@ -86,6 +86,8 @@ bodies! {
     waits::on_a_range,
     waits::across_namespaces,
     waits::equal_by_value,
+    waits::ready_made,
+    waits::tested_only_when_what_it_reads_changes,
     waits::time_limit,
     waits::error_and_panic_end_it,
     watches::by_key,

@@ -125,6 +125,81 @@ pub(super) fn equal_by_value(ctx: &Context) -> Result<()> {
     process.join()?
 }
 
+pub(super) fn ready_made(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let soon = state.within(Duration::from_millis(20));
+    // Where the key is missing.
+    assert_eq!(state.wait_not_equal("k", &1)?.0, None);
+    state.wait_falsy("k")?;
+    state.wait_none("k")?;
+    state.wait_absent("k")?;
+    assert!(soon.wait_truthy::<u64>("k").unwrap_err().is_timeout());
+    assert!(soon.wait_not_none::<u64>("k").unwrap_err().is_timeout());
+    assert!(soon.wait_available::<u64>("k").unwrap_err().is_timeout());
+    // Where it is none.
+    let set = state.set("k", &None::<u64>)?;
+    assert_eq!(state.wait_available::<Option<u64>>("k")?, (None, set));
+    state.wait_none("k")?;
+    state.wait_falsy("k")?;
+    assert!(soon.wait_not_none::<u64>("k").unwrap_err().is_timeout());
+    assert!(soon.wait_absent("k").unwrap_err().is_timeout());
+    // Where it is a zero.
+    let set = state.set("k", &0)?;
+    assert_eq!(state.wait_not_none("k")?, (0, set));
+    assert_eq!(state.wait_not_equal("k", &1)?, (Some(0), set));
+    assert!(soon.wait_not_equal("k", &0).unwrap_err().is_timeout());
+    assert!(soon.wait_none("k").unwrap_err().is_timeout());
+    assert!(soon.wait_truthy::<u64>("k").unwrap_err().is_timeout());
+    // Woken by another process.
+    let process = ctx.spawn(counter, 9)?;
+    let (count, _) = state.wait_truthy::<u64>("count")?;
+    assert!((1..=9).contains(&count));
+    process.join()??;
+    assert!(soon.wait_falsy("count").unwrap_err().is_timeout());
+    let wrong = state.wait_available::<String>("count").unwrap_err();
+    assert!(wrong.is_wrong_type(), "{wrong}");
+    Ok(())
+}
+
+/// Waits for three keys with a prefix, and a key, which it reads only then.
+fn reader(ctx: &Context, (): ()) -> Result<()> {
+    let condition =
+        |view: &View<'_>| Ok(view.keys("r/".."r0")?.len() == 3 && view.contains_key("go")?);
+    ctx.state().wait_until(condition).map(drop)
+}
+
+pub(super) fn tested_only_when_what_it_reads_changes(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let process = ctx.spawn(reader, ())?;
+    let id = process.id();
+    let tests = || -> Result<Option<u64>> {
+        let dump = ctx.dump()?;
+        let waits = dump
+            .process(id)
+            .map(|one| one.waits.iter().map(|wait| wait.tests));
+        Ok(waits.into_iter().flatten().next())
+    };
+    let first = loop {
+        if let Some(tests) = tests()? {
+            break tests;
+        }
+    };
+    assert_eq!(first, 1);
+    // Writes beside what it reads, the key among them that it would read next.
+    for key in ["a", "r", "r0", "go", "s/1"] {
+        state.set(key, &1)?;
+    }
+    assert_eq!(tests()?, Some(1));
+    state.set("r/1", &1)?;
+    state.set("r/2", &1)?;
+    assert_eq!(tests()?, Some(3));
+    state.remove("go")?;
+    state.set("r/3", &1)?;
+    assert_eq!(tests()?, Some(4));
+    state.set("go", &1)?;
+    process.join()?
+}
+
 pub(super) fn time_limit(ctx: &Context) -> Result<()> {
     let soon = ctx.state().within(Duration::from_millis(30));
     let error = soon.wait_equal("never", &1).unwrap_err();

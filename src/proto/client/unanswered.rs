@@ -60,6 +60,7 @@ fn in_words(request: &Request<'_>) -> String {
                 format!("wait until {} in namespace {namespace:?}", function.name)
             }
             Condition::Equal { key, .. } => on("wait for a value of", key, namespace),
+            Condition::Key { key, .. } => on("wait for a change of", key, namespace),
             Condition::Ended { process } => format!("join process {}", process.0),
         },
         Request::Watch { namespace, .. } => format!("begin a watch of namespace {namespace:?}"),

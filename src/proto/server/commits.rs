@@ -8,6 +8,7 @@ use super::super::interest::{Interest, ReadSet};
 use super::super::limits::Limits;
 use super::super::marks::{self, Mark};
 use super::super::message::{FromServer, FunctionRef, Reply};
+use super::super::operations::Test;
 use super::super::planted::{self, Bug};
 use super::super::points::Point;
 use super::super::session::{Cursor, Wait, WaitKind};
@@ -317,7 +318,8 @@ impl Server {
     /// What a wait's condition says now (the encoded reply, if it holds or failed), and what it
     /// read for it.
     fn tested(&mut self, id: SessionId, seq: Seq) -> Option<(Option<Vec<u8>>, ReadSet)> {
-        let wait = self.sessions.get(&id)?.waits.get(&seq)?;
+        let wait = self.sessions.get_mut(&id)?.waits.get_mut(&seq)?;
+        wait.tests += 1;
         let revision = self.store.revision();
         let view = View::new(&self.store);
         let returned = |value: &[u8]| codec::to_bytes(&Reply::Returned { revision, value });
@@ -327,6 +329,12 @@ impl Server {
                 let there = view.get(&wait.namespace, key);
                 let holds = there.is_some_and(|there| value::equal(there, value));
                 holds.then(|| returned(&[]))
+            }
+            WaitKind::Key { key, test } => {
+                let there = view.versioned(&wait.namespace, key);
+                let test = codec::decode::<Test<'_>>(test);
+                let holds = test.is_ok_and(|test| test.holds(there));
+                holds.then(|| returned(there.map_or(&[], |(value, _)| value)))
             }
             WaitKind::Function { offset, name, args } => {
                 let function = FunctionRef {

@@ -1,11 +1,13 @@
 //! The picture of who waits for what.
 
+use super::super::codec;
 use super::super::dump::{Awaited, Dump, Keys, ProcessDump, WaitDump, WatchDump};
 use super::super::ids::{ProcessId, Seq};
 use super::super::interest::Interest;
 use super::super::limits::{
     DUMP_LINES_MAX, DUMP_PROCESSES_MAX, DUMP_READS_MAX, DUMP_TEXT_BYTES_MAX,
 };
+use super::super::operations::Test;
 use super::super::session::{Cursor, Session, Wait, WaitKind};
 use super::super::time::Time;
 use super::super::value;
@@ -89,6 +91,7 @@ impl Server {
             drawn.waits.push(WaitDump {
                 request: seq.0,
                 waited: now.since(wait.since).into(),
+                tests: wait.tests,
                 awaited: self.awaited(session, *seq, wait),
             });
         }
@@ -127,6 +130,11 @@ impl Server {
                 key: cut(key),
                 value: cut(&value::describe(value)),
             },
+            WaitKind::Key { key, test } => Awaited::Key {
+                namespace: cut(&wait.namespace),
+                key: cut(key),
+                test: codec::decode(test).map_or_else(|_| String::new(), |test| in_words(&test)),
+            },
             WaitKind::Ended(process) => Awaited::End {
                 process: *process,
                 function: self
@@ -143,6 +151,21 @@ impl Server {
         cursor
             .next
             .map_or(0, |next| (head.0 + 1).saturating_sub(next.0))
+    }
+}
+
+/// What a key is to be.
+fn in_words(test: &Test<'_>) -> String {
+    match *test {
+        Test::Absent => "absent".to_owned(),
+        Test::Present => "there".to_owned(),
+        Test::Equal(value) => cut(&value::describe(value)),
+        Test::NotEqual(value) => cut(&format!("other than {}", value::describe(value))),
+        Test::Revision(revision) => format!("of {revision}"),
+        Test::Truthy => "truthy".to_owned(),
+        Test::Falsy => "falsy".to_owned(),
+        Test::Nil => "nil or absent".to_owned(),
+        Test::NotNil => "there and not nil".to_owned(),
     }
 }
 

@@ -487,6 +487,18 @@ impl Server {
                     value: value.to_vec(),
                 }
             }
+            Condition::Key { key, test } => {
+                kinds::said(&test);
+                let max = self.config.limits.value_bytes_max;
+                let value = test.value().map_or(Ok(()), |value| check_value(value, max));
+                if let Err(error) = check_key(key).and(value) {
+                    return Some(self.failed(wire::store_failure(&error)));
+                }
+                WaitKind::Key {
+                    key: key.to_owned(),
+                    test: codec::to_bytes(&test),
+                }
+            }
             Condition::Ended { process } => match self.join(id, seq, process) {
                 Some(reply) => return Some(reply),
                 None => WaitKind::Ended(process),
@@ -496,6 +508,7 @@ impl Server {
             namespace: Arc::from(namespace),
             kind,
             reads: ReadSet::default(),
+            tests: 0,
             since: now,
         };
         self.wait(id, seq, wait);

@@ -36,6 +36,14 @@ impl<'a> View<'a> {
         value.map(|value| &**value)
     }
 
+    /// One value, and the revision that wrote it.
+    #[must_use]
+    pub fn versioned(&self, namespace: &str, key: &str) -> Option<(&[u8], Revision)> {
+        let value = self.get(namespace, key)?;
+        let (_, revision) = self.store.versioned(namespace, key)?;
+        Some((value, revision))
+    }
+
     /// Is the key there?
     #[must_use]
     pub fn contains(&self, namespace: &str, key: &str) -> bool {

@@ -1,0 +1,164 @@
+//! Waits for something that is asked of one key often, ready-made.
+
+use super::context::unexpected;
+use super::state::State;
+use super::value;
+use crate::error::{Error, Operation, Result};
+use crate::proto::ids::Revision;
+use crate::proto::message::{Condition, Reply, Request};
+use crate::proto::operations::Test;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Waits for one key. Each tests the present state first, then each later change of the key; all are
+/// safe where the key is missing; [`within`](State::within) bounds them.
+///
+/// A value is *truthy* unless it is nil (`None`, `()`), `false`, a zero, or empty.
+impl State {
+    /// Blocks until `key` is not there, or has another value than this one; gives what it has, and the
+    /// revision at which that was so.
+    ///
+    /// # Errors
+    /// [`is_wrong_type`](Error::is_wrong_type) when what it has is no `T`,
+    /// [`is_unencodable`](Error::is_unencodable), [`is_limit`](Error::is_limit).
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// # let ctx = zproc::Context::new()?;
+    /// let state = ctx.namespace("doc-wait-not-equal");
+    /// state.set("light", "green")?;
+    /// let (light, _) = state.wait_not_equal("light", &"red".to_owned())?;
+    /// assert_eq!(light.as_deref(), Some("green"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn wait_not_equal<T: Serialize + DeserializeOwned>(
+        &self,
+        key: &str,
+        value: &T,
+    ) -> Result<(Option<T>, Revision)> {
+        let operation = self.operation("wait_not_equal", Some(key));
+        let value = value::encode(value).map_err(|kind| Error::new(kind, &operation))?;
+        self.wait_for(&operation, key, Test::NotEqual(&value))
+    }
+
+    /// Blocks until `key` is there with a truthy value, and gives it.
+    ///
+    /// # Errors
+    /// [`is_wrong_type`](Error::is_wrong_type), [`is_limit`](Error::is_limit).
+    #[track_caller]
+    pub fn wait_truthy<T: DeserializeOwned>(&self, key: &str) -> Result<(T, Revision)> {
+        self.wait_value(&self.operation("wait_truthy", Some(key)), key, Test::Truthy)
+    }
+
+    /// Blocks until `key` is not there, or its value is not truthy.
+    ///
+    /// # Errors
+    /// [`is_limit`](Error::is_limit).
+    #[track_caller]
+    pub fn wait_falsy(&self, key: &str) -> Result<Revision> {
+        self.wait_plain(&self.operation("wait_falsy", Some(key)), key, Test::Falsy)
+    }
+
+    /// Blocks until `key` is not there, or holds `None`.
+    ///
+    /// # Errors
+    /// [`is_limit`](Error::is_limit).
+    #[track_caller]
+    pub fn wait_none(&self, key: &str) -> Result<Revision> {
+        self.wait_plain(&self.operation("wait_none", Some(key)), key, Test::Nil)
+    }
+
+    /// Blocks until `key` is there and does not hold `None`, and gives its value.
+    ///
+    /// # Errors
+    /// [`is_wrong_type`](Error::is_wrong_type), [`is_limit`](Error::is_limit).
+    #[track_caller]
+    pub fn wait_not_none<T: DeserializeOwned>(&self, key: &str) -> Result<(T, Revision)> {
+        self.wait_value(
+            &self.operation("wait_not_none", Some(key)),
+            key,
+            Test::NotNil,
+        )
+    }
+
+    /// Blocks until `key` is there, and gives its value.
+    ///
+    /// # Errors
+    /// [`is_wrong_type`](Error::is_wrong_type), [`is_limit`](Error::is_limit).
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// # let ctx = zproc::Context::new()?;
+    /// fn answer(ctx: &zproc::Context, (): ()) -> zproc::Result<()> {
+    ///     ctx.state().set("answer", &42).map(drop)
+    /// }
+    /// let process = ctx.spawn(answer, ())?;
+    /// let (answer, _) = ctx.state().wait_available::<u64>("answer")?;
+    /// assert_eq!(answer, 42);
+    /// process.join()?
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn wait_available<T: DeserializeOwned>(&self, key: &str) -> Result<(T, Revision)> {
+        self.wait_value(
+            &self.operation("wait_available", Some(key)),
+            key,
+            Test::Present,
+        )
+    }
+
+    /// Blocks until `key` is not there.
+    ///
+    /// # Errors
+    /// [`is_limit`](Error::is_limit).
+    #[track_caller]
+    pub fn wait_absent(&self, key: &str) -> Result<Revision> {
+        self.wait_plain(&self.operation("wait_absent", Some(key)), key, Test::Absent)
+    }
+
+    fn wait_plain(&self, operation: &Operation<'_>, key: &str, test: Test<'_>) -> Result<Revision> {
+        let (_, revision) = self.wait_raw(operation, key, test, |_| Ok(()))?;
+        Ok(revision)
+    }
+
+    fn wait_for<T: DeserializeOwned>(
+        &self,
+        operation: &Operation<'_>,
+        key: &str,
+        test: Test<'_>,
+    ) -> Result<(Option<T>, Revision)> {
+        self.wait_raw(operation, key, test, |value| match value {
+            [] => Ok(None),
+            value => value::decode(value).map(Some),
+        })
+    }
+
+    /// As [`wait_for`](State::wait_for), where the key is known to be there.
+    fn wait_value<T: DeserializeOwned>(
+        &self,
+        operation: &Operation<'_>,
+        key: &str,
+        test: Test<'_>,
+    ) -> Result<(T, Revision)> {
+        self.wait_raw(operation, key, test, value::decode)
+    }
+
+    fn wait_raw<R>(
+        &self,
+        operation: &Operation<'_>,
+        key: &str,
+        test: Test<'_>,
+        read: impl FnOnce(&[u8]) -> Result<R, crate::error::Kind>,
+    ) -> Result<(R, Revision)> {
+        let request = Request::Wait {
+            namespace: self.namespace_name(),
+            condition: Condition::Key { key, test },
+        };
+        self.call(operation, &request, |reply| match reply {
+            Reply::Returned { revision, value } => Ok((read(value)?, *revision)),
+            other => Err(unexpected(other)),
+        })
+    }
+}
