@@ -227,18 +227,10 @@ impl Server {
         let limits = self.config.limits;
         let fits = wire::task(function, args, &limits)
             .and_then(|()| wire::rest(args.len(), rest.len(), &limits))
-            .and_then(|()| wire::setup(setup));
+            .and_then(|()| wire::setup(setup))
+            .and_then(|()| self.room_for_process());
         if let Err(failure) = fits {
             return self.failed(failure);
-        }
-        let live = self.processes.len() - self.ended.len();
-        let max = limits.processes_live_max;
-        if live >= max {
-            return self.failed(Failure::Limit {
-                limit: "PROCESSES_LIVE_MAX",
-                actual: live as u64 + 1,
-                max: max as u64,
-            });
         }
         marks::reached_if(parent != ProcessId::PROGRAM, Mark::NestedSpawn);
         self.processes_made += 1;
@@ -284,6 +276,19 @@ impl Server {
                 false => self.store.revision(),
             },
             process: id,
+        })
+    }
+
+    fn room_for_process(&self) -> Result<(), Failure<'static>> {
+        let live = self.processes.len() - self.ended.len();
+        let max = self.config.limits.processes_live_max;
+        if live < max {
+            return Ok(());
+        }
+        Err(Failure::Limit {
+            limit: "PROCESSES_LIVE_MAX",
+            actual: live as u64 + 1,
+            max: max as u64,
         })
     }
 
