@@ -240,6 +240,54 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         "a process that is asked for after the tree's end is started all the same",
     ),
     planted(
+        Bug::GraceCountedTwice,
+        "proto/keeper.rs",
+        OUTLIVES,
+        "the grace that a process is given counts twice",
+    ),
+    planted(
+        Bug::LongerGraceWins,
+        "proto/keeper.rs",
+        OUTLIVES,
+        "of two graces the longer counts",
+    ),
+    planted(
+        Bug::TimerLostWhenMovedUp,
+        "proto/keeper.rs",
+        OUTLIVES,
+        "when a process is to be killed earlier than it was, the old timer goes and no new one comes",
+    ),
+    planted(
+        Bug::TimerKeptAfterReap,
+        "proto/keeper.rs",
+        OUTLIVES,
+        "the timer of a process outlasts it, and strikes who has its number by then",
+    ),
+    planted(
+        Bug::KillSparesTheAsked,
+        "proto/keeper.rs",
+        OUTLIVES,
+        "who is asked to end is not killed before its grace is over, whoever wants it",
+    ),
+    planted(
+        Bug::ReasonWithoutStatus,
+        "proto/keeper.rs",
+        BOUND,
+        "why a process was killed is told, whatever it died of",
+    ),
+    planted(
+        Bug::LateStarterNotAsked,
+        "proto/keeper/stopping.rs",
+        OUTLIVES,
+        "who starts while the tree is being stopped is not asked to end",
+    ),
+    planted(
+        Bug::OwnGraceForgotten,
+        "proto/keeper/stopping.rs",
+        OUTLIVES,
+        "where the tree is being stopped, a process has the grace of the tree, not its own",
+    ),
+    planted(
         Bug::ReplyOfAnotherSession,
         "proto/server/mod.rs",
         ONCE,
@@ -366,6 +414,18 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         "whether a session has too many watches is asked before the new one is counted",
     ),
     planted(
+        Bug::MovedStaysChild,
+        "proto/server/ending.rs",
+        OUTLIVES,
+        "who is moved to the root still ends with its parent",
+    ),
+    planted(
+        Bug::StartingChildrenSpared,
+        "proto/server/processes.rs",
+        OUTLIVES,
+        "when a process ends, those of its children that do not run yet are forgotten",
+    ),
+    planted(
         Bug::ReleaseBeforeLastWrite,
         "proto/server/processes.rs",
         BOUND,
@@ -448,6 +508,12 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         "client/roles.rs",
         NO_LOST_WAKEUP,
         "a thread that was woken counts as on its way even when it sleeps again",
+    ),
+    planted(
+        Bug::StopKeptToOneself,
+        "client/roles.rs",
+        NO_LOST_WAKEUP,
+        "the reader that sees that its process is to end tells none of the others",
     ),
     planted(
         Bug::UnknownSaysLost,

@@ -15,6 +15,9 @@ use zproc::seam::proto::ids::ProcessId;
 use zproc::seam::proto::message::{self, Reply};
 use zproc::seam::proto::time::Time;
 
+/// How long after a process's time the keeper may kill it: it does so when its own clock tells it.
+pub(crate) const STRUCK_WITHIN: Duration = Duration::from_millis(1);
+
 /// What the engine has seen of one process.
 #[derive(Debug, Default)]
 struct Life {
@@ -150,6 +153,15 @@ fn judge(process: ProcessId, life: &Life, doomed: Time, ending: &Ending, verdict
     let Some(due) = life.due().filter(|due| life.lives_at(*due)) else {
         return;
     };
+    let promptly = due.after(STRUCK_WITHIN);
+    let is_known = ending.end == RunEnd::Finished || life.struck.is_some();
+    if promptly < doomed && life.lives_at(promptly) && is_known {
+        verdict.judge(
+            OUTLIVES,
+            life.struck.is_some_and(|struck| struck <= promptly),
+            || format!("process {process} was to be killed at {due:?}: {life:?}"),
+        );
+    }
     let latest = due.after(GONE_WITHIN);
     let unknown = ending.end != RunEnd::Finished && life.gone.is_none();
     if latest < doomed && !unknown {

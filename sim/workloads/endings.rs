@@ -286,7 +286,16 @@ fn outcome_of(ctx: &Context, process: u64) -> Result<Option<String>> {
         if record.state == "ended" {
             return Ok(record.outcome);
         }
-        watch.next_update()?;
+        match watch.next_within(LONG) {
+            Err(error) if error.is_timeout() => {
+                note(Note::Broken {
+                    guarantee: OUTLIVES,
+                    explanation: format!("process {process} goes on, and its parent is long gone"),
+                });
+                return Ok(None);
+            }
+            other => other.map(drop)?,
+        }
     }
     Ok(None)
 }

@@ -109,7 +109,7 @@ const SIGKILL: i32 = 9;
 impl Running {
     /// Why it was killed, if that is what it died of: it may have ended a moment before.
     fn died_of(&self, status: i32) -> Option<Why> {
-        self.killed.filter(|_| status & 0x7f == SIGKILL)
+        (self.killed).filter(|_| status & 0x7f == SIGKILL || planted::is(Bug::ReasonWithoutStatus))
     }
 }
 
@@ -203,12 +203,15 @@ impl Keeper {
             ToKeeper::Spawn { .. } => {}
             ToKeeper::Stop { process, grace_ns } => {
                 if let Some(pid) = self.pid(process) {
-                    self.stop(pid, now.after(Duration::from_nanos(grace_ns)));
+                    let times = 1 + u32::from(planted::is(Bug::GraceCountedTwice));
+                    self.stop(pid, now.after(Duration::from_nanos(grace_ns) * times));
                 }
             }
             ToKeeper::Kill { process, why } => {
                 // If it is not there it was reaped, and its number may be another's.
-                if let Some(pid) = self.pid(process) {
+                if let Some(pid) = self.pid(process)
+                    && !(planted::is(Bug::KillSparesTheAsked) && self.running[&pid].is_asked)
+                {
                     self.kill(pid, why);
                 }
             }
@@ -239,11 +242,18 @@ impl Keeper {
         let Some(running) = self.running.get_mut(&pid) else {
             return;
         };
-        if running.killed.is_some() || running.due.is_some_and(|(due, _)| due <= at) {
+        let is_later = |due| match planted::is(Bug::LongerGraceWins) {
+            true => at <= due,
+            false => due <= at,
+        };
+        if running.killed.is_some() || running.due.is_some_and(|(due, _)| is_later(due)) {
             return;
         }
         if let Some((before, _)) = running.due.replace((at, why)) {
             self.timers.remove(&(before, pid));
+            if planted::is(Bug::TimerLostWhenMovedUp) {
+                return;
+            }
         }
         self.timers.insert((at, pid));
     }
@@ -268,6 +278,8 @@ impl Keeper {
             let running = self.running.get_mut(&pid);
             if let Some((_, why)) = running.and_then(|running| running.due.take()) {
                 self.kill(pid, why);
+            } else if planted::is(Bug::TimerKeptAfterReap) {
+                self.kill(pid, Why::Grace);
             }
         }
         self.end_late(now);
@@ -304,7 +316,9 @@ impl Keeper {
         }
         self.want(Effect::Tell(FromKeeper::Started { process, pid }));
         marks::reached_if(self.stopping.is_some(), Mark::StartedLate);
-        self.stop_with_tree(pid, now);
+        if !planted::is(Bug::LateStarterNotAsked) {
+            self.stop_with_tree(pid, now);
+        }
     }
 
     /// The process could not be started: this call failed.
@@ -331,7 +345,9 @@ impl Keeper {
             return;
         };
         let (pid, process) = (reaped.pid, running.process);
-        if let Some((at, _)) = running.due {
+        if let Some((at, _)) = running.due
+            && !planted::is(Bug::TimerKeptAfterReap)
+        {
             self.timers.remove(&(at, pid));
         }
         self.want(Effect::KillLeft { pid, process });

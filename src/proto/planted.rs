@@ -95,6 +95,24 @@ pub enum Bug {
     FailedStartNotTold,
     /// A process that is asked for after the tree's end is started all the same.
     StartedAfterEnd,
+    /// The grace that a process is given counts twice.
+    GraceCountedTwice,
+    /// Of two graces the longer counts.
+    LongerGraceWins,
+    /// When a process is to be killed earlier than it was, the old timer goes and no new one comes.
+    TimerLostWhenMovedUp,
+    /// The timer of a process outlasts it, and strikes who has its number by then.
+    TimerKeptAfterReap,
+    /// Who is asked to end is not killed before its grace is over, whoever wants it.
+    KillSparesTheAsked,
+    /// Why a process was killed is told, whatever it died of.
+    ReasonWithoutStatus,
+
+    // proto/keeper/stopping.rs
+    /// Who starts while the tree is being stopped is not asked to end.
+    LateStarterNotAsked,
+    /// Where the tree is being stopped, a process has the grace of the tree, not its own.
+    OwnGraceForgotten,
 
     // proto/server/mod.rs
     /// A retry is answered by what was kept last for another session.
@@ -149,7 +167,13 @@ pub enum Bug {
     /// Whether a session has too many watches is asked before the new one is counted.
     WatchesCountedBefore,
 
+    // proto/server/ending.rs
+    /// Who is moved to the root still ends with its parent.
+    MovedStaysChild,
+
     // proto/server/processes.rs
+    /// When a process ends, those of its children that do not run yet are forgotten.
+    StartingChildrenSpared,
     /// What a process owns is released before its last writes are read.
     ReleaseBeforeLastWrite,
     /// The end of a killed process is told before its release is committed.
@@ -190,6 +214,8 @@ pub enum Bug {
     OneWokenPerRead,
     /// A thread that was woken counts as on its way even when it sleeps again.
     WokenForGood,
+    /// The reader that sees that its process is to end tells none of the others.
+    StopKeptToOneself,
 
     // client/error.rs
     /// An unknown outcome is told as a lost session, which has had no effect.

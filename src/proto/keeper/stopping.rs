@@ -3,6 +3,7 @@
 use super::{Effect, Keeper};
 use crate::proto::marks::{self, Mark};
 use crate::proto::message::Why;
+use crate::proto::planted::{self, Bug};
 use crate::proto::time::Time;
 use std::time::Duration;
 
@@ -52,7 +53,10 @@ impl Keeper {
         let (Some(stopping), Some(running)) = (self.stopping, self.running.get(&pid)) else {
             return;
         };
-        let own = now.after(Duration::from_nanos(running.grace_ns));
+        let own = match planted::is(Bug::OwnGraceForgotten) {
+            true => stopping.until,
+            false => now.after(Duration::from_nanos(running.grace_ns)),
+        };
         self.stop(pid, own.min(stopping.until));
     }
 

@@ -4,6 +4,7 @@ use super::super::codec;
 use super::super::ids::ProcessId;
 use super::super::marks::{self, Mark};
 use super::super::message::{Failure, Reply, Why};
+use super::super::planted::{self, Bug};
 use super::super::setup::Setup;
 use super::{Effect, Server};
 
@@ -42,7 +43,9 @@ impl Server {
                     Some(process) => std::mem::replace(&mut process.ends_with, ProcessId::PROGRAM),
                     None => ProcessId::PROGRAM,
                 };
-                if let Some(head) = self.processes.get_mut(&head) {
+                if let Some(head) = self.processes.get_mut(&head)
+                    && !planted::is(Bug::MovedStaysChild)
+                {
                     head.children.remove(&id);
                 }
                 if let Some(program) = self.processes.get_mut(&ProcessId::PROGRAM) {

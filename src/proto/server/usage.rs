@@ -1,5 +1,6 @@
 //! What a server holds, counted from what is there and not from the sums that its limits go by.
 
+use super::super::message::Failure;
 use super::super::store::Counted;
 use super::Server;
 use super::processes::{Process, State};
@@ -48,6 +49,20 @@ pub struct Usage {
 }
 
 impl Server {
+    /// May one more process live?
+    pub(super) fn room_for_process(&self) -> Result<(), Failure<'static>> {
+        let live = self.processes.len() - self.ended.len();
+        let max = self.config.limits.processes_live_max;
+        if live < max {
+            return Ok(());
+        }
+        Err(Failure::Limit {
+            limit: "PROCESSES_LIVE_MAX",
+            actual: live as u64 + 1,
+            max: max as u64,
+        })
+    }
+
     /// Counts. It takes time in proportion to the whole state: for the simulator's checkers.
     #[must_use]
     pub fn usage(&self) -> Usage {
