@@ -154,6 +154,11 @@ const CATALOGUE: [Kind; FAULTS] = [
         .harms(Harm::Losses),
 ];
 
+/// See [`Faults::draw_late`].
+fn is_late(kind: &&Kind) -> bool {
+    kind.fault == Fault::Interrupt
+}
+
 impl Fault {
     /// All kinds, in the order of their numbers.
     pub fn all() -> impl Iterator<Item = Fault> {
@@ -224,16 +229,28 @@ impl Faults {
             active: true,
             ..Faults::none()
         };
-        for kind in &CATALOGUE {
-            let index = kind.fault as usize;
-            let drawn = choices.below(Part::Swarm, kind.weights.len() as u64) as usize;
-            faults.weights[index] = kind.weights[drawn];
-            faults.struck.active[index] = u64::from(faults.weights[index] > 0);
-            if let Some((low, high)) = kind.most {
-                faults.left[index] = choices.between(Part::Swarm, low, high);
-            }
+        for kind in CATALOGUE.iter().filter(|kind| !is_late(kind)) {
+            faults.draw_kind(kind, choices);
         }
         faults
+    }
+
+    /// Those that came later to the catalogue: drawn behind all else of a run, so that a seed goes on
+    /// to mean what it meant before.
+    pub(crate) fn draw_late(&mut self, choices: &mut Choices) {
+        for kind in CATALOGUE.iter().filter(is_late) {
+            self.draw_kind(kind, choices);
+        }
+    }
+
+    fn draw_kind(&mut self, kind: &Kind, choices: &mut Choices) {
+        let index = kind.fault as usize;
+        let drawn = choices.below(Part::Swarm, kind.weights.len() as u64) as usize;
+        self.weights[index] = kind.weights[drawn];
+        self.struck.active[index] = u64::from(self.weights[index] > 0);
+        if let Some((low, high)) = kind.most {
+            self.left[index] = choices.between(Part::Swarm, low, high);
+        }
     }
 
     /// These alone, each once at most.

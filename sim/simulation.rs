@@ -197,11 +197,14 @@ fn build(mut choices: Choices, setup: &Setup) -> Box<World> {
         None if options.faults => (Faults::draw(&mut choices), FaultPoints::draw(&mut choices)),
         None => (Faults::none(), FaultPoints::default()),
     };
-    faults.spare(!options.crashes, !options.losses);
     let bounds = Bounds {
         heal_after_events: choices.between(Part::Swarm, 1_000, 12_000),
         events_after_heal: 400_000,
     };
+    if setup.only.is_none() && options.faults {
+        faults.draw_late(&mut choices);
+    }
+    faults.spare(!options.crashes, !options.losses);
     let limits = config.limits;
     let mut server = Server::new(config, Box::new(ShippedFunctions), crate::trace::START);
     let id = WORLDS.fetch_add(1, Ordering::Relaxed);

@@ -80,7 +80,8 @@
 //!   with the exit code that it likes; dropping the last handle waits for those that were asked.
 //!   When the [grace](ContextBuilder::grace) of 5 seconds is over, who is left is killed, and the
 //!   program dies by that signal, as the shell expects. `std::process::exit` waits for nobody.
-//! - **A second one** ends program and tree at once.
+//! - **A second one** ends program and tree at once, unless it comes within a tenth of a second of the
+//!   first: then it is the same told twice, as `timeout(1)` does.
 //! - A signal that the program ignores (`nohup`, `&` in a script) or handles itself does nothing of
 //!   this. When the last context is dropped, both do again what they did before. A program that was
 //!   asked stays so: a tree that it makes later is asked to end, too.

@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use zproc::{Context, Result};
 
 /// Says to the program what it is to do.
@@ -188,6 +188,16 @@ impl Program {
         kill_process(self.pid(), signal).expect("it lives");
     }
 
+    /// As a user does who loses patience: one that comes right behind the first counts as the same.
+    fn press_ctrl_c_until_it_ends(&self) {
+        let end = pidfd_open(self.pid(), PidfdFlags::empty()).expect("it lives");
+        let begin = Instant::now();
+        while !has_ended(&end, Duration::from_millis(50)) {
+            assert!(begin.elapsed() < PATIENCE, "it does not end");
+            kill_process_group(self.pid(), Signal::INT).expect("it is not reaped");
+        }
+    }
+
     fn say_a_word(&mut self) {
         let input = self.child.stdin.as_mut().expect("it is piped");
         input.write_all(b"\n").expect("it reads");
@@ -199,9 +209,7 @@ impl Program {
         self.output.read_to_string(&mut said).expect("text");
         let status = self.child.wait().expect("it is a child");
         for (pid, descriptor) in &self.processes {
-            let limit = Timespec::try_from(PATIENCE).expect("a short time");
-            let mut wanted = [PollFd::new(descriptor, PollFlags::IN)];
-            let ended = poll(&mut wanted, Some(&limit)).expect("poll") > 0;
+            let ended = has_ended(descriptor, PATIENCE);
             assert!(ended, "{pid:?} has outlived the program");
         }
         (status, said)
@@ -214,6 +222,13 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Waits for the end of a process.
+fn has_ended(descriptor: &OwnedFd, limit: Duration) -> bool {
+    let limit = Timespec::try_from(limit).expect("a short time");
+    let mut wanted = [PollFd::new(descriptor, PollFlags::IN)];
+    poll(&mut wanted, Some(&limit)).expect("poll") > 0
 }
 
 fn own_path() -> std::path::PathBuf {
@@ -244,6 +259,19 @@ fn sigterm_does_the_same() {
     assert!(said.contains("tidied up"), "{said}");
 }
 
+/// As `timeout(1)` does it: one for the program, and one for its group. Here there are two kinds, and
+/// the program is held, so that both come in the same moment.
+#[test]
+fn signals_that_come_at_once_are_one() {
+    let mut program = Program::start("tidy");
+    for signal in [Signal::STOP, Signal::TERM, Signal::INT, Signal::CONT] {
+        program.signal(signal);
+    }
+    let (status, said) = program.end();
+    assert_eq!(status.code(), Some(EXIT), "{said}");
+    assert!(said.contains("tidied up"), "{said}");
+}
+
 #[test]
 fn when_the_grace_is_over_the_program_dies_by_the_signal() {
     // One whose main waits for its tree, which does not end; and one whose main is busy.
@@ -263,7 +291,7 @@ fn a_second_signal_ends_the_tree_at_once() {
     let mut program = Program::start("deaf");
     kill_process_group(program.pid(), Signal::INT).expect("it lives");
     program.wait_for("stopped");
-    kill_process_group(program.pid(), Signal::INT).expect("it lives");
+    program.press_ctrl_c_until_it_ends();
     let (status, said) = program.end();
     assert_eq!(status.signal(), Some(Signal::INT.as_raw()), "{said}");
     assert!(!said.contains("the tree has ended"), "{said}");

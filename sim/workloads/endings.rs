@@ -7,7 +7,7 @@ use crate::thread::{self, choose, note, sleep_ns};
 use serde::Deserialize;
 use std::time::Duration;
 use zproc::seam::proto::marks::{self, Mark};
-use zproc::{Context, End, Filter, Process, Result, Why};
+use zproc::{Context, End, Filter, Process, ProcessBuilder, Result, Why};
 
 /// Nobody writes here.
 const NEVER: &str = "never";
@@ -164,7 +164,7 @@ fn stop_heedful(ctx: &Context, process: Process<Result<u64>>) -> Result<()> {
 
 fn stop_deaf(ctx: &Context) -> Result<()> {
     let grace = Duration::from_millis(choose(100));
-    let process = ctx.process(deaf).grace(grace).spawn(())?;
+    let process = ProcessBuilder::grace(ctx.process(deaf), grace).spawn(())?;
     sleep_ns(choose(3_000_000));
     if choose(2) == 1 {
         process.request_stop(grace * 2)?;

@@ -283,7 +283,8 @@ impl Context {
         self.inner.process
     }
 
-    /// Was this process asked to end? By [`Process::stop`], or by anybody's SIGTERM.
+    /// Was this process asked to end? By [`Process::stop`], or by anybody's SIGTERM or SIGINT; with the
+    /// program, by Ctrl-C, all its processes are.
     ///
     /// Once true it stays so. Calls that wait end then by themselves, with
     /// [`is_stopped`](Error::is_stopped); a function that works on without waiting looks here now and

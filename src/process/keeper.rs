@@ -35,6 +35,10 @@ use std::time::{Duration, Instant};
 /// How long the end of the tree may make no progress (a process that can't be killed, since it is
 /// another user's by now, or hangs in the kernel) before the keeper leaves the rest to itself.
 const END_PATIENCE: Duration = Duration::from_secs(10);
+/// How often the program is sent its last signal, and how long it may take each time to die of it: it
+/// may be stopped, or hold it back.
+const LAST_SIGNALS: u32 = 5;
+const LAST_SIGNAL_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the keeper may outlive the program before the guard takes over.
 const KEEPER_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the end waits for the next death before it looks for processes again.
@@ -361,11 +365,20 @@ impl Keeper {
         !self.machine.has_ended()
     }
 
-    /// Sends the program the signal that ends it.
+    /// Sends the program the signal that ends it, and sees it end: else it might hear of the end of
+    /// its tree first, and end by itself.
     fn end_program(&self) {
-        if self.last_signal != 0 {
-            // Failing means that it is gone.
-            let _ = sys::pidfd_signal(self.program.as_fd(), self.last_signal);
+        let program = self.program.as_fd();
+        if self.last_signal == 0 {
+            return;
+        }
+        for _ in 0..LAST_SIGNALS {
+            // Failing means that it is gone. One that comes right behind the first is none.
+            let sent = sys::pidfd_signal(program, self.last_signal);
+            let polled = sys::poll([Some((program, false))], Some(LAST_SIGNAL_INTERVAL));
+            if sent.is_err() || polled.is_ok_and(|[program]| program.readable) {
+                return;
+            }
         }
     }
 

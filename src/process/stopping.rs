@@ -13,7 +13,7 @@
 use super::sys;
 use std::io;
 use std::os::fd::{BorrowedFd, IntoRawFd as _, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// A fact of the process, not of any context.
@@ -23,8 +23,13 @@ static BELL: AtomicI32 = AtomicI32::new(-1);
 
 /// The program whose handlers are set; a fork of it is another process.
 static PROGRAM: AtomicI32 = AtomicI32::new(0);
-/// The signal by which the program was asked; zero: it was not.
+/// When the program was asked, by the machine's clock; zero: it was not.
+static FIRST_AT: AtomicU64 = AtomicU64::new(0);
+/// The signal by which it was.
 static FIRST: AtomicI32 = AtomicI32::new(0);
+/// So soon after the first signal another one says the same once more: `timeout(1)` sends one to the
+/// program and one to its group, and nobody presses Ctrl-C twice in that time.
+const SAME_NS: u64 = 100_000_000;
 /// How many trees of this process there are.
 static TREES: Mutex<usize> = Mutex::new(0);
 
@@ -75,9 +80,14 @@ extern "C" fn program_asked(signal: libc::c_int) {
         // Forked from it: it has no tree that could be asked.
         return die_by(signal);
     }
-    match FIRST.compare_exchange(0, signal, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => asked(signal),
-        Err(first) => die_by(first),
+    let now_ns = sys::monotonic_ns().max(1);
+    match FIRST_AT.compare_exchange(0, now_ns, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => {
+            FIRST.store(signal, Ordering::Release);
+            asked(signal);
+        }
+        Err(first_ns) if now_ns.saturating_sub(first_ns) < SAME_NS => {}
+        Err(_) => die_by(FIRST.load(Ordering::Acquire)),
     }
 }
 

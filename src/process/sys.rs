@@ -48,8 +48,7 @@ pub(crate) fn user() -> libc::uid_t {
     unsafe { libc::geteuid() }
 }
 
-/// The machine's clock that never goes back: the same for all its processes.
-#[cfg(feature = "recording")]
+/// The machine's clock that never goes back: the same for all its processes. Async-signal-safe.
 pub(crate) fn monotonic_ns() -> u64 {
     let mut time = libc::timespec {
         tv_sec: 0,
