@@ -314,7 +314,33 @@ fn says_nothing(_: &mut Txn<'_>, (): ()) -> Result<Mute> {
     Ok(Mute)
 }
 
+/// Lists in lists, so many.
+#[derive(Deserialize)]
+struct Deep(u32);
+
+impl Serialize for Deep {
+    fn serialize<S: serde::Serializer>(
+        &self,
+        serializer: S,
+    ) -> std::result::Result<S::Ok, S::Error> {
+        match self.0 {
+            0 => serializer.serialize_unit(),
+            left => serializer.collect_seq([Deep(left - 1)]),
+        }
+    }
+}
+
+/// Deeper than anything may be.
+const DEEP: Deep = Deep(1000);
+
 fn mute(ctx: &Context, state: &State) -> Result<()> {
+    let failed = state.atomic(|_, ()| Ok(DEEP), ()).err();
+    expect(
+        failed.is_some_and(|error| error.is_limit() || is_lost(&error)),
+        "a result that is too deep",
+    );
+    let outcome = ctx.spawn(|_, ()| DEEP, ())?.outcome()?;
+    expect(outcome.end != End::Value, "an outcome that is too deep");
     let failed = state.atomic(says_nothing, ());
     expect(
         failed.is_err_and(|error| error.is_undecodable() || is_lost(&error)),
