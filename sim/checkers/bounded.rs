@@ -9,7 +9,7 @@ use crate::seen::Seen;
 use std::collections::{BTreeMap, BTreeSet};
 use zproc::seam::proto::limits::{
     CREDIT_BYTES_MIN, DEPTH_MAX, FAILURE_BYTES_MAX, FUNCTION_NAME_BYTES_MAX, KEY_BYTES_MAX, Limits,
-    MESSAGE_OVERHEAD_BYTES_MAX, NAMESPACE_BYTES_MAX,
+    MESSAGE_OVERHEAD_BYTES_MAX, NAMESPACE_BYTES_MAX, WATCH_KEYS_MAX,
 };
 use zproc::seam::proto::message::{Failure, Reply, Request};
 use zproc::seam::proto::server::Usage;
@@ -215,6 +215,7 @@ fn allowed(name: &str, limits: &Limits) -> Option<usize> {
         "DEPTH_MAX" => DEPTH_MAX,
         "FUNCTION_NAME_BYTES_MAX" => FUNCTION_NAME_BYTES_MAX,
         "CREDIT_BYTES_MIN" => CREDIT_BYTES_MIN as usize,
+        "WATCH_KEYS_MAX" => WATCH_KEYS_MAX,
         "VALUE_BYTES_MAX" => limits.value_bytes_max,
         "STATE_BYTES_MAX" => limits.state_bytes_max,
         "NAMESPACES_MAX" => limits.namespaces_max,

@@ -26,6 +26,8 @@ impl Watched<'_> {
             Filter::Key(wanted) => key == wanted,
             Filter::Prefix(prefix) => key.starts_with(prefix),
             Filter::All => true,
+            Filter::Keys(ref keys) => keys.contains(&key),
+            Filter::AllBut(ref keys) => !keys.contains(&key),
         }
     }
 
@@ -134,17 +136,18 @@ fn begun<'a>(
         filter,
         from,
         ..
-    } = call.request
+    } = &call.request
     else {
         return None;
     };
+    let (watch, namespace, from) = (*watch, *namespace, *from);
     let End::Returned { reply, .. } = &call.end else {
         return None;
     };
     let watched = |next| Watched {
         process: call.process,
         namespace,
-        filter,
+        filter: filter.clone(),
         next,
         ended: false,
     };

@@ -251,7 +251,7 @@ pub(crate) fn request(request: &Request<'_>) -> String {
             from,
             ..
         } => {
-            let filtered = filtered(namespace, *filter);
+            let filtered = filtered(namespace, filter);
             format!("watch {watch}: {filtered} from {} on", start(*from))
         }
         Request::Unwatch {
@@ -298,11 +298,13 @@ fn behind(after: Option<&str>) -> String {
     after.map_or_else(String::new, |after| format!(" after {after}"))
 }
 
-fn filtered(namespace: &str, filter: Filter<'_>) -> String {
+fn filtered(namespace: &str, filter: &Filter<'_>) -> String {
     match filter {
         Filter::Key(key) => place(namespace, key),
         Filter::Prefix(prefix) => place(namespace, &format!("{prefix}*")),
         Filter::All => place(namespace, "*"),
+        Filter::Keys(keys) => place(namespace, &keys.join(", ")),
+        Filter::AllBut(keys) => format!("{} but {}", place(namespace, "*"), keys.join(", ")),
     }
 }
 

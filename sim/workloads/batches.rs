@@ -21,7 +21,7 @@ pub(crate) fn batcher(ctx: &Context, steps: u64) -> Result<u64> {
             22 => inside(&own)?,
             _ => refused(&own)?,
         }
-        if choose(64) == 63 {
+        if choose(24) == 23 {
             large(&own)?;
         }
     }

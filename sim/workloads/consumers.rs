@@ -90,7 +90,14 @@ pub(crate) fn watcher(ctx: &Context, steps: u64) -> Result<u64> {
             0 => (Filter::all(), DONE.to_owned()),
             1 => (Filter::prefix(prefix), format!("{prefix}{DONE}")),
             2 => (Filter::key(DONE), DONE.to_owned()),
-            _ => (Filter::prefix(""), DONE.to_owned()),
+            _ => {
+                let filter = match choose(4) {
+                    0 => Filter::prefix(""),
+                    1 => Filter::all_but(["x0", "e", "a0"]),
+                    _ => Filter::keys([DONE, "x1", "p/4", "e", "a1", "o/1"]),
+                };
+                (filter, DONE.to_owned())
+            }
         };
         let builder = state.watch(filter);
         let builder = match from {

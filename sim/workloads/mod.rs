@@ -208,7 +208,7 @@ fn lead(ctx: &Context) -> Result<()> {
         let role = match choose_for(place, 128) {
             127 => Role::Heavy,
             119..127 => Role::Visitor,
-            88..92 => Role::Batcher,
+            66..70 => Role::Batcher,
             109..112 => Role::Ender,
             112..116 => Role::Glutton,
             116..119 => Role::Hostile,

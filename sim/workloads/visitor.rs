@@ -216,6 +216,33 @@ fn watches(state: &State) -> Result<()> {
         }
     }
     expect(watch.next_revision() >= first, "where a watch is");
+    choosy(state)
+}
+
+/// Watches that leave something out, and such as begin again.
+fn choosy(state: &State) -> Result<()> {
+    let (snapshot, mut watch) = state.watch(Filter::all()).start_with_snapshot()?;
+    state.set("again", &1)?;
+    let next = watch.next_revision();
+    let soon = Duration::from_micros(200 + choose(2_000));
+    let builder = state.watch(Filter::keys(["again"]));
+    let mut others = builder.clone().skip_own().timeout(soon).start()?;
+    let mut changed = builder.skip_identical().timeout(soon).start()?;
+    state.set("again", &1)?;
+    let none = [others.next_update(), changed.next_update()];
+    let is_none = |update: &Result<Update>| {
+        let error = update.as_ref().err();
+        error.is_some_and(|error| error.is_timeout() || error.is_compacted() || is_lost(error))
+    };
+    expect(none.iter().all(is_none), "nothing but what was left out");
+    expect(next > snapshot.revision(), "a watch behind its snapshot");
+    watch.go_live()?;
+    expect(watch.next_revision() > next, "a watch that lives now");
+    let snapshot = watch.restart()?;
+    expect(
+        watch.next_revision() == snapshot.revision().next(),
+        "a watch behind its second snapshot",
+    );
     Ok(())
 }
 

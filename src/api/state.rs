@@ -290,8 +290,16 @@ impl State {
     /// ```
     #[track_caller]
     pub fn snapshot(&self) -> Result<Snapshot> {
-        let (revision, entries) =
-            snapshot::scan(self, &self.operation("snapshot", None), &Span::all(), true)?;
+        self.snapshot_at(Location::caller())
+    }
+
+    /// As [`snapshot`](State::snapshot), for a public call that stands there.
+    pub(super) fn snapshot_at(&self, caller: &'static Location<'static>) -> Result<Snapshot> {
+        let operation = Operation {
+            caller,
+            ..self.operation("snapshot", None)
+        };
+        let (revision, entries) = snapshot::scan(self, &operation, &Span::all(), true)?;
         Ok(Snapshot::new(&self.namespace, revision, entries))
     }
 

@@ -1,10 +1,12 @@
 //! Watches: every update of some keys, in order.
 
 use super::context::Context;
+use super::snapshot::Snapshot;
 use super::state::{State, check_names};
 use super::value;
 use crate::error::{Error, Kind, Operation, Result};
 use crate::proto::ids::{ProcessId, Revision, WatchId};
+use crate::proto::limits::WATCH_KEYS_MAX;
 use crate::proto::marks::{self, Mark};
 use crate::proto::message;
 use crate::proto::value as wire;
@@ -22,6 +24,8 @@ enum Keys {
     Key(String),
     Prefix(String),
     All,
+    These(Vec<String>),
+    AllBut(Vec<String>),
 }
 
 impl Filter {
@@ -43,11 +47,39 @@ impl Filter {
         Filter(Keys::All)
     }
 
+    /// Any of these keys.
+    #[must_use]
+    pub fn keys<K: Into<String>>(keys: impl IntoIterator<Item = K>) -> Filter {
+        Filter(Keys::These(keys.into_iter().map(Into::into).collect()))
+    }
+
+    /// Every key of the namespace but these.
+    #[must_use]
+    pub fn all_but<K: Into<String>>(keys: impl IntoIterator<Item = K>) -> Filter {
+        Filter(Keys::AllBut(keys.into_iter().map(Into::into).collect()))
+    }
+
     fn text(&self) -> Option<&str> {
         match &self.0 {
             Keys::Key(text) | Keys::Prefix(text) => Some(text),
-            Keys::All => None,
+            Keys::All | Keys::These(_) | Keys::AllBut(_) => None,
         }
+    }
+
+    /// Is all of it within the limits?
+    fn check(&self, namespace: &str) -> Result<(), Kind> {
+        check_names(namespace, self.text().unwrap_or(""))?;
+        let (Keys::These(keys) | Keys::AllBut(keys)) = &self.0 else {
+            return Ok(());
+        };
+        if keys.len() > WATCH_KEYS_MAX {
+            return Err(Kind::Limit {
+                limit: "WATCH_KEYS_MAX".to_owned(),
+                actual: keys.len() as u64,
+                max: WATCH_KEYS_MAX as u64,
+            });
+        }
+        keys.iter().try_for_each(|key| check_names(namespace, key))
     }
 
     fn as_message(&self) -> message::Filter<'_> {
@@ -55,8 +87,14 @@ impl Filter {
             Keys::Key(key) => message::Filter::Key(key),
             Keys::Prefix(prefix) => message::Filter::Prefix(prefix),
             Keys::All => message::Filter::All,
+            Keys::These(keys) => message::Filter::Keys(texts(keys)),
+            Keys::AllBut(keys) => message::Filter::AllBut(texts(keys)),
         }
     }
+}
+
+fn texts(keys: &[String]) -> Vec<&str> {
+    keys.iter().map(String::as_str).collect()
 }
 
 /// A watch that has not begun: made by [`State::watch`].
@@ -66,7 +104,37 @@ pub struct WatchBuilder {
     state: State,
     filter: Filter,
     from: Option<Revision>,
+    options: Options,
 }
+
+/// What of its updates a watch gives, and how long it waits for one.
+#[derive(Debug, Clone, Copy, Default)]
+struct Options {
+    skip_own: bool,
+    skip_identical: bool,
+    timeout: Option<Duration>,
+}
+
+impl Options {
+    /// The update, as far as it is wanted.
+    fn wanted(&self, mut update: Update, own: ProcessId) -> Option<Update> {
+        if self.skip_own && update.origin.process == own {
+            marks::reached(Mark::WatchSkippedOwn);
+            return None;
+        }
+        if self.skip_identical && !update.reset {
+            update.changes.retain(|change| !change.is_identical());
+            if update.changes.is_empty() {
+                marks::reached(Mark::WatchSkippedIdentical);
+                return None;
+            }
+        }
+        Some(update)
+    }
+}
+
+/// How often a snapshot and a watch from there on are tried, when the log does not reach so far.
+const ATTEMPTS_MAX: usize = 8;
 
 impl WatchBuilder {
     pub(super) fn new(state: State, filter: Filter) -> WatchBuilder {
@@ -74,7 +142,27 @@ impl WatchBuilder {
             state,
             filter,
             from: None,
+            options: Options::default(),
         }
+    }
+
+    /// Leaves out what this process itself has changed.
+    pub fn skip_own(mut self) -> WatchBuilder {
+        self.options.skip_own = true;
+        self
+    }
+
+    /// Leaves out keys that were written with a value equal to the one before.
+    pub fn skip_identical(mut self) -> WatchBuilder {
+        self.options.skip_identical = true;
+        self
+    }
+
+    /// Waits so long for each update, and gives [`is_timeout`](Error::is_timeout) when there is none in
+    /// that time; the watch then goes on as before, nothing lost.
+    pub fn timeout(mut self, limit: Duration) -> WatchBuilder {
+        self.options.timeout = Some(limit);
+        self
     }
 
     /// Begins with the updates of `revision`, itself included, instead of the next one to come.
@@ -97,34 +185,77 @@ impl WatchBuilder {
     #[track_caller]
     pub fn start(self) -> Result<Watch> {
         let caller = Location::caller();
-        let WatchBuilder {
-            state,
-            filter,
-            from,
-        } = self;
+        let (id, next) = self.begin(self.from, caller)?;
+        Ok(Watch::new(self, id, next))
+    }
+
+    /// Takes a snapshot of the namespace, and begins with the first update after it: no gap, and no
+    /// update that is in the snapshot already. What [`since`](WatchBuilder::since) has said is left
+    /// aside.
+    ///
+    /// # Errors
+    /// As for [`State::snapshot`].
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// # let ctx = zproc::Context::new()?;
+    /// use zproc::Filter;
+    /// let state = ctx.namespace("doc-start-with-snapshot");
+    /// state.set("a", &1)?;
+    /// let (snapshot, mut watch) = state.watch(Filter::all()).start_with_snapshot()?;
+    /// state.set("a", &2)?;
+    /// assert_eq!(snapshot.get("a")?, Some(1));
+    /// assert_eq!(watch.next_update()?.changes[0].after()?, Some(2));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn start_with_snapshot(self) -> Result<(Snapshot, Watch)> {
+        let (snapshot, id, next) = self.begin_with_snapshot(Location::caller())?;
+        Ok((snapshot, Watch::new(self, id, next)))
+    }
+
+    fn begin(
+        &self,
+        from: Option<Revision>,
+        caller: &'static Location<'static>,
+    ) -> Result<(WatchId, Revision)> {
+        let namespace = self.state.namespace_name();
         let operation = Operation {
             verb: "watch",
-            object: filter.text(),
-            namespace: Some(state.namespace_name()),
+            object: self.filter.text(),
+            namespace: Some(namespace),
             caller,
         };
-        let context = state.context().clone();
-        let started =
-            check_names(state.namespace_name(), filter.text().unwrap_or("")).and_then(|()| {
-                let connection = context.connection();
-                let deadline = context.deadline(state.limit());
-                connection
-                    .watch(state.namespace_name(), filter.as_message(), from, deadline)
-                    .map_err(Kind::from)
-            });
-        let (id, next) = started.map_err(|kind| Error::new(kind, &operation))?;
-        Ok(Watch {
-            id,
-            next,
-            namespace: state.namespace_name().into(),
-            ended: None,
-            context,
-        })
+        let context = self.state.context();
+        let started = self.filter.check(namespace).and_then(|()| {
+            let deadline = context.deadline(self.state.limit());
+            let filter = self.filter.as_message();
+            let started = context
+                .connection()
+                .watch(namespace, filter, from, deadline);
+            started.map_err(Kind::from)
+        });
+        started.map_err(|kind| Error::new(kind, &operation))
+    }
+
+    fn begin_with_snapshot(
+        &self,
+        caller: &'static Location<'static>,
+    ) -> Result<(Snapshot, WatchId, Revision)> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let snapshot = self.state.snapshot_at(caller)?;
+            match self.begin(Some(snapshot.revision().next()), caller) {
+                Ok((id, next)) => return Ok((snapshot, id, next)),
+                // Much was written in between.
+                Err(error) if error.is_compacted() && attempt < ATTEMPTS_MAX => {
+                    marks::reached(Mark::SnapshotRestarted);
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
@@ -159,6 +290,8 @@ pub struct Watch {
     context: Context,
     id: WatchId,
     namespace: Arc<str>,
+    /// To begin again.
+    builder: WatchBuilder,
     next: Revision,
     /// Why it can't go on.
     ended: Option<Error>,
@@ -175,14 +308,71 @@ impl std::fmt::Debug for Watch {
 }
 
 impl Watch {
-    /// The next update; blocks until there is one.
+    fn new(builder: WatchBuilder, id: WatchId, next: Revision) -> Watch {
+        Watch {
+            context: builder.state.context().clone(),
+            id,
+            namespace: builder.state.namespace_name().into(),
+            builder,
+            next,
+            ended: None,
+        }
+    }
+
+    /// Drops what has not been given yet: the next update is the first one made after this call has
+    /// begun. A watch that could not go on begins again.
+    ///
+    /// # Errors
+    /// As for [`WatchBuilder::start`]; then the watch is as it was.
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// # let ctx = zproc::Context::new()?;
+    /// let state = ctx.namespace("doc-go-live");
+    /// let mut watch = state.watch(zproc::Filter::all()).start()?;
+    /// state.set("n", &1)?;
+    /// watch.go_live()?;
+    /// state.set("n", &2)?;
+    /// assert_eq!(watch.next_update()?.changes[0].after()?, Some(2));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn go_live(&mut self) -> Result<()> {
+        let (id, next) = self.builder.begin(None, Location::caller())?;
+        self.go_on_as(id, next);
+        marks::reached(Mark::WatchWentLive);
+        Ok(())
+    }
+
+    /// Begins again from a snapshot, as one does after [`is_compacted`](Error::is_compacted): what has
+    /// not been given yet is in the snapshot, and the next update is the first one after it.
+    ///
+    /// # Errors
+    /// As for [`State::snapshot`]; then the watch is as it was.
+    #[track_caller]
+    pub fn restart(&mut self) -> Result<Snapshot> {
+        let (snapshot, id, next) = self.builder.begin_with_snapshot(Location::caller())?;
+        self.go_on_as(id, next);
+        Ok(snapshot)
+    }
+
+    fn go_on_as(&mut self, id: WatchId, next: Revision) {
+        let old = std::mem::replace(&mut self.id, id);
+        self.context.connection().unwatch(old);
+        self.next = next;
+        self.ended = None;
+    }
+
+    /// The next update; blocks until there is one, or until the
+    /// [timeout](WatchBuilder::timeout), if there is one.
     ///
     /// # Errors
     /// [`is_compacted`](Error::is_compacted), [`is_session_lost`](Error::is_session_lost),
     /// [`is_server_lost`](Error::is_server_lost); the same again when called again.
     #[track_caller]
     pub fn next_update(&mut self) -> Result<Update> {
-        self.update(None, Location::caller())
+        self.update(self.builder.options.timeout, Location::caller())
     }
 
     /// The next update, if there is one within `limit`.
@@ -212,18 +402,25 @@ impl Watch {
             return Err(error.clone());
         }
         let deadline = self.context.deadline(limit);
+        let own = self.context.process_id();
         let namespace = &self.namespace;
-        let taken = self
-            .context
-            .connection()
-            .next_update(self.id, deadline, |update| {
+        let taken = loop {
+            let connection = self.context.connection();
+            let taken = connection.next_update(self.id, deadline, |update| {
                 Update::from_message(update, namespace)
             });
-        match taken {
-            Ok(update) => {
-                self.next = update.revision.next();
-                Ok(update)
+            match taken {
+                Ok(update) => {
+                    self.next = update.revision.next();
+                    if let Some(update) = self.builder.options.wanted(update, own) {
+                        break Ok(update);
+                    }
+                }
+                Err(error) => break Err(error),
             }
+        };
+        match taken {
+            Ok(update) => Ok(update),
             Err(error) => {
                 let error = Error::new(
                     error.into(),

@@ -158,6 +158,20 @@ pub enum Keys {
     Prefix(String),
     /// Those from the first on, up to the second if there is one.
     Range(String, Option<String>),
+    /// These, and so many more.
+    These {
+        /// The first of them.
+        keys: Vec<String>,
+        /// How many more.
+        left_out: u64,
+    },
+    /// Every key but these, and so many more.
+    AllBut {
+        /// The first of them.
+        keys: Vec<String>,
+        /// How many more.
+        left_out: u64,
+    },
     /// Every key.
     All,
 }
@@ -306,6 +320,14 @@ impl fmt::Display for Short {
     }
 }
 
+/// So many that are not listed.
+fn more(left_out: u64) -> String {
+    match left_out {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    }
+}
+
 impl fmt::Display for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -314,6 +336,10 @@ impl fmt::Display for Keys {
             Keys::Range(from, Some(until)) => write!(f, "keys from {from:?} to {until:?}"),
             Keys::Range(from, None) => write!(f, "keys from {from:?} on"),
             Keys::All => f.write_str("all keys"),
+            Keys::These { keys, left_out } => write!(f, "keys {keys:?}{}", more(*left_out)),
+            Keys::AllBut { keys, left_out } => {
+                write!(f, "all keys but {keys:?}{}", more(*left_out))
+            }
         }
     }
 }

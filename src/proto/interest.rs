@@ -21,13 +21,20 @@ pub enum Interest {
     Prefix(Arc<str>),
     /// Keys from the first on, up to the second if there is one.
     Range(Key, Option<Key>),
+    /// Any of these keys.
+    Keys(Arc<BTreeSet<Key>>),
+    /// Every key but these.
+    AllBut(Arc<BTreeSet<Key>>),
 }
 
 impl Interest {
     /// The interest of a watch with this filter.
     #[must_use]
-    pub fn of(filter: Filter<'_>) -> Interest {
-        match filter {
+    pub fn of(filter: &Filter<'_>) -> Interest {
+        let set = |keys: &[&str]| Arc::new(keys.iter().map(|key| Key::from(*key)).collect());
+        match *filter {
+            Filter::Keys(ref keys) => Interest::Keys(set(keys)),
+            Filter::AllBut(ref keys) => Interest::AllBut(set(keys)),
             Filter::Key(key) if planted::is(Bug::KeyWatchedAsPrefix) => {
                 Interest::Prefix(Arc::from(key))
             }
@@ -61,6 +68,8 @@ impl Interest {
             Interest::Range(from, until) => {
                 **from <= *key && until.as_ref().is_none_or(|until| *key < **until)
             }
+            Interest::Keys(keys) => keys.contains(key),
+            Interest::AllBut(keys) => !keys.contains(key),
         }
     }
 
@@ -197,9 +206,14 @@ mod tests {
     #[test]
     fn the_interest_of_a_filter() {
         let prefix = |text| Interest::Prefix(Arc::from(text));
-        let key = Interest::of(Filter::Key("k"));
+        let key = Interest::of(&Filter::Key("k"));
         assert_eq!(key, Interest::Key(Arc::from("k")));
-        assert_eq!(Interest::of(Filter::Prefix("k")), prefix("k"));
-        assert_eq!(Interest::of(Filter::All), prefix(""));
+        assert_eq!(Interest::of(&Filter::Prefix("k")), prefix("k"));
+        assert_eq!(Interest::of(&Filter::All), prefix(""));
+        let keys = Interest::of(&Filter::Keys(vec!["a", "b", "a"]));
+        let others = Interest::of(&Filter::AllBut(vec!["a", "b"]));
+        for (key, among) in [("a", true), ("b", true), ("c", false), ("", false)] {
+            assert_eq!((keys.covers(key), others.covers(key)), (among, !among));
+        }
     }
 }

@@ -73,7 +73,7 @@ kinds! {
         Unwatch, Spawn, Begin, Finish, Stop, Kill, ToRoot, Part, Fetch, Forget, Dump,
     }
     Condition { Function, Equal, Key, Ended }
-    Filter { Key, Prefix, All }
+    Filter { Key, Prefix, All, Keys, AllBut }
     Finish { Value, Error, Panic, Undecodable, TooLarge }
     FromClient { Hello, Request, Ack, Cancel, Credit, Goodbye }
     FromServer { Welcome, Refused, Reply, Update, WatchCompacted }

@@ -39,6 +39,8 @@ pub const OWNED_BYTES_MAX: usize = CHANGE_SET_BYTES_MAX / 2;
 pub const OWNED_KEYS_MAX: usize = CHANGE_SET_CHANGES_MAX / 2;
 /// Most keys and prefixes that one condition is remembered to have read; past it, whole namespaces.
 pub const READS_MAX: usize = 1024;
+/// Most keys that a watch may be told, to see them or to leave them out.
+pub const WATCH_KEYS_MAX: usize = 1024;
 /// Least credit of a watch, in bytes: one change set always fits.
 pub const CREDIT_BYTES_MIN: u64 = 2 * CHANGE_SET_BYTES_MAX as u64;
 /// Most bytes that the update log keeps.

@@ -78,6 +78,9 @@ marks! {
     Inserted: "get_or_insert inserted one";
     BatchUnmet: "what a batch requires did not hold";
     BatchResets: "a namespace was replaced that was too large to list";
+    WatchSkippedOwn: "a watch left out what its own process had changed";
+    WatchSkippedIdentical: "a watch left out a value equal to the one before";
+    WatchWentLive: "a watch dropped what it had not given yet";
     PageMore: "a scan needed more than one page";
     UpdatesCompacted: "the updates between two pages of a scan were dropped";
     UpdatesInParts: "the updates between two pages of a scan did not fit one answer";

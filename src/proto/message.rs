@@ -244,7 +244,7 @@ pub enum Condition<'a> {
 }
 
 /// Which keys a watch sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
+#[derive(Debug, Clone, PartialEq, Eq, Readable, Writable)]
 pub enum Filter<'a> {
     /// This key.
     Key(&'a str),
@@ -252,6 +252,10 @@ pub enum Filter<'a> {
     Prefix(&'a str),
     /// Every key.
     All,
+    /// These keys, at most `WATCH_KEYS_MAX` of them.
+    Keys(#[speedy(length_type = u16)] Vec<&'a str>),
+    /// Every key but these, at most `WATCH_KEYS_MAX` of them.
+    AllBut(#[speedy(length_type = u16)] Vec<&'a str>),
 }
 
 /// How a process says that its function ended.

@@ -55,7 +55,12 @@ impl<T: Copy + Ord> Index<T> {
                 }
                 set.insert(who);
             }
-            Interest::Range(..) => {
+            Interest::Keys(keys) => {
+                for key in keys.iter() {
+                    space.keys.entry(key.clone()).or_default().insert(who);
+                }
+            }
+            Interest::Range(..) | Interest::AllBut(..) => {
                 space
                     .others
                     .entry(interest.clone())
@@ -72,11 +77,11 @@ impl<T: Copy + Ord> Index<T> {
         };
         match interest {
             Interest::Key(key) => {
-                if let Some(set) = space.keys.get_mut(key) {
-                    set.remove(&who);
-                    if set.is_empty() {
-                        space.keys.remove(key);
-                    }
+                remove_from(&mut space.keys, key, who);
+            }
+            Interest::Keys(keys) => {
+                for key in keys.iter() {
+                    remove_from(&mut space.keys, key, who);
                 }
             }
             Interest::Prefix(prefix) => {
@@ -90,13 +95,8 @@ impl<T: Copy + Ord> Index<T> {
                     }
                 }
             }
-            Interest::Range(..) => {
-                if let Some(set) = space.others.get_mut(interest) {
-                    set.remove(&who);
-                    if set.is_empty() {
-                        space.others.remove(interest);
-                    }
-                }
+            Interest::Range(..) | Interest::AllBut(..) => {
+                remove_from(&mut space.others, interest, who);
             }
         }
         let unused = space.prefixes.is_empty() && space.others.is_empty()
@@ -140,6 +140,16 @@ impl<T: Copy + Ord> Index<T> {
     }
 }
 
+/// Takes one out of the set at this place, and the set when it is empty.
+fn remove_from<P: Ord, T: Ord>(sets: &mut BTreeMap<P, BTreeSet<T>>, place: &P, who: T) {
+    if let Some(set) = sets.get_mut(place) {
+        set.remove(&who);
+        if set.is_empty() {
+            sets.remove(place);
+        }
+    }
+}
+
 fn decrement(counts: &mut BTreeMap<usize, usize>, key: usize) {
     if let Some(count) = counts.get_mut(&key) {
         *count -= 1;
@@ -169,15 +179,20 @@ mod tests {
             Interest::Prefix(Arc::from("")),
             Interest::Prefix(Arc::from("ä")),
             Interest::Range(Arc::from("a/c"), Some(Arc::from("z"))),
+            Interest::Keys(Arc::new(["a/b", "y"].map(Arc::from).into())),
+            Interest::AllBut(Arc::new(
+                ["a/b", "a/c", "z", "a", "ö"].map(Arc::from).into(),
+            )),
         ];
         for (who, interest) in interests.iter().enumerate() {
             index.insert(&name, interest, who as u32);
         }
-        assert_eq!(found(&index, "a/b"), [0, 1, 2]);
+        assert_eq!(found(&index, "a/b"), [0, 1, 2, 5]);
+        assert_eq!(found(&index, "y"), [2, 4, 5, 6]);
         assert_eq!(found(&index, "a/c"), [1, 2, 4]);
         assert_eq!(found(&index, "z"), [2]);
         assert_eq!(found(&index, "a"), [2]);
-        assert_eq!(found(&index, "äb"), [2, 3]);
+        assert_eq!(found(&index, "äb"), [2, 3, 6]);
         // "ö" shares its first byte with "ä".
         assert_eq!(found(&index, "ö"), [2]);
         for (who, interest) in interests.iter().enumerate() {

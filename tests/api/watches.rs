@@ -192,6 +192,155 @@ pub(super) fn time_limit_loses_nothing(ctx: &Context) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn some_keys_and_all_but_some(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let mut some = state.watch(Filter::keys(["a", "c"])).start()?;
+    let mut others = state.watch(Filter::all_but(["a", "c"])).start()?;
+    state.extend([("a", 1), ("b", 2), ("c", 3), ("d", 4)])?;
+    state.set("a", &5)?;
+    let last = state.extend([("b", 6), ("c", 7)])?;
+    assert_eq!(
+        after(&some.next_update()?),
+        [("a", Some(1)), ("c", Some(3))]
+    );
+    assert_eq!(after(&some.next_update()?), [("a", Some(5))]);
+    assert_eq!(after(&some.next_update()?), [("c", Some(7))]);
+    assert_eq!(
+        after(&others.next_update()?),
+        [("b", Some(2)), ("d", Some(4))]
+    );
+    let update = others.next_update()?;
+    assert_eq!(
+        (after(&update), update.revision),
+        (vec![("b", Some(6))], last)
+    );
+    quiet(&mut some);
+    quiet(&mut others);
+    // No key is no update; but no key is every key.
+    quiet(&mut state.watch(Filter::keys([""; 0])).from_start().start()?);
+    let mut all = state.watch(Filter::all_but([""; 0])).from_start().start()?;
+    assert_eq!(all.next_update()?.changes.len(), 4);
+    // At the limit, and over it.
+    let keys = |count: u32| (0..count).map(|number| number.to_string());
+    state.watch(Filter::keys(keys(1024))).start()?;
+    let error = state
+        .watch(Filter::all_but(keys(1025)))
+        .start()
+        .unwrap_err();
+    assert!(error.is_limit(), "{error}");
+    Ok(())
+}
+
+/// Keys and values of one update.
+type Seen = Vec<(String, Option<u64>)>;
+
+/// Sets `a` to each of these.
+fn sets(ctx: &Context, values: Vec<u64>) -> Result<()> {
+    for value in values {
+        ctx.state().set("a", &value)?;
+    }
+    Ok(())
+}
+
+pub(super) fn own_and_identical_are_left_out(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let mut others = state.watch(Filter::all()).skip_own().start()?;
+    let mut changed = state.watch(Filter::all()).skip_identical().start()?;
+    let mut all = state.watch(Filter::all()).start()?;
+    state.set("a", &1)?;
+    ctx.spawn(sets, vec![1, 2])?.join()??;
+    state.extend([("a", 2), ("b", 3)])?;
+    state.set("b", &3)?;
+    let seen = |watch: &mut Watch, count| -> Result<Vec<Seen>> {
+        let mut seen = Vec::new();
+        for _ in 0..count {
+            let update = watch.next_within(Duration::from_secs(60))?;
+            let changes = after(&update).into_iter();
+            seen.push(
+                changes
+                    .map(|(key, value)| (key.to_owned(), value))
+                    .collect(),
+            );
+        }
+        quiet(watch);
+        Ok(seen)
+    };
+    let (a, b) = (
+        |value| ("a".to_owned(), Some(value)),
+        ("b".to_owned(), Some(3)),
+    );
+    assert_eq!(seen(&mut others, 2)?, [[a(1)], [a(2)]]);
+    assert_eq!(seen(&mut changed, 3)?, [[a(1)], [a(2)], [b.clone()]]);
+    assert_eq!(seen(&mut all, 5)?[3], [a(2), b]);
+    Ok(())
+}
+
+pub(super) fn timeout_in_a_loop(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let watch = state
+        .watch(Filter::key("a"))
+        .timeout(Duration::from_millis(5));
+    let watch = watch.start()?;
+    let mut seen = 0;
+    let mut timeouts = 0;
+    // The loop goes on over timeouts, and loses nothing by them.
+    for update in watch {
+        match update {
+            Ok(update) => {
+                assert_eq!(after(&update), [("a", Some(seen))]);
+                seen += 1;
+                if seen == 3 {
+                    break;
+                }
+            }
+            Err(error) => {
+                assert!(error.is_timeout(), "{error}");
+                timeouts += 1;
+                state.set("a", &seen)?;
+            }
+        }
+    }
+    assert!(timeouts >= 3);
+    Ok(())
+}
+
+pub(super) fn live_again(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let mut watch = state.watch(Filter::key("a")).start()?;
+    for number in 0..10_u64 {
+        state.set("a", &number)?;
+    }
+    assert_eq!(after(&watch.next_update()?), [("a", Some(0))]);
+    watch.go_live()?;
+    quiet(&mut watch);
+    state.set("a", &10)?;
+    assert_eq!(after(&watch.next_update()?), [("a", Some(10))]);
+    Ok(())
+}
+
+pub(super) fn from_a_snapshot_without_gap_or_overlap(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let process = ctx.spawn(sets, (1..=40).collect())?;
+    for round in 0..3 {
+        let (snapshot, mut watch) = state.watch(Filter::key("a")).start_with_snapshot()?;
+        let mut last = snapshot.get::<u64>("a")?.unwrap_or(0);
+        for _ in 0..3_u64.min((40 - last) / 2) {
+            let update = watch.next_update()?;
+            assert!(update.revision > snapshot.revision());
+            assert_eq!(after(&update), [("a", Some(last + 1))], "round {round}");
+            last += 1;
+        }
+        // The same again, of a watch that has begun.
+        let snapshot = watch.restart()?;
+        let now = snapshot.get::<u64>("a")?.unwrap_or(0);
+        assert!(now >= last);
+        if now < 40 {
+            assert_eq!(after(&watch.next_update()?), [("a", Some(now + 1))]);
+        }
+    }
+    process.join()?
+}
+
 pub(super) fn many_at_once(ctx: &Context) -> Result<()> {
     let state = ctx.state();
     let mut watches = (0..30)

@@ -3,7 +3,7 @@
 use super::super::codec;
 use super::super::dump::{Awaited, Dump, Keys, ProcessDump, WaitDump, WatchDump};
 use super::super::ids::{ProcessId, Seq};
-use super::super::interest::Interest;
+use super::super::interest::{Interest, Key};
 use super::super::limits::{
     DUMP_LINES_MAX, DUMP_PROCESSES_MAX, DUMP_READS_MAX, DUMP_TEXT_BYTES_MAX,
 };
@@ -13,6 +13,7 @@ use super::super::time::Time;
 use super::super::value;
 use super::Server;
 use super::processes::Process;
+use std::collections::BTreeSet;
 
 /// How many more lines there is room for.
 struct Room {
@@ -174,8 +175,27 @@ fn keys(interest: &Interest) -> Keys {
         Interest::Key(key) => Keys::Key(cut(key)),
         Interest::Prefix(_) if interest.covers_all() => Keys::All,
         Interest::Prefix(prefix) => Keys::Prefix(cut(prefix)),
+        Interest::Keys(keys) => {
+            let (keys, left_out) = listed(keys);
+            Keys::These { keys, left_out }
+        }
+        Interest::AllBut(keys) => {
+            let (keys, left_out) = listed(keys);
+            Keys::AllBut { keys, left_out }
+        }
         Interest::Range(from, until) => Keys::Range(cut(from), until.as_deref().map(cut)),
     }
+}
+
+/// The first keys, and how many more there are.
+fn listed(keys: &BTreeSet<Key>) -> (Vec<String>, u64) {
+    let shown: Vec<String> = keys
+        .iter()
+        .take(DUMP_READS_MAX)
+        .map(|key| cut(key))
+        .collect();
+    let left_out = (keys.len() - shown.len()) as u64;
+    (shown, left_out)
 }
 
 /// A text that is short enough for a picture.

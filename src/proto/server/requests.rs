@@ -5,7 +5,7 @@ use super::super::history::Cause;
 use super::super::ids::{ProcessId, Revision, Seq, SessionId, WatchId};
 use super::super::interest::{Interest, ReadSet};
 use super::super::kinds;
-use super::super::limits::CREDIT_BYTES_MIN;
+use super::super::limits::{CREDIT_BYTES_MIN, KEY_BYTES_MAX, WATCH_KEYS_MAX};
 use super::super::marks::{self, Mark};
 use super::super::message::{Condition, Failure, Filter, FunctionRef, Reply, Request};
 use super::super::operations::Span;
@@ -119,7 +119,7 @@ impl Server {
             Request::Watch {
                 watch,
                 namespace,
-                filter,
+                ref filter,
                 from,
                 credit,
             } => self.begin_watch(session, watch, namespace, filter, from, credit),
@@ -389,7 +389,7 @@ impl Server {
         id: SessionId,
         watch: WatchId,
         namespace: &str,
-        filter: Filter<'_>,
+        filter: &Filter<'_>,
         from: Option<Revision>,
         credit: u64,
     ) -> Vec<u8> {
@@ -397,7 +397,7 @@ impl Server {
         // Revision 0 is the empty state: no update has it, and so none of it is ever dropped.
         let next = from.map_or(head, |from| from.max(Revision::ZERO.next()));
         let log = self.log(namespace);
-        kinds::said(&filter);
+        kinds::said(filter);
         marks::reached_if(next < head, Mark::WatchFromPast);
         marks::reached_if(next > head, Mark::WatchFromFuture);
         marks::reached_if(next <= log.dropped(namespace), Mark::WatchCompactedAtStart);
@@ -406,11 +406,10 @@ impl Server {
             let oldest = log.oldest(namespace);
             return codec::to_bytes(&Reply::Compacted { oldest });
         }
-        let named = match filter {
-            Filter::Key(key) | Filter::Prefix(key) => check_key(key),
-            Filter::All => Ok(()),
-        };
-        if let Err(error) = named.and_then(|()| check_namespace(namespace)) {
+        if let Err(failure) = check_filter(filter) {
+            return self.failed(failure);
+        }
+        if let Err(error) = check_namespace(namespace) {
             return self.failed(wire::store_failure(&error));
         }
         let Some(session) = self.sessions.get_mut(&id) else {
@@ -514,6 +513,18 @@ impl Server {
         self.wait(id, seq, wait);
         None
     }
+}
+
+/// Is what a watch names within the limits?
+fn check_filter(filter: &Filter<'_>) -> Result<(), Failure<'static>> {
+    let keys = match filter {
+        Filter::All => return Ok(()),
+        Filter::Key(key) | Filter::Prefix(key) => std::slice::from_ref(key),
+        Filter::Keys(keys) | Filter::AllBut(keys) => keys,
+    };
+    wire::within("WATCH_KEYS_MAX", keys.len(), WATCH_KEYS_MAX)?;
+    let mut lengths = keys.iter().map(|key| key.len());
+    lengths.try_for_each(|length| wire::within("KEY_BYTES_MAX", length, KEY_BYTES_MAX))
 }
 
 pub(super) fn cause(process: ProcessId, now: Time) -> Cause {

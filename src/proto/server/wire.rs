@@ -60,7 +60,11 @@ pub(super) fn store_failure(error: &StoreError) -> Failure<'_> {
     }
 }
 
-fn within(limit: &'static str, actual: usize, max: usize) -> Result<(), Failure<'static>> {
+pub(super) fn within(
+    limit: &'static str,
+    actual: usize,
+    max: usize,
+) -> Result<(), Failure<'static>> {
     if actual <= max {
         return Ok(());
     }
