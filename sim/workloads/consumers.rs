@@ -70,6 +70,10 @@ fn wait_on_key(state: &State) -> Result<()> {
         4 => state.wait_not_none::<i64>(&key).map(drop),
         5 => state.wait_available::<i64>(&key).map(drop),
         6 => state.wait_absent(&key).map(drop),
+        7 => match state.wait_change(["e", &*key]) {
+            Err(error) if error.is_compacted() => Ok(()),
+            change => change.map(drop),
+        },
         _ => state.wait_equal("e", &(choose(4) as i64)).map(drop),
     }
 }

@@ -3,12 +3,14 @@
 use super::context::unexpected;
 use super::state::State;
 use super::value;
-use crate::error::{Error, Operation, Result};
+use super::watch::{Filter, Update};
+use crate::error::{Error, Kind, Operation, Result};
 use crate::proto::ids::Revision;
 use crate::proto::message::{Condition, Reply, Request};
 use crate::proto::operations::Test;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::panic::Location;
 
 /// Waits for one key. Each tests the present state first, then each later change of the key; all are
 /// safe where the key is missing; [`within`](State::within) bounds them.
@@ -50,6 +52,39 @@ impl State {
     #[track_caller]
     pub fn wait_truthy<T: DeserializeOwned>(&self, key: &str) -> Result<(T, Revision)> {
         self.wait_value(&self.operation("wait_truthy", Some(key)), key, Test::Truthy)
+    }
+
+    /// Blocks until one of these keys is written or removed, after the call has begun, and gives the
+    /// update, as a [watch](State::watch) of them would.
+    ///
+    /// # Errors
+    /// Those of a [watch](crate::Watch::next_update), and [`is_limit`](Error::is_limit).
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// # let ctx = zproc::Context::new()?;
+    /// fn count(ctx: &zproc::Context, (): ()) -> zproc::Result<()> {
+    ///     while !ctx.state().contains_key("enough")? {
+    ///         ctx.state().add("count", 1)?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// let process = ctx.spawn(count, ())?;
+    /// let update = ctx.state().wait_change(["count", "other"])?;
+    /// assert_eq!(update.changes[0].key(), "count");
+    /// ctx.state().set("enough", &true)?;
+    /// process.join()?
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn wait_change<K: Into<String>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Update> {
+        let caller = Location::caller();
+        let deadline = self.context().deadline(self.limit());
+        let builder = self.watch(Filter::keys(keys));
+        builder.start_at(caller)?.update_by(deadline, caller)
     }
 
     /// Blocks until `key` is not there, or its value is not truthy.
@@ -150,7 +185,7 @@ impl State {
         operation: &Operation<'_>,
         key: &str,
         test: Test<'_>,
-        read: impl FnOnce(&[u8]) -> Result<R, crate::error::Kind>,
+        read: impl FnOnce(&[u8]) -> Result<R, Kind>,
     ) -> Result<(R, Revision)> {
         let request = Request::Wait {
             namespace: self.namespace_name(),

@@ -9,6 +9,7 @@ use crate::proto::ids::{ProcessId, Revision, WatchId};
 use crate::proto::limits::WATCH_KEYS_MAX;
 use crate::proto::marks::{self, Mark};
 use crate::proto::message;
+use crate::proto::time::Time;
 use crate::proto::value as wire;
 use serde::de::DeserializeOwned;
 use std::panic::Location;
@@ -184,7 +185,11 @@ impl WatchBuilder {
     /// [`oldest`](Error::oldest) tells the first one to be had.
     #[track_caller]
     pub fn start(self) -> Result<Watch> {
-        let caller = Location::caller();
+        self.start_at(Location::caller())
+    }
+
+    /// As [`start`](WatchBuilder::start), for a public call that stands there.
+    pub(super) fn start_at(self, caller: &'static Location<'static>) -> Result<Watch> {
         let (id, next) = self.begin(self.from, caller)?;
         Ok(Watch::new(self, id, next))
     }
@@ -397,11 +402,18 @@ impl Watch {
         limit: Option<Duration>,
         caller: &'static Location<'static>,
     ) -> Result<Update> {
+        self.update_by(self.context.deadline(limit), caller)
+    }
+
+    pub(super) fn update_by(
+        &mut self,
+        deadline: Option<Time>,
+        caller: &'static Location<'static>,
+    ) -> Result<Update> {
         if let Some(error) = &self.ended {
             marks::reached(Mark::WatchFused);
             return Err(error.clone());
         }
-        let deadline = self.context.deadline(limit);
         let own = self.context.process_id();
         let namespace = &self.namespace;
         let taken = loop {

@@ -88,6 +88,7 @@ bodies! {
     waits::equal_by_value,
     waits::ready_made,
     waits::tested_only_when_what_it_reads_changes only real: "a fault point tests waits that nothing has touched",
+    waits::change_of_some_keys,
     waits::time_limit,
     waits::error_and_panic_end_it,
     watches::by_key,

@@ -161,6 +161,30 @@ pub(super) fn ready_made(ctx: &Context) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn change_of_some_keys(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    state.set("count", &100)?;
+    let soon = state.within(Duration::from_millis(20));
+    let error = soon.wait_change(["count"]).unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+    // It is not known when the process begins, so it goes on until it is seen.
+    let process = ctx.spawn(until_told, ())?;
+    let update = state.wait_change(["none", "count"])?;
+    assert_eq!(update.changes.len(), 1);
+    assert_eq!(update.changes[0].key(), "count");
+    state.set("enough", &true)?;
+    process.join()?
+}
+
+/// Counts until it is told that it is enough.
+fn until_told(ctx: &Context, (): ()) -> Result<()> {
+    let state = ctx.state();
+    while !state.contains_key("enough")? {
+        state.extend([("count", 1), ("beside", 1)])?;
+    }
+    Ok(())
+}
+
 /// Waits for three keys with a prefix, and a key, which it reads only then.
 fn reader(ctx: &Context, (): ()) -> Result<()> {
     let condition =
