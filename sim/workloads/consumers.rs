@@ -97,7 +97,7 @@ pub(crate) fn watcher(ctx: &Context, steps: u64) -> Result<u64> {
             _ => {
                 let filter = match choose(4) {
                     0 => Filter::prefix(""),
-                    1 => Filter::all_but(["x0", "e", "a0"]),
+                    1 | 2 => Filter::all_but(["x0", "e", "a0"]),
                     _ => Filter::keys([DONE, "x1", "p/4", "e", "a1", "o/1"]),
                 };
                 (filter, DONE.to_owned())

@@ -221,7 +221,9 @@ fn watches(state: &State) -> Result<()> {
 
 /// Watches that leave something out, and such as begin again.
 fn choosy(state: &State) -> Result<()> {
-    let (snapshot, mut watch) = state.watch(Filter::all()).start_with_snapshot()?;
+    let (snapshot, mut watch) = state
+        .watch(Filter::all_but(["else"]))
+        .start_with_snapshot()?;
     state.set("again", &1)?;
     let next = watch.next_revision();
     let soon = Duration::from_micros(200 + choose(2_000));
