@@ -1,6 +1,7 @@
 //! Histories of "Nothing outlives" and "Bad input is harmless".
 
 use super::*;
+use crate::checkers::endings::STRUCK_WITHIN;
 use crate::checkers::outlives::{BEGUN_WITHIN, GONE_WITHIN};
 use crate::interrupt::GRACE;
 use crate::seen::{Attack, Reaction, Refused, Seen};
@@ -229,7 +230,7 @@ fn limited(until: Option<Time>, struck: Time) -> Vec<&'static str> {
 #[test]
 fn a_time_limit_kills_when_it_is_over_and_not_before() {
     let until = Time(1000);
-    let last = until.after(GONE_WITHIN);
+    let last = until.after(STRUCK_WITHIN);
     let late = last.after(Duration::from_nanos(1));
     assert_eq!(limited(Some(until), until), NONE);
     assert_eq!(limited(Some(until), last), NONE);
