@@ -270,12 +270,6 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         "who is asked to end is not killed before its grace is over, whoever wants it",
     ),
     planted(
-        Bug::ReasonWithoutStatus,
-        "proto/keeper.rs",
-        BOUND,
-        "why a process was killed is told, whatever it died of",
-    ),
-    planted(
         Bug::LateStarterNotAsked,
         "proto/keeper/stopping.rs",
         OUTLIVES,
@@ -508,12 +502,6 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         "client/roles.rs",
         NO_LOST_WAKEUP,
         "a thread that was woken counts as on its way even when it sleeps again",
-    ),
-    planted(
-        Bug::StopKeptToOneself,
-        "client/roles.rs",
-        NO_LOST_WAKEUP,
-        "the reader that sees that its process is to end tells none of the others",
     ),
     planted(
         Bug::UnknownSaysLost,

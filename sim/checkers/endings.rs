@@ -4,12 +4,12 @@
 use super::bound::ended_in;
 use super::outlives::GONE_WITHIN;
 use super::timeline::Timeline;
-use super::{BOUND, Calls, End, Ending, OUTLIVES, Verdict};
+use super::{BOUND, Call, Calls, End, Ending, OUTLIVES, Verdict};
 use crate::history::{History, What};
 use crate::interrupt::GRACE;
 use crate::seen::Seen;
 use crate::world::{RunEnd, SIGKILL};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use zproc::seam::proto::ids::ProcessId;
 use zproc::seam::proto::message::{self, Reply};
@@ -63,6 +63,7 @@ pub(crate) fn check(
     for (process, life) in &lives {
         judge(*process, life, doomed, ending, verdict);
     }
+    judge_children(calls, &lives, doomed, ending, verdict);
     judge_reasons(calls, &lives, verdict);
     judge_records(timeline, &lives, verdict);
 }
@@ -170,6 +171,45 @@ fn judge(process: ProcessId, life: &Life, doomed: Time, ending: &Ending, verdict
             life.gone.is_some_and(|gone| gone <= latest),
             || format!("process {process} was to be gone at {due:?}: {life:?}"),
         );
+    }
+}
+
+/// A process's children end with it, unless they are at the root.
+fn judge_children(
+    calls: &Calls<'_>,
+    lives: &BTreeMap<ProcessId, Life>,
+    doomed: Time,
+    ending: &Ending,
+    verdict: &mut Verdict,
+) {
+    let moved = |call: &Call<'_>| match call.request {
+        message::Request::ToRoot { process } => Some(process),
+        _ => None,
+    };
+    let at_root: BTreeSet<ProcessId> = calls.all.iter().filter_map(moved).collect();
+    for call in &calls.all {
+        let (message::Request::Spawn { setup, .. }, End::Returned { reply, .. }) =
+            (&call.request, &call.end)
+        else {
+            continue;
+        };
+        let &Reply::Spawned { process, .. } = reply else {
+            continue;
+        };
+        let parent = lives.get(&call.process).and_then(|parent| parent.gone);
+        let (Some(parent), Some(child)) = (parent, lives.get(&process)) else {
+            continue;
+        };
+        let latest = parent.after(GONE_WITHIN);
+        let stays = setup.to_root || at_root.contains(&process);
+        let is_known = ending.end == RunEnd::Finished || child.gone.is_some();
+        if !stays && latest < doomed && child.began.is_some() && is_known {
+            verdict.judge(
+                OUTLIVES,
+                child.gone.is_some_and(|gone| gone <= latest),
+                || format!("process {process} outlives its parent, gone at {parent:?}: {child:?}"),
+            );
+        }
     }
 }
 

@@ -177,7 +177,7 @@ impl Inner {
         if stopping && !self.stopping {
             marks::reached(Mark::ReaderSawStop);
             self.stopping = true;
-            self.stirred |= !planted::is(Bug::StopKeptToOneself);
+            self.stirred = true;
         }
     }
 

@@ -105,8 +105,6 @@ pub enum Bug {
     TimerKeptAfterReap,
     /// Who is asked to end is not killed before its grace is over, whoever wants it.
     KillSparesTheAsked,
-    /// Why a process was killed is told, whatever it died of.
-    ReasonWithoutStatus,
 
     // proto/keeper/stopping.rs
     /// Who starts while the tree is being stopped is not asked to end.
@@ -214,8 +212,6 @@ pub enum Bug {
     OneWokenPerRead,
     /// A thread that was woken counts as on its way even when it sleeps again.
     WokenForGood,
-    /// The reader that sees that its process is to end tells none of the others.
-    StopKeptToOneself,
 
     // client/error.rs
     /// An unknown outcome is told as a lost session, which has had no effect.
