@@ -246,22 +246,34 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         "the grace that a process is given counts twice",
     ),
     planted(
+        Bug::GraceInOtherUnit,
+        "proto/keeper.rs",
+        OUTLIVES,
+        "a grace in nanoseconds is taken for one in picoseconds",
+    ),
+    planted(
+        Bug::TimeLimitCountedTwice,
+        "proto/keeper.rs",
+        OUTLIVES,
+        "how long a process may run counts twice",
+    ),
+    planted(
+        Bug::TimeLimitToldAsGrace,
+        "proto/keeper.rs",
+        BOUND,
+        "who has run for too long is said to have been killed for its grace",
+    ),
+    planted(
         Bug::LongerGraceWins,
         "proto/keeper.rs",
         OUTLIVES,
         "of two graces the longer counts",
     ),
     planted(
-        Bug::TimerLostWhenMovedUp,
+        Bug::GraceToldAsKill,
         "proto/keeper.rs",
-        OUTLIVES,
-        "when a process is to be killed earlier than it was, the old timer goes and no new one comes",
-    ),
-    planted(
-        Bug::TimerKeptAfterReap,
-        "proto/keeper.rs",
-        OUTLIVES,
-        "the timer of a process outlasts it, and strikes who has its number by then",
+        BOUND,
+        "who is killed as its grace is over is said to have been killed because somebody asked for it",
     ),
     planted(
         Bug::KillSparesTheAsked,
@@ -276,10 +288,16 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         "who starts while the tree is being stopped is not asked to end",
     ),
     planted(
-        Bug::OwnGraceForgotten,
+        Bug::TreeGraceForgotten,
         "proto/keeper/stopping.rs",
         OUTLIVES,
-        "where the tree is being stopped, a process has the grace of the tree, not its own",
+        "the tree has no grace of its own: it waits for its program for ever",
+    ),
+    planted(
+        Bug::TreeGraceNotGiven,
+        "proto/keeper/stopping.rs",
+        OUTLIVES,
+        "the grace of the tree is over as soon as it begins",
     ),
     planted(
         Bug::ReplyOfAnotherSession,
@@ -412,12 +430,6 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         "proto/server/ending.rs",
         OUTLIVES,
         "who is moved to the root still ends with its parent",
-    ),
-    planted(
-        Bug::StartingChildrenSpared,
-        "proto/server/processes.rs",
-        OUTLIVES,
-        "when a process ends, those of its children that do not run yet are forgotten",
     ),
     planted(
         Bug::ReleaseBeforeLastWrite,

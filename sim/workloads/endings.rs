@@ -86,8 +86,11 @@ fn wait_for_never(ctx: &Context, kind: u64) -> Result<bool> {
 
 /// Does not look whether it is to end.
 fn deaf(ctx: &Context, (): ()) -> Result<()> {
+    // Seldom and seldomer: whom nobody ends is to cost the simulation little.
+    let mut pause_ns = 5_000_000;
     loop {
-        sleep_ns(5_000_000);
+        sleep_ns(pause_ns);
+        pause_ns = (2 * pause_ns).min(60_000_000_000);
         ctx.namespace(SCRATCH).contains_key("a")?;
     }
 }

@@ -203,8 +203,12 @@ impl Keeper {
             ToKeeper::Spawn { .. } => {}
             ToKeeper::Stop { process, grace_ns } => {
                 if let Some(pid) = self.pid(process) {
-                    let times = 1 + u32::from(planted::is(Bug::GraceCountedTwice));
-                    self.stop(pid, now.after(Duration::from_nanos(grace_ns) * times));
+                    let grace = match () {
+                        () if planted::is(Bug::GraceCountedTwice) => grace_ns.saturating_mul(2),
+                        () if planted::is(Bug::GraceInOtherUnit) => grace_ns / 1_000,
+                        () => grace_ns,
+                    };
+                    self.stop(pid, now.after(Duration::from_nanos(grace)));
                 }
             }
             ToKeeper::Kill { process, why } => {
@@ -234,7 +238,11 @@ impl Keeper {
             let process = running.process;
             self.want(Effect::Ask { pid, process });
         }
-        self.set_due(pid, until, Why::Grace);
+        let why = match planted::is(Bug::GraceToldAsKill) {
+            true => Why::Asked,
+            false => Why::Grace,
+        };
+        self.set_due(pid, until, why);
     }
 
     /// Who has this number is to be killed at that time: of several, the first counts.
@@ -251,9 +259,6 @@ impl Keeper {
         }
         if let Some((before, _)) = running.due.replace((at, why)) {
             self.timers.remove(&(before, pid));
-            if planted::is(Bug::TimerLostWhenMovedUp) {
-                return;
-            }
         }
         self.timers.insert((at, pid));
     }
@@ -278,8 +283,6 @@ impl Keeper {
             let running = self.running.get_mut(&pid);
             if let Some((_, why)) = running.and_then(|running| running.due.take()) {
                 self.kill(pid, why);
-            } else if planted::is(Bug::TimerKeptAfterReap) {
-                self.kill(pid, Why::Grace);
             }
         }
         self.end_late(now);
@@ -311,8 +314,13 @@ impl Keeper {
         };
         self.running.insert(pid, running);
         if let Some(limit_ns) = terms.time_limit_ns {
-            let until = now.after(Duration::from_nanos(limit_ns));
-            self.set_due(pid, until, Why::TimeLimit { limit_ns });
+            let times = 1 + u32::from(planted::is(Bug::TimeLimitCountedTwice));
+            let until = now.after(Duration::from_nanos(limit_ns).saturating_mul(times));
+            let why = match planted::is(Bug::TimeLimitToldAsGrace) {
+                true => Why::Grace,
+                false => Why::TimeLimit { limit_ns },
+            };
+            self.set_due(pid, until, why);
         }
         self.want(Effect::Tell(FromKeeper::Started { process, pid }));
         marks::reached_if(self.stopping.is_some(), Mark::StartedLate);
@@ -345,9 +353,7 @@ impl Keeper {
             return;
         };
         let (pid, process) = (reaped.pid, running.process);
-        if let Some((at, _)) = running.due
-            && !planted::is(Bug::TimerKeptAfterReap)
-        {
+        if let Some((at, _)) = running.due {
             self.timers.remove(&(at, pid));
         }
         self.want(Effect::KillLeft { pid, process });

@@ -97,20 +97,26 @@ pub enum Bug {
     StartedAfterEnd,
     /// The grace that a process is given counts twice.
     GraceCountedTwice,
+    /// A grace in nanoseconds is taken for one in picoseconds.
+    GraceInOtherUnit,
+    /// How long a process may run counts twice.
+    TimeLimitCountedTwice,
+    /// Who has run for too long is said to have been killed for its grace.
+    TimeLimitToldAsGrace,
     /// Of two graces the longer counts.
     LongerGraceWins,
-    /// When a process is to be killed earlier than it was, the old timer goes and no new one comes.
-    TimerLostWhenMovedUp,
-    /// The timer of a process outlasts it, and strikes who has its number by then.
-    TimerKeptAfterReap,
+    /// Who is killed as its grace is over is said to have been killed because somebody asked for it.
+    GraceToldAsKill,
     /// Who is asked to end is not killed before its grace is over, whoever wants it.
     KillSparesTheAsked,
 
     // proto/keeper/stopping.rs
     /// Who starts while the tree is being stopped is not asked to end.
     LateStarterNotAsked,
-    /// Where the tree is being stopped, a process has the grace of the tree, not its own.
-    OwnGraceForgotten,
+    /// The tree has no grace of its own: it waits for its program for ever.
+    TreeGraceForgotten,
+    /// The grace of the tree is over as soon as it begins.
+    TreeGraceNotGiven,
 
     // proto/server/mod.rs
     /// A retry is answered by what was kept last for another session.
@@ -170,8 +176,6 @@ pub enum Bug {
     MovedStaysChild,
 
     // proto/server/processes.rs
-    /// When a process ends, those of its children that do not run yet are forgotten.
-    StartingChildrenSpared,
     /// What a process owns is released before its last writes are read.
     ReleaseBeforeLastWrite,
     /// The end of a killed process is told before its release is committed.

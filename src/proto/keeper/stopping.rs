@@ -25,7 +25,10 @@ impl Keeper {
             return;
         }
         marks::reached(Mark::TreeStopped);
-        let until = now.after(self.grace);
+        let until = match planted::is(Bug::TreeGraceNotGiven) {
+            true => now,
+            false => now.after(self.grace),
+        };
         self.stopping = Some(Stopping {
             until,
             let_go: false,
@@ -53,10 +56,7 @@ impl Keeper {
         let (Some(stopping), Some(running)) = (self.stopping, self.running.get(&pid)) else {
             return;
         };
-        let own = match planted::is(Bug::OwnGraceForgotten) {
-            true => stopping.until,
-            false => now.after(Duration::from_nanos(running.grace_ns)),
-        };
+        let own = now.after(Duration::from_nanos(running.grace_ns));
         self.stop(pid, own.min(stopping.until));
     }
 
@@ -71,7 +71,10 @@ impl Keeper {
 
     /// When the grace of the whole tree is over.
     pub(super) fn grace_ends_at(&self) -> Option<Time> {
-        Some(self.stopping?.until)
+        let stopping = self
+            .stopping
+            .filter(|_| !planted::is(Bug::TreeGraceForgotten))?;
+        Some(stopping.until)
     }
 
     /// Ends the program, and the tree, if its grace is over. Those that were killed for it go first.

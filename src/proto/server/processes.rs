@@ -532,9 +532,6 @@ impl Server {
         for child in children {
             let state = self.processes.get(&child).map(|child| child.state);
             marks::reached_if(state == Some(State::Starting), Mark::KilledBeforeStart);
-            if state == Some(State::Starting) && planted::is(Bug::StartingChildrenSpared) {
-                continue;
-            }
             let why = Why::Parent;
             self.effects.push_back(Effect::Kill {
                 process: child,
