@@ -222,7 +222,8 @@ impl<A, R> ProcessBuilder<A, R> {
         self
     }
 
-    /// How much it may use of something: what holds, and up to where it may raise that itself.
+    /// How much it may use of something: what holds, and up to where it may raise that itself. It
+    /// holds from the start: also when the files of its standard streams are opened.
     ///
     /// ```
     /// # fn main() -> zproc::Result<()> {

@@ -1,4 +1,4 @@
-//! Waits for something that is asked of one key often, ready-made.
+//! Waits for something that is asked of keys often, ready-made.
 
 use super::context::unexpected;
 use super::state::State;
@@ -52,39 +52,6 @@ impl State {
     #[track_caller]
     pub fn wait_truthy<T: DeserializeOwned>(&self, key: &str) -> Result<(T, Revision)> {
         self.wait_value(&self.operation("wait_truthy", Some(key)), key, Test::Truthy)
-    }
-
-    /// Blocks until one of these keys is written or removed, after the call has begun, and gives the
-    /// update, as a [watch](State::watch) of them would.
-    ///
-    /// # Errors
-    /// Those of a [watch](crate::Watch::next_update), and [`is_limit`](Error::is_limit).
-    ///
-    /// ```
-    /// # fn main() -> zproc::Result<()> {
-    /// # let ctx = zproc::Context::new()?;
-    /// fn count(ctx: &zproc::Context, (): ()) -> zproc::Result<()> {
-    ///     while !ctx.state().contains_key("enough")? {
-    ///         ctx.state().add("count", 1)?;
-    ///     }
-    ///     Ok(())
-    /// }
-    /// let process = ctx.spawn(count, ())?;
-    /// let update = ctx.state().wait_change(["count", "other"])?;
-    /// assert_eq!(update.changes[0].key(), "count");
-    /// ctx.state().set("enough", &true)?;
-    /// process.join()?
-    /// # }
-    /// ```
-    #[track_caller]
-    pub fn wait_change<K: Into<String>>(
-        &self,
-        keys: impl IntoIterator<Item = K>,
-    ) -> Result<Update> {
-        let caller = Location::caller();
-        let deadline = self.context().deadline(self.limit());
-        let builder = self.watch(Filter::keys(keys));
-        builder.start_at(caller)?.update_by(deadline, caller)
     }
 
     /// Blocks until `key` is not there, or its value is not truthy.
@@ -152,7 +119,45 @@ impl State {
     pub fn wait_absent(&self, key: &str) -> Result<Revision> {
         self.wait_plain(&self.operation("wait_absent", Some(key)), key, Test::Absent)
     }
+}
 
+/// Waits for the next change, whatever the state is when the call begins.
+impl State {
+    /// Blocks until one of these keys is written or removed, after the call has begun, and gives the
+    /// update, as a [watch](State::watch) of them would.
+    ///
+    /// # Errors
+    /// Those of a [watch](crate::Watch::next_update), and [`is_limit`](Error::is_limit).
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// # let ctx = zproc::Context::new()?;
+    /// fn count(ctx: &zproc::Context, (): ()) -> zproc::Result<()> {
+    ///     while !ctx.state().contains_key("enough")? {
+    ///         ctx.state().add("count", 1)?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// let process = ctx.spawn(count, ())?;
+    /// let update = ctx.state().wait_change(["count", "other"])?;
+    /// assert_eq!(update.changes[0].key(), "count");
+    /// ctx.state().set("enough", &true)?;
+    /// process.join()?
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn wait_change<K: Into<String>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Update> {
+        let caller = Location::caller();
+        let deadline = self.context().deadline(self.limit());
+        let builder = self.watch(Filter::keys(keys));
+        builder.start_at(caller)?.update_by(deadline, caller)
+    }
+}
+
+impl State {
     fn wait_plain(&self, operation: &Operation<'_>, key: &str, test: Test<'_>) -> Result<Revision> {
         let (_, revision) = self.wait_raw(operation, key, test, |_| Ok(()))?;
         Ok(revision)

@@ -49,7 +49,8 @@ pub(crate) struct Changes {
     /// The standard input, output and error.
     pub(crate) stdio: [Redirect; 3],
     pub(crate) niceness: Option<c_int>,
-    /// Last, so that they hinder nothing of the above.
+    /// Last, so that they hinder nothing of the above. They, and the niceness, hold when the process
+    /// opens its files (see [`outset`](super::outset)).
     pub(crate) limits: Vec<(c_int, libc::rlimit)>,
 }
 

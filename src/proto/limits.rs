@@ -37,7 +37,7 @@ pub const CHANGE_SET_CHANGES_MAX: usize = 16 * 1024;
 pub const OWNED_BYTES_MAX: usize = CHANGE_SET_BYTES_MAX / 2;
 /// Most keys that one process may own.
 pub const OWNED_KEYS_MAX: usize = CHANGE_SET_CHANGES_MAX / 2;
-/// Most keys and prefixes that one condition is remembered to have read; past it, whole namespaces.
+/// Most keys, prefixes and ranges that one condition is remembered to have read; past it, whole namespaces.
 pub const READS_MAX: usize = 1024;
 /// Most keys that a watch may be told, to see them or to leave them out.
 pub const WATCH_KEYS_MAX: usize = 1024;
