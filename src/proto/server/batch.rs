@@ -104,14 +104,12 @@ fn all<'a>(
 ) -> Result<Vec<Answer>, Refused<'a>> {
     let mut answers = Vec::with_capacity(operations.len());
     let mut bytes = 0;
-    for (index, operation) in operations.iter().enumerate() {
-        let answer = match *operation {
-            Operation::Clear => {
-                transaction.clear_before(namespace, coming(&operations[index + 1..]))?;
-                Answer::Done
-            }
-            _ => one(transaction, namespace, operation)?,
-        };
+    let mut coming = written(operations);
+    for operation in operations {
+        let done = written(std::slice::from_ref(operation));
+        coming.entries -= done.entries;
+        coming.bytes -= done.bytes;
+        let answer = one(transaction, namespace, operation, coming)?;
         bytes += match &answer {
             Answer::Value(value, _) => value.len(),
             Answer::Entry(key, value) => key.len() + value.len(),
@@ -129,22 +127,24 @@ fn all<'a>(
     Ok(answers)
 }
 
-/// What is written behind a clear.
-fn coming(rest: &[Operation<'_>]) -> Coming {
-    let mut coming = Coming::default();
-    for operation in rest {
+/// What these write.
+fn written(operations: &[Operation<'_>]) -> Coming {
+    let mut written = Coming::default();
+    for operation in operations {
         if let Operation::Set { key, value, .. } = operation {
-            coming.entries += 1;
-            coming.bytes += key.len() + value.len();
+            written.entries += 1;
+            written.bytes += key.len() + value.len();
         }
     }
-    coming
+    written
 }
 
+/// Does one operation; behind it so much is still to be written.
 fn one<'a>(
     transaction: &mut Transaction<'_>,
     namespace: &str,
     operation: &Operation<'a>,
+    coming: Coming,
 ) -> Result<Answer, Refused<'a>> {
     Ok(match *operation {
         Operation::Require { key, test } => {
@@ -179,7 +179,7 @@ fn one<'a>(
             None => Answer::Nothing,
         },
         Operation::Clear => {
-            transaction.clear(namespace)?;
+            transaction.clear_before(namespace, coming)?;
             Answer::Done
         }
     })
