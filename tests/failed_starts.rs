@@ -7,7 +7,7 @@ use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, getppid, pidfd_open, pr
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use zproc::{Context, End, Process, Why};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -80,6 +80,30 @@ fn leads_a_stranger(ctx: &Context, _: ()) {
     ctx.state().wait_equal("never", &true).expect("it is told");
 }
 
+/// Lower numbers for descriptors are taken in the keeper, this and higher ones are free. Told when it
+/// waits for something to do, so that it has none open for a moment.
+fn free_descriptor(keeper: Pid) -> u64 {
+    let waits = || {
+        let stat = std::fs::read_to_string(format!("/proc/{keeper}/stat")).expect("it lives");
+        let state = stat.rsplit(") ").next().expect("it is there");
+        state.starts_with('S')
+    };
+    let is_taken =
+        |number: &u64| std::fs::exists(format!("/proc/{keeper}/fd/{number}")).unwrap_or(false);
+    let look = || (0..).find(|number| !is_taken(number)).expect("some are");
+    let begin = Instant::now();
+    while begin.elapsed() < PATIENCE {
+        if waits() {
+            let looks = [look(), look()];
+            if waits() && looks[0] == looks[1] {
+                return looks[0];
+            }
+        }
+        std::thread::yield_now();
+    }
+    panic!("the keeper is never at rest");
+}
+
 /// The sweep found nobody then, the process itself included: it lived on, and was not killed again.
 #[test]
 fn a_kill_in_want_of_descriptors() {
@@ -93,10 +117,7 @@ fn a_kill_in_want_of_descriptors() {
         .0;
     let stranger = Pid::from_raw(stranger.cast_signed()).expect("a number");
     let stranger = pidfd_open(stranger, PidfdFlags::empty()).expect("he lives");
-    // Lower numbers are taken, this and higher ones are not given.
-    let is_taken =
-        |number: &u64| std::fs::exists(format!("/proc/{keeper}/fd/{number}")).unwrap_or(false);
-    let free = (0..).find(|number| !is_taken(number)).expect("some are");
+    let free = free_descriptor(keeper);
     let before = rustix::process::getrlimit(Resource::Nofile);
     let poor = Rlimit {
         current: Some(free),

@@ -195,7 +195,6 @@ impl World {
                 inner.ended(process, 9, Some(why));
                 return self.pump(&mut inner);
             }
-            let left = left.min(Duration::from_secs(60));
             inner = match self.changed.wait_timeout(inner, left) {
                 Ok((inner, _)) => inner,
                 Err(_) => return,

@@ -108,7 +108,6 @@ fn number(resource: Resource) -> c_int {
 mod tests {
     use super::*;
     use crate::proto::setup::Variable;
-    use std::time::{Duration, Instant};
 
     #[test]
     fn the_last_change_of_a_variable_counts() {
@@ -139,9 +138,10 @@ mod tests {
         );
     }
 
-    /// Each change went through the whole environment, and everybody's start waited for it.
+    /// Each change went through the whole environment, and everybody's start waited for it: of so
+    /// many this would take minutes.
     #[test]
-    fn many_changes_of_a_large_environment_take_no_time() {
+    fn many_changes_of_a_large_environment() {
         let count = 50_000;
         let names: Vec<Vec<u8>> = (0..count)
             .map(|n| format!("NAME_{n}").into_bytes())
@@ -158,9 +158,7 @@ mod tests {
             environment: changes.collect(),
             ..Setup::default()
         };
-        let begin = Instant::now();
         let environment = environment(&setup, &usual);
-        assert!(begin.elapsed() < Duration::from_secs(10));
         assert_eq!(environment.len(), count);
         assert!(environment.iter().all(|it| it.to_bytes().ends_with(b"=2")));
     }

@@ -282,7 +282,6 @@ pub(super) fn timeout_in_a_loop(ctx: &Context) -> Result<()> {
         .timeout(Duration::from_millis(5));
     let watch = watch.start()?;
     let (mut seen, mut written) = (0, 0);
-    let mut timeouts = 0;
     // The loop goes on over timeouts, and loses nothing by them.
     for update in watch {
         match update {
@@ -295,7 +294,6 @@ pub(super) fn timeout_in_a_loop(ctx: &Context) -> Result<()> {
             }
             Err(error) => {
                 assert!(error.is_timeout(), "{error}");
-                timeouts += 1;
                 // What was written last may still be on its way.
                 if written == seen {
                     state.set("a", &written)?;
@@ -304,7 +302,6 @@ pub(super) fn timeout_in_a_loop(ctx: &Context) -> Result<()> {
             }
         }
     }
-    assert!(timeouts >= 3);
     Ok(())
 }
 

@@ -299,7 +299,7 @@ fn who_is_interrupted_asks_all_and_ends_when_the_grace_is_over() {
         (vec![(2000, Die)], 3000, broken.clone()),
         (vec![(1001, Ask), (2000, Die)], 3000, broken.clone()),
         (vec![(900, Die)], 3000, vec![]),
-        // Dead and not reaped; nobody had been interrupted yet.
+        // Dead and not reaped.
         (vec![(900, Die), (1000, Ask)], 3000, vec![]),
         (vec![(999, Ask), (2000, Die)], 3000, broken.clone()),
         // Killed before its time, the program too; nobody killed it.
