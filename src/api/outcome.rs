@@ -144,11 +144,13 @@ pub enum End {
         /// What was wrong.
         message: String,
     },
-    /// Its function returned more than can be told: a limit of this name was passed.
+    /// Its function returned more than can be told, or than there was room for just then: a limit
+    /// of this name was passed.
     TooLarge {
         /// The limit's name.
         limit: String,
-        /// What it returned, counted as the limit counts.
+        /// What it returned, counted as the limit counts; where room was wanting, together with all
+        /// else that would have taken it.
         actual: u64,
         /// What is allowed.
         max: u64,

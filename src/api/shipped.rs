@@ -151,11 +151,11 @@ pub enum Finished {
     Panic(FaultText),
     /// The function, its argument or its result could not be found, decoded or encoded.
     Undecodable(FaultText),
-    /// It returned more than this limit allows.
+    /// It returned more than this limit allows, or has room for now.
     TooLarge {
         /// The limit's name.
         limit: String,
-        /// What it is.
+        /// What it would have come to.
         actual: u64,
         /// What is allowed.
         max: u64,

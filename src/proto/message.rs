@@ -269,7 +269,7 @@ pub enum Finish<'a> {
     Panic(Fault<'a>),
     /// The function, its argument or its result could not be decoded or encoded.
     Undecodable(Fault<'a>),
-    /// It returned more than this limit allows.
+    /// It returned more than this limit allows, or has room for now.
     TooLarge {
         limit: &'a str,
         actual: u64,

@@ -159,7 +159,7 @@ fn describe(end: &End<'_>) -> String {
             format!("could not be decoded: {}", fault.message)
         }
         End::Finished(Finish::TooLarge { limit, .. }) => {
-            format!("returned more than {limit} allows")
+            format!("returned more than {limit} has room for")
         }
         End::Exited { code } => format!("exited with code {code}"),
         End::Killed { why: Why::Asked } => "killed".to_owned(),

@@ -161,7 +161,7 @@ fn every_end_in_words() {
                 actual: 2,
                 max: 1,
             },
-            "returned more than L allows",
+            "returned more than L has room for",
         ),
     ];
     for (finish, words) in said {
