@@ -19,8 +19,11 @@ pub(crate) enum Seen {
     /// The keeper was told to ask the process to end, and to kill it after so long.
     ToStop { at: Time, grace_ns: u64 },
     /// It was started: until when it may run, if not as long as it likes, and how long it may take
-    /// when the tree is stopped.
-    Started { until: Option<Time>, grace_ns: u64 },
+    /// when the tree is stopped, if not as long as that.
+    Started {
+        until: Option<Time>,
+        grace_ns: Option<u64>,
+    },
     /// The keeper heard that the program was asked to end.
     Interrupted { at: Time },
     /// The keeper was told to kill it.

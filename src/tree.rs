@@ -118,7 +118,8 @@ impl ContextBuilder {
 
     /// How long the tree may take to end when the program is asked to, by Ctrl-C or SIGTERM; 5
     /// seconds if nothing is said. See [`Context::new`]. A process whose
-    /// [own grace](crate::ProcessBuilder::grace) is shorter has only that.
+    /// [own grace](crate::ProcessBuilder::grace) is shorter has only that; one that was given none has
+    /// as long as the tree.
     ///
     /// ```
     /// # fn main() -> zproc::Result<()> {

@@ -30,8 +30,8 @@ struct Life {
     kills: Vec<Time>,
     /// Until when it may run.
     limited: Option<Time>,
-    /// How long it may take when the tree is stopped.
-    grace: Duration,
+    /// How long it may take when the tree is stopped. `None`: as long as the tree.
+    grace: Option<Duration>,
     /// When the keeper asked it to end, and killed it.
     asked: Option<Time>,
     struck: Option<Time>,
@@ -98,12 +98,11 @@ fn lives_of(history: &History) -> (BTreeMap<ProcessId, Life>, Time) {
             }
             Seen::Started { until, grace_ns } => {
                 life.limited = until;
-                life.grace = Duration::from_nanos(grace_ns);
+                life.grace = grace_ns.map(Duration::from_nanos);
             }
             Seen::Interrupted { at } => {
                 // Its own wait was ended before the keeper heard of it.
                 life.asked = Some(at);
-                life.grace = GRACE;
                 interrupted = Some(at);
             }
             Seen::ToKill { at } => life.kills.push(at),
@@ -121,7 +120,8 @@ fn lives_of(history: &History) -> (BTreeMap<ProcessId, Life>, Time) {
         for life in lives.values_mut() {
             let from = life.began.map_or(at, |began| began.max(at));
             // Who has died and is not reaped may be asked, too.
-            life.stops.push((from, until.min(from.after(life.grace))));
+            let own = life.grace.map_or(until, |grace| from.after(grace));
+            life.stops.push((from, until.min(own)));
         }
     }
     (lives, doomed)

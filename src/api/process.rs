@@ -191,8 +191,7 @@ impl<R> Process<R> {
     /// they are its own to [stop](Process::stop), and are killed when it has ended.
     ///
     /// `None` is the grace that it was [started with](crate::ProcessBuilder::grace), 5 seconds if
-    /// nothing was said. Asked again, it has as long as the shortest grace
-    /// leaves it. Stopping one that has ended does nothing.
+    /// nothing was said. Asked again, it has as long as the shortest grace leaves it. Stopping one that has ended does nothing.
     ///
     /// In a process that is itself asked to end this goes on working, and takes no longer than the
     /// grace and a moment.

@@ -282,7 +282,8 @@ impl<A, R> ProcessBuilder<A, R> {
     }
 
     /// How long it may take to end once it is [asked to](crate::Process::stop), before it is killed:
-    /// where who asks says nothing else. 5 seconds if nothing is said here.
+    /// where who asks says nothing else. If nothing is said here, 5 seconds, and as long as the
+    /// [tree](crate::ContextBuilder::grace) where all of that is asked to.
     ///
     /// ```
     /// # fn main() -> zproc::Result<()> {
@@ -389,7 +390,7 @@ impl<A, R> ProcessBuilder<A, R> {
             limits: self.limits.clone(),
             niceness: self.niceness,
             time_limit_ns: self.time_limit.map(nanoseconds),
-            grace_ns: self.grace.map_or(usual.grace_ns, nanoseconds),
+            grace_ns: self.grace.map(nanoseconds),
             to_root: self.at_root,
             init: home.init.map(|init| init.reference()),
         }

@@ -83,8 +83,8 @@ pub struct Reaped {
 /// What is agreed of a process's end when it is started.
 #[derive(Debug, Clone, Copy, Default)]
 struct Terms {
-    /// How long it may take when the tree ends in good order.
-    grace_ns: u64,
+    /// How long it may take when the tree ends in good order. `None`: as long as the tree.
+    grace_ns: Option<u64>,
     /// How long it may run.
     time_limit_ns: Option<u64>,
 }
@@ -93,8 +93,7 @@ struct Terms {
 #[derive(Debug)]
 struct Running {
     process: ProcessId,
-    /// How long it may take when the tree ends in good order.
-    grace_ns: u64,
+    terms: Terms,
     /// It was asked to end.
     is_asked: bool,
     /// When it is to be killed, and why, if nothing comes before.
@@ -307,7 +306,7 @@ impl Keeper {
         let terms = self.starting.remove(&process).unwrap_or_default();
         let running = Running {
             process,
-            grace_ns: terms.grace_ns,
+            terms,
             is_asked: false,
             due: None,
             killed: None,

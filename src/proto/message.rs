@@ -14,6 +14,10 @@ use super::time::Time;
 use speedy::{Readable, Writable};
 
 /// Everything a client sends.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time is decoded, where it lies, and none is kept"
+)]
 #[derive(Debug, Clone, PartialEq, Readable, Writable)]
 pub enum FromClient<'a> {
     /// First on every connection, once.

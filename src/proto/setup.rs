@@ -10,7 +10,7 @@
 
 use super::ids::FunctionRef;
 use super::limits::{
-    FUNCTION_NAME_BYTES_MAX, GRACE, NAMESPACE_BYTES_MAX, SETUP_BYTES_MAX, SETUP_LIMITS_MAX,
+    FUNCTION_NAME_BYTES_MAX, NAMESPACE_BYTES_MAX, SETUP_BYTES_MAX, SETUP_LIMITS_MAX,
     SETUP_VARIABLES_MAX,
 };
 use speedy::{Readable, Writable};
@@ -36,8 +36,9 @@ pub struct Setup<'a> {
     pub niceness: Option<i32>,
     /// Runs in it before its function.
     pub init: Option<FunctionRef<'a>>,
-    /// How long it may take to end once it is asked to.
-    pub grace_ns: u64,
+    /// How long it may take to end once it is asked to. `None`: as long as the tree may where that is
+    /// asked to, else the [usual grace](super::limits::GRACE).
+    pub grace_ns: Option<u64>,
     /// How long it may run.
     pub time_limit_ns: Option<u64>,
     /// It ends with the program, not with who spawns it.
@@ -58,7 +59,7 @@ impl Default for Setup<'_> {
             limits: Vec::new(),
             niceness: None,
             init: None,
-            grace_ns: GRACE.as_nanos() as u64,
+            grace_ns: None,
             time_limit_ns: None,
             to_root: false,
         }

@@ -216,7 +216,7 @@ fn limited(until: Option<Time>, struck: Time) -> Vec<&'static str> {
     let mut script = Script::default();
     script.see(ProcessId::PROGRAM, Seen::Began { at: Time(0) });
     script.see(A, Seen::Began { at: Time(5) });
-    let grace_ns = 1_000_000_000;
+    let grace_ns = Some(1_000_000_000);
     script.see(A, Seen::Started { until, grace_ns });
     script.see(A, Seen::Struck { at: struck });
     script.dies(A, struck);
@@ -239,13 +239,12 @@ fn a_time_limit_kills_when_it_is_over_and_not_before() {
     assert_eq!(limited(None, until), [OUTLIVES]);
 }
 
-/// A tree whose program is asked to end at 1000; then this is seen of a child with a grace of its
-/// own, and the program ends at that moment.
-fn interrupted(seen: &[(u64, Did)], program_ends: u64) -> Vec<&'static str> {
+/// A tree whose program is asked to end at 1000; then this is seen of a child with this grace of
+/// its own, if any, and the program ends at that moment.
+fn interrupted(grace_ns: Option<u64>, seen: &[(u64, Did)], program_ends: u64) -> Vec<&'static str> {
     let mut script = Script::default();
     script.see(ProcessId::PROGRAM, Seen::Began { at: Time(0) });
     script.see(A, Seen::Began { at: Time(5) });
-    let grace_ns = GRACE_NS / 2;
     script.see(
         A,
         Seen::Started {
@@ -316,6 +315,17 @@ fn who_is_interrupted_asks_all_and_ends_when_the_grace_is_over() {
         (vec![(1000, Ask), (2000, Die)], late, broken),
     ];
     for (place, (seen, program_ends, expected)) in cases.into_iter().enumerate() {
-        assert_eq!(interrupted(&seen, program_ends), expected, "case {place}");
+        let judged = interrupted(Some(GRACE_NS / 2), &seen, program_ends);
+        assert_eq!(judged, expected, "case {place}");
+    }
+}
+
+#[test]
+fn who_has_no_grace_of_its_own_has_that_of_the_tree() {
+    use Did::{Ask, Die, Kill};
+    let end = 1000 + GRACE_NS;
+    for (killed, expected) in [(end, vec![]), (end - 1, vec![OUTLIVES])] {
+        let seen = [(1000, Ask), (killed, Kill), (killed, Die)];
+        assert_eq!(interrupted(None, &seen, end + 1), expected, "{killed}");
     }
 }

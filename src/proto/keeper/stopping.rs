@@ -18,8 +18,8 @@ pub(super) struct Stopping {
 
 impl Keeper {
     /// The program was asked to end: all its processes are, those too that are still to start, and
-    /// the grace of the tree begins. Each may take as long as its own grace, and not longer than the
-    /// tree's. Asked again, nothing changes.
+    /// the grace of the tree begins. Each may take as long as its own grace, if it has one, and not longer
+    /// than the tree's. Asked again, nothing changes.
     pub fn program_asked(&mut self, now: Time) {
         if self.has_ended || self.stopping.is_some() {
             return;
@@ -56,8 +56,11 @@ impl Keeper {
         let (Some(stopping), Some(running)) = (self.stopping, self.running.get(&pid)) else {
             return;
         };
-        let own = now.after(Duration::from_nanos(running.grace_ns));
-        self.stop(pid, own.min(stopping.until));
+        let until = match running.terms.grace_ns {
+            Some(own_ns) => (stopping.until).min(now.after(Duration::from_nanos(own_ns))),
+            None => stopping.until,
+        };
+        self.stop(pid, until);
     }
 
     /// Somebody has ended: ends the tree if it waits for nobody else.

@@ -2,6 +2,7 @@
 
 use super::super::codec;
 use super::super::ids::ProcessId;
+use super::super::limits;
 use super::super::marks::{self, Mark};
 use super::super::message::{Failure, Reply, Why};
 use super::super::planted::{self, Bug};
@@ -19,8 +20,9 @@ pub(super) fn head(parent: ProcessId, setup: &Setup<'_>) -> ProcessId {
 impl Server {
     /// Has the keeper ask a process to end, and kill it when its grace is over.
     pub(super) fn stop(&mut self, process: ProcessId, grace_ns: Option<u64>) -> Vec<u8> {
-        let usual_ns = self.processes.get(&process).map_or(0, |it| it.grace_ns);
-        let grace_ns = grace_ns.unwrap_or(usual_ns);
+        let own_ns = self.processes.get(&process).and_then(|it| it.grace_ns);
+        let usual_ns = limits::GRACE.as_nanos() as u64;
+        let grace_ns = grace_ns.or(own_ns).unwrap_or(usual_ns);
         marks::reached_if(self.is_ended(process) == Some(false), Mark::StopAsked);
         self.end(process, Effect::Stop { process, grace_ns })
     }

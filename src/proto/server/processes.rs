@@ -96,7 +96,7 @@ pub(super) struct Process {
     /// Those that end with it.
     pub(super) children: BTreeSet<ProcessId>,
     /// How long it may take to end, once it is asked to, where nothing else is said.
-    pub(super) grace_ns: u64,
+    pub(super) grace_ns: Option<u64>,
     function: String,
     offset: i64,
     /// For people.
@@ -130,7 +130,7 @@ impl Process {
             attempt: 0,
             joiners: BTreeSet::new(),
             children: BTreeSet::new(),
-            grace_ns: 0,
+            grace_ns: None,
             function: "main".to_owned(),
             offset: 0,
             name: "main".to_owned(),

@@ -1,6 +1,7 @@
 //! The program is asked to end.
 
 use super::*;
+use crate::proto::limits;
 
 /// A process with a grace of its own.
 fn spawn_with_grace(process: u64, grace_ns: u64) -> ToKeeper<'static> {
@@ -9,7 +10,7 @@ fn spawn_with_grace(process: u64, grace_ns: u64) -> ToKeeper<'static> {
         key: Token([process, 0]),
         name: "work",
         setup: Setup {
-            grace_ns,
+            grace_ns: Some(grace_ns),
             ..Setup::default()
         },
     }
@@ -47,6 +48,24 @@ fn all_are_asked_once_and_each_has_its_own_grace_but_no_more_than_the_tree() {
     keeper.tick(Time(2_000));
     keeper.program_lost();
     assert_eq!(effects(&mut keeper), []);
+}
+
+/// Seen: it had the usual 5 seconds, and a tree that was given more ended no later for it.
+#[test]
+fn who_has_no_grace_of_its_own_has_that_of_the_tree_however_long() {
+    let mut keeper = Keeper::new(SERVER, limits::GRACE * 6);
+    keeper.asked(&spawn(2), NOW);
+    keeper.forked(ProcessId(2), 102, NOW);
+    effects(&mut keeper);
+    keeper.program_asked(NOW);
+    assert_eq!(effects(&mut keeper), [ask(2)]);
+    let end = NOW.after(limits::GRACE * 6);
+    assert_eq!(keeper.deadline(), Some(end));
+    keeper.tick(Time(end.0 - 1));
+    assert_eq!(effects(&mut keeper), []);
+    keeper.tick(end);
+    let ended = [killed(2), Effect::EndProgram, Effect::End];
+    assert_eq!(effects(&mut keeper), ended);
 }
 
 #[test]

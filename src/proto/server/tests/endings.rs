@@ -66,7 +66,7 @@ fn a_stop_is_passed_on_with_its_grace_or_the_usual_one() {
     let mut program = Peer::program(&mut server);
     let (process, _) = child(&mut server, &mut program);
     let setup = Setup {
-        grace_ns: 99,
+        grace_ns: Some(99),
         ..Setup::default()
     };
     let (patient, _) = spawned(&mut server, &mut program, setup);
