@@ -260,16 +260,24 @@ fn sigterm_does_the_same() {
 }
 
 /// As `timeout(1)` does it: one for the program, and one for its group. Here there are two kinds, and
-/// the program is held, so that both come in the same moment.
+/// the program is held, so that both come in the same moment. A machine with much else to do may let
+/// a tenth of a second pass between them: then they are two, and it is tried again.
 #[test]
 fn signals_that_come_at_once_are_one() {
-    let mut program = Program::start("tidy");
-    for signal in [Signal::STOP, Signal::TERM, Signal::INT, Signal::CONT] {
-        program.signal(signal);
+    let mut last = None;
+    for _ in 0..5 {
+        let mut program = Program::start("tidy");
+        for signal in [Signal::STOP, Signal::TERM, Signal::INT, Signal::CONT] {
+            program.signal(signal);
+        }
+        let (status, said) = program.end();
+        if status.code() == Some(EXIT) {
+            assert!(said.contains("tidied up"), "{said}");
+            return;
+        }
+        last = Some((status, said));
     }
-    let (status, said) = program.end();
-    assert_eq!(status.code(), Some(EXIT), "{said}");
-    assert!(said.contains("tidied up"), "{said}");
+    panic!("each time they were two: {last:?}");
 }
 
 #[test]
