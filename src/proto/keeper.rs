@@ -413,11 +413,15 @@ mod tests {
     }
 
     fn spawn(process: u64) -> ToKeeper<'static> {
+        spawn_with(process, Setup::default())
+    }
+
+    fn spawn_with(process: u64, setup: Setup<'static>) -> ToKeeper<'static> {
         ToKeeper::Spawn {
             process: ProcessId(process),
             key: Token([process, 0]),
             name: "work",
-            setup: Setup::default(),
+            setup,
         }
     }
 

@@ -5,15 +5,11 @@ use crate::proto::limits;
 
 /// A process with a grace of its own.
 fn spawn_with_grace(process: u64, grace_ns: u64) -> ToKeeper<'static> {
-    ToKeeper::Spawn {
-        process: ProcessId(process),
-        key: Token([process, 0]),
-        name: "work",
-        setup: Setup {
-            grace_ns: Some(grace_ns),
-            ..Setup::default()
-        },
-    }
+    let setup = Setup {
+        grace_ns: Some(grace_ns),
+        ..Setup::default()
+    };
+    spawn_with(process, setup)
 }
 
 /// A keeper of process 2, with much time, and 3, with little.

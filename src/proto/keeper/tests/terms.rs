@@ -2,20 +2,18 @@
 
 use super::*;
 
-/// A keeper of one process that may run so long, under the number 102.
-fn keeper_with_limit(limit_ns: u64) -> Keeper {
-    let mut keeper = Keeper::new(SERVER, GRACE);
+fn spawn_limited(process: u64, limit_ns: u64) -> ToKeeper<'static> {
     let setup = Setup {
         time_limit_ns: Some(limit_ns),
         ..Setup::default()
     };
-    let spawn = ToKeeper::Spawn {
-        process: ProcessId(2),
-        key: Token([2, 0]),
-        name: "work",
-        setup,
-    };
-    keeper.asked(&spawn, Time(1));
+    spawn_with(process, setup)
+}
+
+/// A keeper of one process that may run so long, under the number 102.
+fn keeper_with_limit(limit_ns: u64) -> Keeper {
+    let mut keeper = Keeper::new(SERVER, GRACE);
+    keeper.asked(&spawn_limited(2, limit_ns), Time(1));
     // Its time begins when it does.
     keeper.forked(ProcessId(2), 102, Time(100));
     effects(&mut keeper);
@@ -64,16 +62,7 @@ fn a_time_limit_ends_with_its_process() {
     keeper.reaped(reaped(102, 0));
     assert_eq!(keeper.deadline(), None);
     // One that was not started has left none to the next.
-    let spawn_limited = |process| ToKeeper::Spawn {
-        process: ProcessId(process),
-        key: Token([process, 0]),
-        name: "work",
-        setup: Setup {
-            time_limit_ns: Some(7),
-            ..Setup::default()
-        },
-    };
-    keeper.asked(&spawn_limited(3), NOW);
+    keeper.asked(&spawn_limited(3, 7), NOW);
     keeper.not_forked(ProcessId(3), "clone", 11);
     keeper.asked(&spawn(4), NOW);
     keeper.forked(ProcessId(4), 102, NOW);
