@@ -82,9 +82,13 @@
 //!   program dies by that signal, as the shell expects. `std::process::exit` waits for nobody.
 //! - **A second one** ends program and tree at once, unless it comes within a tenth of a second of the
 //!   first: then it is the same told twice, as `timeout(1)` does.
+//! - **Children in their grace** end with their parent all the same: a process whose wait ends so and
+//!   that hands the error up by `?` returns, and what it has started is killed. Who has children that
+//!   are to put things in order calls [`Process::stop`] for each first, which waits for it.
 //! - A signal that the program ignores (`nohup`, `&` in a script) or handles itself does nothing of
-//!   this. When the last context is dropped, both do again what they did before. A program that was
-//!   asked stays so: a tree that it makes later is asked to end, too.
+//!   this; its own handlers are to be set before [`Context::new`]. When the last context is
+//!   dropped, both do again what they did before. A program that was asked stays so: a tree that it
+//!   makes later is asked to end, too.
 //! - SIGTERM or SIGINT to a single process, whoever sends it, asks it to end as
 //!   [`Process::request_stop`] does, but with nobody to kill it when it doesn't.
 //! - SIGHUP and SIGQUIT are nothing special: they end the program, and so the tree, at once.

@@ -283,7 +283,8 @@ impl<A, R> ProcessBuilder<A, R> {
 
     /// How long it may take to end once it is [asked to](crate::Process::stop), before it is killed:
     /// where who asks says nothing else. If nothing is said here, 5 seconds, and as long as the
-    /// [tree](crate::ContextBuilder::grace) where all of that is asked to.
+    /// [tree](crate::ContextBuilder::grace) where all of that is asked to. Who is asked by a mere
+    /// SIGTERM from elsewhere has all the time it takes.
     ///
     /// ```
     /// # fn main() -> zproc::Result<()> {

@@ -438,7 +438,8 @@ impl State {
     /// Blocks until `key` is there with a value equal to `value`, and gives the revision at which
     /// that was so.
     ///
-    /// Values are compared as they are encoded: numbers by value, maps whatever their order.
+    /// Values are compared as they are encoded: integers by value (an integer never equals a float),
+    /// maps whatever their order.
     ///
     /// # Errors
     /// [`is_unencodable`](Error::is_unencodable), [`is_limit`](Error::is_limit).
