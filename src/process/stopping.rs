@@ -20,6 +20,8 @@ use std::sync::{Mutex, PoisonError};
 static STOPPING: AtomicBool = AtomicBool::new(false);
 /// The bell; negative as long as there is none.
 static BELL: AtomicI32 = AtomicI32::new(-1);
+/// Whose it is: in a fork of that process it would be heard by the wrong one.
+static BELL_OF: AtomicI32 = AtomicI32::new(0);
 
 /// The program whose handlers are set; a fork of it is another process.
 static PROGRAM: AtomicI32 = AtomicI32::new(0);
@@ -43,11 +45,16 @@ pub(crate) fn is_asked() -> bool {
 
 /// Readable for ever when this process was asked to end. `None`: nobody heeds it here.
 pub(crate) fn bell() -> Option<RawFd> {
-    Some(BELL.load(Ordering::Acquire)).filter(|bell| *bell >= 0)
+    let is_own = BELL_OF.load(Ordering::Acquire) == sys::pid();
+    Some(BELL.load(Ordering::Acquire)).filter(|bell| is_own && *bell >= 0)
 }
 
 /// The handler: async-signal-safe.
-extern "C" fn asked(_: libc::c_int) {
+extern "C" fn asked(signal: libc::c_int) {
+    if BELL_OF.load(Ordering::Acquire) != sys::pid() {
+        // Forked from it: nobody there would hear of it.
+        return die_by(signal);
+    }
     // SAFETY: the address of this thread's own errno.
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: as above. What the interrupted code would read there is put back below.
@@ -61,12 +68,21 @@ extern "C" fn asked(_: libc::c_int) {
     unsafe { *errno = before };
 }
 
+/// The bell of this process, which is made where there is none yet.
+fn own_bell() -> io::Result<RawFd> {
+    if let Some(bell) = bell() {
+        return Ok(bell);
+    }
+    let bell = sys::bell()?.into_raw_fd();
+    BELL.store(bell, Ordering::Release);
+    BELL_OF.store(sys::pid(), Ordering::Release);
+    Ok(bell)
+}
+
 /// From now on the signals ask this process to end instead of ending it, those too that have come
 /// already and were held back.
 pub(crate) fn heed() -> io::Result<()> {
-    if bell().is_none() {
-        BELL.store(sys::bell()?.into_raw_fd(), Ordering::Release);
-    }
+    own_bell()?;
     for signal in SIGNALS {
         sys::handle(signal, asked)?;
     }
@@ -109,6 +125,8 @@ fn die_by(signal: libc::c_int) {
 pub(crate) struct Heeds {
     bell: RawFd,
     last_signal: libc::c_int,
+    /// The process that does.
+    pid: sys::Pid,
 }
 
 impl Heeds {
@@ -129,11 +147,13 @@ impl Heeds {
 /// No more descriptors.
 pub(crate) fn heed_for_a_tree() -> io::Result<Heeds> {
     let mut trees = TREES.lock().unwrap_or_else(PoisonError::into_inner);
-    let bell = match bell() {
-        Some(bell) => bell,
-        None => sys::bell()?.into_raw_fd(),
-    };
-    BELL.store(bell, Ordering::Release);
+    if BELL_OF.load(Ordering::Acquire) != sys::pid() {
+        // Nothing has happened here yet: what stands here is of the process that this is a fork of.
+        *trees = 0;
+        STOPPING.store(false, Ordering::Release);
+        FIRST_AT.store(0, Ordering::Release);
+    }
+    let bell = own_bell()?;
     if *trees == 0 {
         PROGRAM.store(sys::pid(), Ordering::Release);
         for signal in SIGNALS {
@@ -147,6 +167,7 @@ pub(crate) fn heed_for_a_tree() -> io::Result<Heeds> {
     Ok(Heeds {
         bell,
         last_signal: last_signal.unwrap_or(0),
+        pid: sys::pid(),
     })
 }
 
@@ -157,6 +178,10 @@ fn is_ours(signal: libc::c_int) -> bool {
 
 impl Drop for Heeds {
     fn drop(&mut self) {
+        if self.pid != sys::pid() {
+            // In a fork of it, whose tree it is not.
+            return;
+        }
         let mut trees = TREES.lock().unwrap_or_else(PoisonError::into_inner);
         *trees -= 1;
         if *trees == 0 {
@@ -200,6 +225,29 @@ mod tests {
         ] {
             assert_eq!(is_same(first_ns, now_ns), expected, "{now_ns}");
         }
+    }
+
+    /// SIGTERM to one of the two rang the bell of the other, whose tree then ended.
+    #[test]
+    fn a_fork_with_a_tree_of_its_own_has_a_bell_of_its_own() {
+        let heeds = heed_for_a_tree().expect("a bell");
+        // SAFETY: the child makes system calls only, and touches no lock but one that nobody else of
+        // this program takes.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let own = heed_for_a_tree().is_ok_and(|own| own.bell() != heeds.bell());
+            // SAFETY: ends the child, and nothing runs on the way.
+            unsafe { libc::_exit(if own { 7 } else { 1 }) };
+        }
+        let mut status = 0;
+        // SAFETY: a child of this process, and a place for its status.
+        let reaped = unsafe { libc::waitpid(child, &raw mut status, 0) };
+        assert_eq!(reaped, child);
+        assert_eq!(
+            (libc::WIFEXITED(status), libc::WEXITSTATUS(status)),
+            (true, 7)
+        );
+        assert_eq!(bell(), Some(heeds.bell()), "here it is as it was");
     }
 
     #[test]
