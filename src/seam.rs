@@ -10,6 +10,7 @@ pub use crate::process::code::build_id;
 pub use crate::process::panics;
 #[cfg(feature = "recording")]
 pub use crate::process::record;
+pub use crate::process::stopping::end_by_signals;
 pub use crate::tree::socket_path;
 
 #[doc(inline)]

@@ -136,6 +136,7 @@ struct Program {
 
 impl Program {
     fn start(how: &str) -> Program {
+        zproc::seam::end_by_signals();
         Program::start_by(&mut Command::new(own_path()), how)
     }
 

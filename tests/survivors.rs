@@ -228,6 +228,7 @@ struct Tree {
 
 impl Tree {
     fn start(how: &str) -> Tree {
+        zproc::seam::end_by_signals();
         let mut program = Command::new(std::env::current_exe().expect("this test"))
             .args(["--exact", "program", "--nocapture", "--test-threads=1"])
             .env(HOW, how)

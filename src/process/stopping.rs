@@ -193,6 +193,13 @@ impl Drop for Heeds {
     }
 }
 
+/// From now on SIGINT and SIGTERM end this process, and what it starts by `exec`, whatever it was
+/// started with: who is started in the background of a script has SIGINT ignored, and tests that send
+/// one mean another program.
+pub fn end_by_signals() {
+    SIGNALS.into_iter().for_each(sys::default_action);
+}
+
 /// What a process of the tree holds back until it heeds.
 pub(crate) fn held_back() -> sys::SignalMask {
     sys::SignalMask::of(&SIGNALS)
