@@ -172,7 +172,7 @@ fn a_call_that_is_in_no_workload_is_found() {
 #[test]
 fn every_kind_of_request_is_asked() {
     let output = Command::new(env!("CARGO_BIN_EXE_zproc-sim"))
-        .args(["run", "--seeds", "80", "--from", "1"])
+        .args(["run", "--seeds", "300", "--from", "1"])
         .output()
         .expect("the simulator runs");
     let text = String::from_utf8_lossy(&output.stdout);
