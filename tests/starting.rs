@@ -1,6 +1,7 @@
 //! Each thing that can be said of the way to start a process, with real processes.
 
-use rustix::process::{Resource as SystemResource, getrlimit};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Resource as SystemResource, getrlimit, pidfd_open};
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -285,10 +286,25 @@ fn a_file_that_does_not_open_holds_up_its_process_alone() {
     let grace = Why::Grace;
     assert_eq!(outcome.end, End::Killed { why: grace });
     // With the other end it goes on, here that of another process.
-    let reader = reader.spawn(()).expect("spawn");
-    for process in [left, reader] {
+    let other = reader.spawn(()).expect("spawn");
+    for process in [left, other] {
         process.join_timeout(PATIENCE).expect("both go on");
     }
+    // The tree ends with one that waits.
+    let waits = writer.spawn(()).expect("spawn");
+    let pid = loop {
+        if let Some(pid) = waits.pid().expect("its record") {
+            break pid;
+        }
+        std::thread::yield_now();
+    };
+    let pid = Pid::from_raw(pid.cast_signed()).expect("not zero");
+    let alive = pidfd_open(pid, PidfdFlags::empty()).expect("it waits");
+    drop((killed, stopped, next, waits));
+    drop((writer, reader, ctx));
+    let limit = Timespec::try_from(PATIENCE).expect("a short time");
+    let ended = poll(&mut [PollFd::new(&alive, PollFlags::IN)], Some(&limit));
+    assert_eq!(ended.expect("poll"), 1, "it lives on");
 }
 
 #[test]
