@@ -6,6 +6,7 @@ use crate::checkers::outlives::{BEGUN_WITHIN, GONE_WITHIN};
 use crate::interrupt::GRACE;
 use crate::seen::{Attack, Reaction, Refused, Seen};
 use std::time::Duration;
+use zproc::seam::proto::setup::Setup;
 
 impl Script {
     fn see(&mut self, process: ProcessId, seen: Seen) {
@@ -328,4 +329,72 @@ fn who_has_no_grace_of_its_own_has_that_of_the_tree() {
         let seen = [(1000, Ask), (killed, Kill), (killed, Die)];
         assert_eq!(interrupted(None, &seen, end + 1), expected, "{killed}");
     }
+}
+
+/// B is spawned by A, and this is done to its setup; then A dies at 1000 and B at that moment.
+fn orphaned(setup: Setup<'_>, moved: bool, dies: u64) -> Vec<&'static str> {
+    let mut script = Script::default();
+    let begun = [(ProcessId::PROGRAM, 0), (A, 5), (B, 6)];
+    for (process, at) in begun {
+        script.see(process, Seen::Began { at: Time(at) });
+    }
+    let function = FunctionRef {
+        offset: 0,
+        name: "f",
+    };
+    let spawn = Request::Spawn {
+        function,
+        args: &[],
+        setup,
+        rest: None,
+    };
+    let call = script.call(A, &spawn);
+    let key = |process: ProcessId| format!("process/{}", process.0);
+    let record_of_b = ("", &key(B)[..], None, Some(&record("starting")[..]));
+    script.commit(1, A, &[record_of_b]);
+    let spawned = Reply::Spawned {
+        revision: Revision(1),
+        process: B,
+    };
+    script.returned(A, call, &spawned);
+    if moved {
+        let call = script.call(A, &Request::ToRoot { process: B });
+        script.returned(
+            A,
+            call,
+            &Reply::Done {
+                revision: Revision(1),
+            },
+        );
+    }
+    script.dies(A, Time(1000));
+    script.dies(B, Time(dies));
+    for (revision, process) in [(2, A), (3, B)] {
+        let before = (process == B).then(|| record("starting"));
+        let ended = record("ended");
+        let key = key(process);
+        let change = ("", &key[..], before.as_deref(), Some(&ended[..]));
+        script.committed(
+            revision,
+            process,
+            None,
+            Some("killed by signal 9"),
+            &[change],
+        );
+    }
+    script.dies(ProcessId::PROGRAM, Time(dies + 1));
+    script.judged()
+}
+
+#[test]
+fn children_end_with_their_parent_unless_they_are_at_the_root() {
+    let last = 1000 + GONE_WITHIN.as_nanos() as u64;
+    let at_root = Setup {
+        to_root: true,
+        ..Setup::default()
+    };
+    assert_eq!(orphaned(Setup::default(), false, last), NONE);
+    assert_eq!(orphaned(Setup::default(), false, last + 1), [OUTLIVES]);
+    assert_eq!(orphaned(at_root, false, last + 1), NONE);
+    assert_eq!(orphaned(Setup::default(), true, last + 1), NONE);
 }
