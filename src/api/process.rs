@@ -3,13 +3,12 @@
 use super::context::{Context, unexpected};
 use super::outcome::Outcome;
 use super::parts;
-use super::spawn::nanoseconds;
 use super::value;
 use crate::error::{Error, Kind, Operation, Result};
 use crate::proto::ids::ProcessId;
 use crate::proto::message::{Condition, End, Finish, Reply, Request, RestOf};
 use crate::proto::server::{RECORD_PREFIX, Record};
-use crate::proto::time::Time;
+use crate::proto::time::{Time, nanoseconds};
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
 use std::panic::Location;

@@ -8,6 +8,7 @@ use crate::error::{Error, Kind, Operation, Result};
 use crate::proto::ids::FunctionRef;
 use crate::proto::message::{Reply, Request};
 use crate::proto::setup::{self, Resource, ResourceLimit, Setup, Variable};
+use crate::proto::time::nanoseconds;
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 use std::marker::PhantomData;
@@ -420,9 +421,4 @@ fn variable((name, value): &(OsString, Option<OsString>)) -> Variable<'_> {
 /// A path as the system takes it, where all paths are bytes.
 fn bytes(path: &Path) -> &[u8] {
     path.as_os_str().as_encoded_bytes()
-}
-
-/// As it is told; what is too long for that is as good as for ever.
-pub(super) fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

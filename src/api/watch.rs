@@ -416,7 +416,7 @@ impl Watch {
         }
         let own = self.context.process_id();
         let namespace = &self.namespace;
-        let taken = loop {
+        let error = loop {
             let connection = self.context.connection();
             let taken = connection.next_update(self.id, deadline, |update| {
                 Update::from_message(update, namespace)
@@ -425,31 +425,26 @@ impl Watch {
                 Ok(update) => {
                     self.next = update.revision.next();
                     if let Some(update) = self.builder.options.wanted(update, own) {
-                        break Ok(update);
+                        return Ok(update);
                     }
                 }
-                Err(error) => break Err(error),
+                Err(error) => break error,
             }
         };
-        match taken {
-            Ok(update) => Ok(update),
-            Err(error) => {
-                let error = Error::new(
-                    error.into(),
-                    &Operation {
-                        verb: "watch",
-                        object: None,
-                        namespace: Some(&self.namespace),
-                        caller,
-                    },
-                );
-                marks::reached_if(error.is_timeout(), Mark::WatchTimedOut);
-                if !error.is_timeout() {
-                    self.ended = Some(error.clone());
-                }
-                Err(error)
-            }
+        let error = Error::new(
+            error.into(),
+            &Operation {
+                verb: "watch",
+                object: None,
+                namespace: Some(&self.namespace),
+                caller,
+            },
+        );
+        marks::reached_if(error.is_timeout(), Mark::WatchTimedOut);
+        if !error.is_timeout() {
+            self.ended = Some(error.clone());
         }
+        Err(error)
     }
 }
 

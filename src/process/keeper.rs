@@ -553,23 +553,28 @@ impl Keeper {
 
     /// Kills a process and all it has started.
     fn kill(&mut self, root: Pid, process: ProcessId) {
-        self.spare = Spare::default();
-        sweep::kill_all(|| {
-            let all = sweep::census();
-            let mut targets = sweep::below(&all, &[root]);
-            targets.extend(all.iter().filter(|seen| seen.pid == root));
-            targets.extend(self.left_by(&all, root, process));
-            targets
+        self.with_spare(|keeper| {
+            sweep::kill_all(|| {
+                let all = sweep::census();
+                let mut targets = sweep::below(&all, &[root]);
+                targets.extend(all.iter().filter(|seen| seen.pid == root));
+                targets.extend(keeper.left_by(&all, root, process));
+                targets
+            });
         });
-        self.spare = Spare::new();
         // Whatever the sweep could see: then what it has missed is looked for when this one is reaped.
         sys::signal_child(root, libc::SIGKILL);
     }
 
     /// Kills what a process has left behind that we can tell was its.
     fn kill_left_by(&mut self, root: Pid, process: ProcessId) {
+        self.with_spare(|keeper| keeper.sweep_left_by(root, process));
+    }
+
+    /// Sweeps with the descriptors that are kept for that.
+    fn with_spare(&mut self, sweep: impl FnOnce(&Keeper)) {
         self.spare = Spare::default();
-        self.sweep_left_by(root, process);
+        sweep(self);
         self.spare = Spare::new();
     }
 

@@ -13,6 +13,7 @@ use super::code;
 use super::mapped;
 use super::sys;
 use crate::proto::loss::{ServerEnd, ServerLoss};
+use crate::proto::time::nanoseconds;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -161,8 +162,7 @@ impl Page {
                 HOW_STATUS
             }
             Told::TimeLimit(limit) => {
-                let limit_ns = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
-                words.limit_ns.store(limit_ns, Ordering::Relaxed);
+                words.limit_ns.store(nanoseconds(limit), Ordering::Relaxed);
                 HOW_TIME_LIMIT
             }
             Told::KeeperLost => HOW_KEEPER_LOST,

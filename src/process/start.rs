@@ -8,6 +8,7 @@ use super::{directory, entry, keeper, page};
 use crate::proto::codec;
 use crate::proto::frame;
 use crate::proto::ids::Token;
+use crate::proto::time::nanoseconds;
 use std::ffi::{CString, OsStr};
 use std::io::{self, Read as _};
 use std::net::Shutdown;
@@ -158,7 +159,6 @@ fn start_in(directory: &directory::Directory, times: Times) -> Result<Tree, Star
     let page = page::create().map_err(failed("memfd_create"))?;
     // From here on a signal is not lost, and it ends nothing at once.
     let heeds = stopping::heed_for_a_tree().map_err(failed("eventfd"))?;
-    let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     let role = Role::Keeper(KeeperRole {
         tree: &directory.tree,
         directory: directory.path.as_os_str().as_bytes(),

@@ -4,6 +4,7 @@
 //! users get it from [`Context::dump`](crate::Context::dump).
 
 use super::ids::{ProcessId, Revision};
+use super::time::nanoseconds;
 use speedy::{Readable, Writable};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -364,10 +365,7 @@ impl fmt::Display for Awaited {
                         write!(f, " of namespace {of:?}")?;
                     }
                 }
-                match reads_left_out {
-                    0 => Ok(()),
-                    more => write!(f, " and {more} more"),
-                }
+                f.write_str(&more(*reads_left_out))
             }
             Awaited::Equal {
                 namespace,
@@ -536,7 +534,7 @@ pub struct Elapsed(u64);
 
 impl From<Duration> for Elapsed {
     fn from(duration: Duration) -> Elapsed {
-        Elapsed(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+        Elapsed(nanoseconds(duration))
     }
 }
 

@@ -22,12 +22,17 @@ use speedy::{Readable, Writable};
 )]
 pub struct Time(pub u64);
 
+/// A time span as a number; what is too long for that is as good as for ever.
+#[must_use]
+pub fn nanoseconds(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 impl Time {
     /// This instant and `duration` more; the end of time if that is past it.
     #[must_use]
     pub fn after(self, duration: std::time::Duration) -> Time {
-        let duration_ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        Time(self.0.saturating_add(duration_ns))
+        Time(self.0.saturating_add(nanoseconds(duration)))
     }
 
     /// How long from `earlier` until this instant; zero if it is not earlier.

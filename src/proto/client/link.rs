@@ -11,7 +11,7 @@ use crate::proto::marks::{self, Mark};
 use crate::proto::message::{FromClient, FromServer, Hello, Refusal, Resume};
 use crate::proto::planted::{self, Bug};
 use crate::proto::points::Point;
-use crate::proto::time::Time;
+use crate::proto::time::{Time, nanoseconds};
 use std::time::Duration;
 
 /// What the client calls itself in its hello.
@@ -194,8 +194,7 @@ impl Client {
             self.finish(End::ServerLost(loss));
             return;
         }
-        let pause_ns = (BACKOFF_MIN_NS << self.link.failures.min(16))
-            .min(u64::try_from(BACKOFF_MAX.as_nanos()).unwrap_or(u64::MAX));
+        let pause_ns = (BACKOFF_MIN_NS << self.link.failures.min(16)).min(nanoseconds(BACKOFF_MAX));
         // Between a half and all of it.
         let pause_ns = pause_ns / 2 + random % (pause_ns / 2 + 1);
         self.link.failures = self.link.failures.saturating_add(1);

@@ -7,6 +7,7 @@ use super::super::marks::{self, Mark};
 use super::super::message::{Failure, Reply, Why};
 use super::super::planted::{self, Bug};
 use super::super::setup::Setup;
+use super::super::time::nanoseconds;
 use super::{Effect, Server};
 
 /// With whom a process ends that is spawned so.
@@ -21,7 +22,7 @@ impl Server {
     /// Has the keeper ask a process to end, and kill it when its grace is over.
     pub(super) fn stop(&mut self, process: ProcessId, grace_ns: Option<u64>) -> Vec<u8> {
         let own_ns = self.processes.get(&process).and_then(|it| it.grace_ns);
-        let usual_ns = limits::GRACE.as_nanos() as u64;
+        let usual_ns = nanoseconds(limits::GRACE);
         let grace_ns = grace_ns.or(own_ns).unwrap_or(usual_ns);
         marks::reached_if(self.is_ended(process) == Some(false), Mark::StopAsked);
         self.end(process, Effect::Stop { process, grace_ns })

@@ -6,7 +6,7 @@ use super::super::limits::OUTPUT_TAIL_BYTES_MAX;
 use super::super::marks::{self, Mark};
 use super::super::message::{Captured, End, Finish, LastWords, Left, Why, WireOutcome};
 use super::super::signal::Signal;
-use super::super::time::Time;
+use super::super::time::{Time, nanoseconds};
 use super::processes::{Death, DeathKind, Process};
 use super::wire::{bounded, cut};
 use std::time::Duration;
@@ -71,7 +71,7 @@ pub(super) fn outcome_of(process: &Process, death: &Death, now: Time) -> (Vec<u8
 
 /// From the request to the end.
 pub(super) fn wall_ns(started_at: Time, now: Time) -> u64 {
-    u64::try_from(now.since(started_at).as_nanos()).unwrap_or(u64::MAX)
+    nanoseconds(now.since(started_at))
 }
 
 fn captured(stream: &Option<(Vec<u8>, u64)>) -> Option<Captured<'_>> {
