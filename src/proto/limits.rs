@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 /// Version of the wire protocol; a peer of another one is refused by name.
-pub const PROTOCOL_VERSION: u32 = 6;
+pub const PROTOCOL_VERSION: u32 = 7;
 
 /// Longest key, in bytes of UTF-8.
 pub const KEY_BYTES_MAX: usize = 1024;
