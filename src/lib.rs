@@ -41,6 +41,8 @@
 //!
 //! # What is promised
 //!
+//! Each with an example: [the guarantees](guide::guarantees).
+//!
 //! | name | promise |
 //! |---|---|
 //! | Linearizable | each operation takes effect at one instant between its call and its return; its [`Revision`] is the witness |
@@ -138,6 +140,8 @@ mod driver;
 mod tree;
 
 pub mod seam;
+
+pub mod guide;
 
 pub use api::batch::{Batch, Batched, Expected};
 pub use api::context::Context;

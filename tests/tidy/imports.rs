@@ -25,6 +25,8 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("process", &["runtime", "proto"]),
+    // Pages of the documentation.
+    ("guide", &[]),
 ];
 
 /// The modules of `proto` in reading order.
