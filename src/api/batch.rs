@@ -91,8 +91,9 @@ impl Wanted {
 /// # }
 /// ```
 ///
-/// One batch takes no more operations than `CHANGE_SET_CHANGES_MAX`, changes no more than
-/// `CHANGE_SET_BYTES_MAX`, and what it reads is together no longer than `VALUE_BYTES_MAX`.
+/// One batch takes no more than 16,384 operations (`CHANGE_SET_CHANGES_MAX`), changes no more than
+/// 4 MiB (`CHANGE_SET_BYTES_MAX`), and what it reads is together no longer than 1 MiB
+/// (`VALUE_BYTES_MAX`).
 #[derive(Debug, Clone)]
 pub struct Batch {
     state: State,
@@ -397,7 +398,7 @@ impl Batched {
         decoded.map_err(|kind| {
             let operation = Operation {
                 verb: "read the result of a batch for",
-                object: Some(&self.keys[place]),
+                object: self.key(place).or(Some(&self.keys[place])),
                 namespace: Some(&self.namespace),
                 caller: self.caller,
             };

@@ -102,7 +102,8 @@ impl<R> Process<R> {
     ///   `RUST_BACKTRACE` asks for it);
     /// [`exit_code`](crate::Error::exit_code), [`is_killed`](crate::Error::is_killed),
     /// [`is_timed_out`](crate::Error::is_timed_out), [`is_not_started`](crate::Error::is_not_started), [`is_undecodable`](crate::Error::is_undecodable): each
-    /// with the [`outcome`](crate::Error::outcome). And as for [`outcome`](Process::outcome).
+    /// with the [`outcome`](crate::Error::outcome). [`is_stopped`](crate::Error::is_stopped): the
+    /// process that waits was asked to end. And as for [`outcome`](Process::outcome).
     ///
     /// ```
     /// # fn main() -> zproc::Result<()> {

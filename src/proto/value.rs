@@ -313,7 +313,7 @@ pub fn describe(bytes: &[u8]) -> String {
         Head::Nil => "nil".to_owned(),
         Head::Bool(value) => format!("the boolean {value}"),
         Head::Int(value) => format!("the integer {value}"),
-        Head::Float(value) => format!("the number {value}"),
+        Head::Float(value) => format!("the number {value:?}"),
         Head::String(length) if length <= SHOWN_BYTES_MAX => match reader.take(length) {
             Ok(text) => format!("the string {:?}", String::from_utf8_lossy(text)),
             Err(_) => "a string that ends too early".to_owned(),
