@@ -186,6 +186,30 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         "the log does not count what it keeps encoded",
     ),
     planted(
+        Bug::PastOfLastChange,
+        "proto/history/touched.rs",
+        LINEARIZABLE,
+        "what a key held in the past is taken from its last change, not from the first one after",
+    ),
+    planted(
+        Bug::ReadBehindReset,
+        "proto/history/touched.rs",
+        LINEARIZABLE,
+        "the past before everything was replaced at once is read as if that had not happened",
+    ),
+    planted(
+        Bug::PastPageOfPresent,
+        "proto/server/past.rs",
+        LINEARIZABLE,
+        "a page of the past leaves out keys that are there no more",
+    ),
+    planted(
+        Bug::PastLengthOfPresent,
+        "proto/server/past.rs",
+        LINEARIZABLE,
+        "how many keys there were is told to be how many there are",
+    ),
+    planted(
         Bug::PrefixLengthForgotten,
         "proto/watch.rs",
         EVERY_UPDATE,

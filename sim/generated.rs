@@ -127,7 +127,11 @@ impl Naive {
             }
         };
         let request = match &asked {
-            Asked::Get(key) => Request::Get { namespace, key },
+            Asked::Get(key) => Request::Get {
+                namespace,
+                key,
+                at: None,
+            },
             Asked::Set(key, value) => Request::Set {
                 namespace,
                 key,

@@ -3,6 +3,10 @@
 //! The shape (a boxed kind behind `is_*` questions, so that kinds can be added and given operands
 //! without breaking anybody) is that of `hyper::Error` and `reqwest::Error`.
 
+mod operation;
+
+pub(crate) use operation::Operation;
+
 use crate::api::outcome::{End, Outcome};
 use crate::client::CallError;
 use crate::proto::ids::{ProcessId, Revision};
@@ -75,6 +79,8 @@ pub(crate) enum Kind {
     Compacted {
         oldest: Revision,
     },
+    /// What was to be read is of a revision that is still to come.
+    Future(Revision),
     Limit {
         limit: String,
         actual: u64,
@@ -143,40 +149,6 @@ impl From<Fault<'_>> for Remote {
             location: fault.location.to_owned(),
             backtrace: fault.backtrace.to_owned(),
         }
-    }
-}
-
-/// What is being done, for the message of an error. Costs nothing until there is one.
-#[derive(Clone, Copy)]
-pub(crate) struct Operation<'a> {
-    /// `get`, `set`, ...
-    pub(crate) verb: &'static str,
-    /// A key or a function, shown behind the verb.
-    pub(crate) object: Option<&'a str>,
-    /// Where.
-    pub(crate) namespace: Option<&'a str>,
-    /// The public call in the user's source.
-    pub(crate) caller: &'static Location<'static>,
-}
-
-impl fmt::Display for Operation<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A key over its limit is a reason to fail; the message need not repeat all of it.
-        const SHOWN_CHARS_MAX: usize = 120;
-        f.write_str(self.verb)?;
-        if let Some(object) = self.object {
-            match object.char_indices().nth(SHOWN_CHARS_MAX) {
-                None => write!(f, " {object:?}")?,
-                Some((cut, _)) => write!(f, " {:?}...", &object[..cut])?,
-            }
-        }
-        if let Some(namespace) = self.namespace {
-            match namespace.char_indices().nth(SHOWN_CHARS_MAX) {
-                None => write!(f, " in namespace {namespace:?}")?,
-                Some((cut, _)) => write!(f, " in namespace {:?}...", &namespace[..cut])?,
-            }
-        }
-        Ok(())
     }
 }
 
@@ -325,7 +297,8 @@ impl Error {
         matches!(self.kind(), Kind::NoTree(_))
     }
 
-    /// A watch or a long read wants updates that the log no longer holds.
+    /// A watch, a long read or a read of the [past](crate::State::at) wants updates that the log no
+    /// longer holds.
     #[must_use]
     pub fn is_compacted(&self) -> bool {
         self.oldest().is_some()
@@ -338,6 +311,12 @@ impl Error {
             Kind::Compacted { oldest } => Some(oldest),
             _ => None,
         }
+    }
+
+    /// The revision at which the state was to be [read](crate::State::at) is still to come.
+    #[must_use]
+    pub fn is_future(&self) -> bool {
+        matches!(self.kind(), Kind::Future(_))
     }
 
     /// A named limit was reached: size of a key, a value, a change set, depth of a value, ... A
@@ -504,6 +483,7 @@ impl fmt::Display for Kind {
                 "the update log no longer holds what is needed (its oldest revision is {oldest}, \
                  by now perhaps a later one): take a snapshot, and watch since the revision after it"
             ),
+            Kind::Future(asked) => write!(f, "revision {asked} is still to come"),
             Kind::Limit { limit, actual, max } => Over(limit, *actual, *max).fmt(f),
             Kind::TooLarge {
                 side,
@@ -688,6 +668,7 @@ impl From<Failure<'_>> for Kind {
             Failure::Setup { what } => Kind::Setup(what.to_owned()),
             // They go with the session, and nothing comes of them alone.
             Failure::NoParts => Kind::SessionLost,
+            Failure::Future { asked } => Kind::Future(asked),
         }
     }
 }

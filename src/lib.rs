@@ -147,6 +147,7 @@ pub use api::batch::{Batch, Batched, Expected};
 pub use api::context::Context;
 pub use api::group::Group;
 pub use api::outcome::{Captured, End, Outcome, Why};
+pub use api::past::Past;
 pub use api::process::Process;
 pub use api::processes::{ProcessInfo, ProcessState, Processes};
 pub use api::scan::{Entries, Iter, Span};

@@ -102,9 +102,9 @@ impl World {
     }
 
     fn submit(&mut self, which: u8) {
-        let (namespace, key) = ("n", "k");
+        let (namespace, key, at) = ("n", "k", None);
         let request = match which % 4 {
-            0 => Request::Get { namespace, key },
+            0 => Request::Get { namespace, key, at },
             1 => Request::Clear { namespace },
             2 => Request::Ping,
             _ => Request::Watch {

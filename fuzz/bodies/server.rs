@@ -266,7 +266,8 @@ impl World {
         let Ok(Reply::Written { revision, .. }) = codec::decode(&written) else {
             panic!("the bystander can't write: {written:?}");
         };
-        let read = self.ask(Request::Get { namespace, key });
+        let at = None;
+        let read = self.ask(Request::Get { namespace, key, at });
         let expected = Reply::Value {
             revision,
             value: Some(&value),

@@ -2,7 +2,7 @@
 
 use crate::history::{History, What};
 use std::collections::BTreeMap;
-use zproc::seam::proto::ids::ProcessId;
+use zproc::seam::proto::ids::{ProcessId, Revision};
 use zproc::seam::proto::message::{Reply, Request};
 use zproc::seam::proto::operations::Operation;
 
@@ -45,6 +45,14 @@ impl Call<'_> {
                 | Request::Atomic { .. }
                 | Request::Spawn { .. }
         )
+    }
+
+    /// The revision of the past that it asks for.
+    pub(crate) fn at(&self) -> Option<Revision> {
+        match self.request {
+            Request::Get { at, .. } | Request::Len { at, .. } | Request::Page { at, .. } => at,
+            _ => None,
+        }
     }
 
     /// How it is named in an explanation.

@@ -109,6 +109,8 @@ pub(crate) struct Verdict {
 
 /// Violations of one guarantee that are listed; more of the same explain nothing.
 const LISTED_MAX: usize = 5;
+/// An explanation is cut to this many characters.
+const EXPLANATION_CHARS: usize = 20_000;
 
 impl Verdict {
     pub(crate) fn judge(
@@ -123,7 +125,12 @@ impl Verdict {
         }
     }
 
-    pub(crate) fn violate(&mut self, guarantee: &'static str, explanation: String) {
+    pub(crate) fn violate(&mut self, guarantee: &'static str, mut explanation: String) {
+        // What a reply held may be large.
+        if let Some((end, _)) = explanation.char_indices().nth(EXPLANATION_CHARS) {
+            explanation.truncate(end);
+            explanation.push_str("...");
+        }
         let of_same = self.violations.iter().filter(|v| v.guarantee == guarantee);
         if of_same.count() < LISTED_MAX {
             self.violations.push(Violation {

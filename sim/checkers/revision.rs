@@ -14,7 +14,7 @@ use crate::workloads::models;
 use std::collections::BTreeMap;
 use zproc::seam::proto::codec;
 use zproc::seam::proto::ids::{ProcessId, Revision};
-use zproc::seam::proto::message::{Change, Condition, Reply, Request, Update};
+use zproc::seam::proto::message::{Change, Condition, Failure, Reply, Request, Update};
 
 /// Judges every reply that tells a revision.
 pub(crate) fn check(
@@ -29,8 +29,16 @@ pub(crate) fn check(
         let End::Returned { stamp, reply } = &call.end else {
             continue;
         };
+        if let (Some(at), Reply::Compacted { oldest }) = (call.at(), reply) {
+            verdict.judge(LINEARIZABLE, *oldest > at, || {
+                format!("{} is told that {oldest} is held", call.story())
+            });
+        }
         if let Some(revision) = revision_of(reply) {
-            check_span(call, *stamp, revision, timeline, verdict);
+            match call.at() {
+                Some(at) => check_past(call, (*stamp, reply), at, timeline, verdict),
+                None => check_span(call, *stamp, revision, timeline, verdict),
+            }
             check_read(call, reply, attribution.commit_of(index), timeline, verdict);
         }
     }
@@ -87,6 +95,10 @@ fn check_order(
                     continue;
                 };
                 if let Some((index, all, own)) = seen_at_call.get(&(entry.process, *call)) {
+                    // What is asked of the past says nothing of the present.
+                    if calls.all[*index].at().is_some() {
+                        continue;
+                    }
                     let made = attribution.commit_of(*index);
                     judge_order(&calls.all[*index], revision, made, (*all, *own), verdict);
                 }
@@ -147,6 +159,26 @@ fn check_span(
     });
 }
 
+/// What is asked of the past is told of that revision, unless it is still to come.
+fn check_past(
+    call: &Call<'_>,
+    (returned, reply): (u64, &Reply<'_>),
+    at: Revision,
+    timeline: &Timeline<'_>,
+    verdict: &mut Verdict,
+) {
+    let holds = match (reply, revision_of(reply)) {
+        (Reply::Failed { failure, .. }, Some(now)) => {
+            *failure == Failure::Future { asked: at } && at > now
+        }
+        (_, told) => told == Some(at) && at <= timeline.newest_at(returned),
+    };
+    verdict.judge(LINEARIZABLE, holds, || {
+        let told = revision_of(reply);
+        format!("{} was answered for {told:?}: {reply:02x?}", call.story())
+    });
+}
+
 /// What a call got is what the model holds at its revision.
 fn check_read(
     call: &Call<'_>,
@@ -199,7 +231,7 @@ fn expected_lookup(
             Request::Get { namespace, .. } | Request::GetOrInsert { namespace, .. },
             Reply::Value { revision, .. },
         )
-        | (Request::Len { namespace }, Reply::Count { revision, .. })
+        | (Request::Len { namespace, .. }, Reply::Count { revision, .. })
         | (Request::Remove { namespace, .. }, Reply::Written { revision, .. })
         | (Request::Wait { namespace, .. }, Reply::Returned { revision, .. }) => {
             (*namespace, *revision)
@@ -258,6 +290,7 @@ fn expected_scan(call: &Call<'_>, reply: &Reply<'_>, timeline: &Timeline<'_>) ->
                 span,
                 after,
                 values,
+                ..
             },
             Reply::Page {
                 revision,
@@ -271,11 +304,11 @@ fn expected_scan(call: &Call<'_>, reply: &Reply<'_>, timeline: &Timeline<'_>) ->
             if !values {
                 expected.iter_mut().for_each(|(_, value)| *value = &[]);
             }
-            let holds = if *more {
-                entries.len() < expected.len() && expected.starts_with(entries)
-            } else {
-                *entries == expected
-            };
+            // What is there until the place from which the next page goes on.
+            if let Some(more) = more {
+                expected.retain(|(key, _)| key <= more);
+            }
+            let holds = *entries == expected && more.is_none_or(|more| Some(more) > *after);
             Some(Expected::new(holds, &expected))
         }
         (

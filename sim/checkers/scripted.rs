@@ -175,9 +175,14 @@ fn own<'a>(key: &'a str, value: &'a [u8]) -> Request<'a> {
 }
 
 fn get(key: &str) -> Request<'_> {
+    get_at(key, None)
+}
+
+fn get_at(key: &str, at: Option<Revision>) -> Request<'_> {
     Request::Get {
         namespace: "n",
         key,
+        at,
     }
 }
 

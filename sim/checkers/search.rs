@@ -207,7 +207,11 @@ impl<'a> Named<'a> {
                 self.barred.insert((namespace, (*key).to_owned()));
             }
             Request::Set { namespace, key, .. }
-            | Request::Get { namespace, key }
+            | Request::Get {
+                namespace,
+                key,
+                at: None,
+            }
             | Request::Remove { namespace, key }
             | Request::GetOrInsert { namespace, key, .. } => {
                 self.keys
@@ -310,7 +314,7 @@ fn effect_on(on: &str, call: &Call<'_>, values: &mut Values) -> Option<Effect> {
         Request::Set { key, value, .. } if *key == on => {
             Some(Effect::Write(values.held(Some(value))))
         }
-        Request::Get { key, .. } if *key == on => match reply {
+        Request::Get { key, at: None, .. } if *key == on => match reply {
             Some(Reply::Value { value, .. }) => Some(Effect::Read(values.held(*value))),
             _ => None,
         },

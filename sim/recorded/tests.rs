@@ -106,6 +106,7 @@ const SET: Request<'_> = Request::Set {
 const GET: Request<'_> = Request::Get {
     namespace: "n",
     key: "k",
+    at: None,
 };
 
 #[test]

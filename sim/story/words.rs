@@ -195,17 +195,20 @@ pub(crate) fn short_name(name: &str) -> String {
 pub(crate) fn request(request: &Request<'_>) -> String {
     match request {
         Request::Ping => "ping".to_owned(),
-        Request::Get { namespace, key } => format!("get {}", place(namespace, key)),
-        Request::Len { namespace } => format!("len of {namespace}"),
+        Request::Get { namespace, key, at } => {
+            format!("get {}{}", place(namespace, key), of_past(*at))
+        }
+        Request::Len { namespace, at } => format!("len of {namespace}{}", of_past(*at)),
         Request::Page {
             namespace,
             span,
             after,
             values,
+            at,
         } => {
             let place = place(namespace, &operations::spanned(span));
             let what = if *values { "entries" } else { "keys" };
-            format!("{what} {place}{}", behind(*after))
+            format!("{what} {place}{}{}", behind(*after), of_past(*at))
         }
         Request::Updates {
             namespace,
@@ -353,7 +356,7 @@ fn reply(reply: &Reply<'_>) -> String {
             entries,
             more,
         } => {
-            let more = if *more { ", and there are more" } else { "" };
+            let more = more.map_or("", |_| ", and there are more");
             let all: Vec<String> = (entries.iter().take(LISTED))
                 .map(|(key, bytes)| match bytes {
                     [] => (*key).to_owned(),
@@ -410,6 +413,10 @@ fn reply(reply: &Reply<'_>) -> String {
     }
 }
 
+fn of_past(at: Option<Revision>) -> String {
+    at.map_or(String::new(), |at| format!(" as at revision {}", at.0))
+}
+
 fn failed(failure: &Failure<'_>) -> String {
     match failure {
         Failure::Error(fault) => format!("error: {}", fault.message),
@@ -423,6 +430,7 @@ fn failed(failure: &Failure<'_>) -> String {
         Failure::Overflow => "the sum is too large".to_owned(),
         Failure::NoParts => "there are no such parts".to_owned(),
         Failure::UnknownProcess { process } => format!("there is no process {process}"),
+        Failure::Future { asked } => format!("revision {} is still to come", asked.0),
         Failure::Malformed { what } => format!("malformed: {what}"),
         Failure::Setup { what } => format!("no such setup: {what}"),
     }

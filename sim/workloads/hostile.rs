@@ -272,12 +272,14 @@ impl Peer {
             0 => Request::Get {
                 namespace: NAMESPACE,
                 key: "k",
+                at: (choose(2) == 0).then_some(revision),
             },
             1 => Request::Page {
                 namespace: NAMESPACE,
                 span: "".into(),
                 after: None,
                 values: true,
+                at: (choose(2) == 0).then_some(revision),
             },
             2 => Request::Updates {
                 namespace: NAMESPACE,

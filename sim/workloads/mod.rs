@@ -14,6 +14,7 @@ mod gluttons;
 mod groups;
 pub(crate) mod hostile;
 pub(crate) mod models;
+mod past;
 mod strict;
 pub(crate) mod tiny;
 mod visitor;
@@ -65,6 +66,8 @@ pub(crate) enum Role {
     Heavy,
     /// Batches, and what is made of them.
     Batcher,
+    /// Reads of the past.
+    Historian,
     /// All calls of the api, those too that no other role needs.
     Visitor,
     /// More of everything than any limit allows.
@@ -176,6 +179,7 @@ fn act(ctx: &Context, role: Role, steps: u64) -> Result<u64> {
         Role::Bulk => writers::bulk(ctx, steps),
         Role::Heavy => consumers::heavy(ctx),
         Role::Batcher => batches::batcher(ctx, steps),
+        Role::Historian => past::historian(ctx, steps),
         Role::Visitor => visitor::visitor(ctx, steps),
         Role::Glutton => gluttons::glutton(ctx, steps),
         Role::Hostile => hostile::host(ctx, steps),
@@ -211,6 +215,7 @@ fn lead(ctx: &Context) -> Result<()> {
             127 => Role::Heavy,
             119..127 => Role::Visitor,
             66..70 => Role::Batcher,
+            70..74 => Role::Historian,
             109..112 => Role::Ender,
             112..116 => Role::Glutton,
             116..119 => Role::Hostile,

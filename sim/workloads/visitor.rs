@@ -66,7 +66,7 @@ fn plain(ctx: &Context, state: &State) -> Result<()> {
         wrong.is_err_and(|error| error.is_wrong_type() || is_lost(&error)),
         "a number is no flag",
     );
-    let snapshot: Snapshot = state.snapshot()?;
+    let snapshot: Snapshot = State::snapshot(state)?;
     expect(Snapshot::keys(&snapshot).eq(["a", "b"]), "the same keys");
     expect(
         Snapshot::revision(&snapshot).0 > 0,

@@ -15,6 +15,8 @@ pub(crate) mod batch;
 
 mod dict;
 
+pub(crate) mod past;
+
 pub(crate) mod scan;
 
 mod waits;

@@ -400,6 +400,7 @@ impl<R> Process<R> {
         let request = Request::Get {
             namespace: "",
             key: &self.key,
+            at: None,
         };
         self.context
             .call(&operation, None, &request, |reply| match reply {

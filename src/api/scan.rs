@@ -125,7 +125,7 @@ macro_rules! from_ranges {
 from_ranges! { Range RangeFrom RangeInclusive RangeTo RangeToInclusive }
 
 /// The entries of a [`State`] in a [`Span`], in order, read page by page as they are asked for. Made by
-/// [`State::iter`].
+/// [`State::iter`], and by [`Past::iter`](crate::Past::iter), whose pages are all of one revision.
 ///
 /// Each page is right for its own [`revision`](Entries::revision), and the next may be of a later one:
 /// an entry that is there all the time is given once, one that comes or goes meanwhile is given or
@@ -141,6 +141,8 @@ pub struct Entries<T> {
     after: Option<String>,
     revision: Revision,
     more: bool,
+    /// The revision that is read, if it is not the present one.
+    at: Option<Revision>,
     caller: &'static Location<'static>,
     of: PhantomData<fn() -> T>,
 }
@@ -156,7 +158,12 @@ impl<T> std::fmt::Debug for Entries<T> {
 }
 
 impl<T> Entries<T> {
-    pub(super) fn new(state: State, span: Span, caller: &'static Location<'static>) -> Entries<T> {
+    pub(super) fn new(
+        state: State,
+        span: Span,
+        at: Option<Revision>,
+        caller: &'static Location<'static>,
+    ) -> Entries<T> {
         Entries {
             state,
             span,
@@ -164,6 +171,7 @@ impl<T> Entries<T> {
             after: None,
             revision: Revision::ZERO,
             more: true,
+            at,
             caller,
             of: PhantomData,
         }
@@ -188,12 +196,10 @@ impl<T> Entries<T> {
         let span = self.span.as_message();
         let after = self.after.as_deref();
         let operation = self.operation(None);
-        let page = page(&self.state, &operation, (span, after), true)?;
+        let page = page(&self.state, &operation, (span, after), true, self.at)?;
         self.revision = page.revision;
-        self.more = page.more;
-        if let Some((last, _)) = page.entries.last() {
-            self.after = Some(last.clone());
-        }
+        self.more = page.more.is_some();
+        self.after = page.more;
         self.page = page.entries.into();
         Ok(())
     }
@@ -223,8 +229,8 @@ impl<T: DeserializeOwned> std::iter::FusedIterator for Entries<T> {}
 pub(super) struct Page {
     pub(super) revision: Revision,
     pub(super) entries: Vec<(String, Box<[u8]>)>,
-    /// There are more behind the last of them.
-    pub(super) more: bool,
+    /// There may be more, behind this key.
+    pub(super) more: Option<String>,
 }
 
 /// Reads the first page of these keys, or the one after this key.
@@ -233,12 +239,14 @@ pub(super) fn page(
     operation: &Operation<'_>,
     (span, after): (operations::Span<'_>, Option<&str>),
     values: bool,
+    at: Option<Revision>,
 ) -> Result<Page> {
     let request = Request::Page {
         namespace: state.namespace_name(),
         span,
         after,
         values,
+        at,
     };
     state.call(operation, &request, |reply| match reply {
         Reply::Page {
@@ -247,8 +255,8 @@ pub(super) fn page(
             more,
         } => Ok(Page {
             revision: *revision,
-            // A page without an end can't be followed by another: that would never end.
-            more: *more && !entries.is_empty(),
+            // A page that comes no further can't be followed by another: that would never end.
+            more: more.filter(|more| Some(*more) > after).map(str::to_owned),
             entries: (entries.iter())
                 .map(|(key, value)| ((*key).to_owned(), (*value).into()))
                 .collect(),

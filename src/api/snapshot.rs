@@ -129,19 +129,25 @@ impl std::fmt::Debug for Snapshot {
     }
 }
 
-/// All entries of a span at one revision; with empty values, if they are not wanted.
+/// All entries of a span at one revision, this one if there is one; with empty values, if they are not
+/// wanted.
 pub(super) fn scan(
     state: &State,
     operation: &Operation<'_>,
     span: &Span,
     values: bool,
+    at: Option<Revision>,
 ) -> Result<(Revision, Entries)> {
     let mut attempt = 0;
     loop {
         attempt += 1;
         let mut scan = Scan::default();
         while scan.more {
-            scan.page(state, operation, span, values)?;
+            scan.page(state, operation, (span, at), values)?;
+        }
+        // What is of the past is of one revision already.
+        if at.is_some() {
+            return Ok((scan.revision, scan.entries));
         }
         match scan.align(state, operation, span, values) {
             Ok(true) => return Ok((scan.revision, scan.entries)),
@@ -196,14 +202,14 @@ impl Scan {
         &mut self,
         state: &State,
         operation: &Operation<'_>,
-        span: &Span,
+        (span, at): (&Span, Option<Revision>),
         values: bool,
     ) -> Result<()> {
         let after = self.ends.last().map(|(key, _)| key.as_str());
-        let page = scan::page(state, operation, (span.as_message(), after), values)?;
-        match page.entries.last() {
-            Some((key, _)) if page.more => self.ends.push((key.clone(), page.revision)),
-            _ => self.more = false,
+        let page = scan::page(state, operation, (span.as_message(), after), values, at)?;
+        match page.more {
+            Some(key) => self.ends.push((key, page.revision)),
+            None => self.more = false,
         }
         self.revision = page.revision;
         self.entries.extend(page.entries);

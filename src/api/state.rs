@@ -99,15 +99,7 @@ impl State {
     /// the key, the type and what is there.
     #[track_caller]
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
-        let operation = self.operation("get", Some(key));
-        let request = Request::Get {
-            namespace: &self.namespace,
-            key,
-        };
-        self.call(&operation, &request, |reply| match reply {
-            Reply::Value { value, .. } => value.map(value::decode).transpose(),
-            other => Err(unexpected(other)),
-        })
+        self.get_at(&self.operation("get", Some(key)), key, None)
     }
 
     /// Writes `key`, whatever was there, and gives the revision at which it stands.
@@ -165,15 +157,7 @@ impl State {
     /// Those of every call.
     #[track_caller]
     pub fn contains_key(&self, key: &str) -> Result<bool> {
-        let operation = self.operation("contains_key", Some(key));
-        let request = Request::Get {
-            namespace: &self.namespace,
-            key,
-        };
-        self.call(&operation, &request, |reply| match reply {
-            Reply::Value { value, .. } => Ok(value.is_some()),
-            other => Err(unexpected(other)),
-        })
+        self.contains_at(&self.operation("contains_key", Some(key)), key, None)
     }
 
     /// The value of `key`; if it is not there, `value` is written first. One operation: of many
@@ -213,14 +197,7 @@ impl State {
     /// Those of every call.
     #[track_caller]
     pub fn len(&self) -> Result<u64> {
-        let operation = self.operation("len", None);
-        let request = Request::Len {
-            namespace: &self.namespace,
-        };
-        self.call(&operation, &request, |reply| match reply {
-            Reply::Count { count, .. } => Ok(*count),
-            other => Err(unexpected(other)),
-        })
+        self.len_at(&self.operation("len", None), None)
     }
 
     /// Is there no key?
@@ -241,7 +218,7 @@ impl State {
     pub fn keys(&self, span: impl Into<Span>) -> Result<Vec<String>> {
         let span = span.into();
         let operation = self.operation("keys", None);
-        let (_, entries) = snapshot::scan(self, &operation, &span, false)?;
+        let (_, entries) = snapshot::scan(self, &operation, &span, false, None)?;
         Ok(entries.into_keys().collect())
     }
 
@@ -264,7 +241,7 @@ impl State {
     /// ```
     #[track_caller]
     pub fn iter<T: DeserializeOwned>(&self, span: impl Into<Span>) -> Entries<T> {
-        Entries::new(self.clone(), span.into(), Location::caller())
+        Entries::new(self.clone(), span.into(), None, Location::caller())
     }
 
     /// A copy of everything, as it stood at one revision.
@@ -299,7 +276,7 @@ impl State {
             caller,
             ..self.operation("snapshot", None)
         };
-        let (revision, entries) = snapshot::scan(self, &operation, &Span::all(), true)?;
+        let (revision, entries) = snapshot::scan(self, &operation, &Span::all(), true, None)?;
         Ok(Snapshot::new(&self.namespace, revision, entries))
     }
 

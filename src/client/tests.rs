@@ -32,6 +32,7 @@ fn get(connection: &Connection, key: &str) -> Result<String, CallError> {
     let request = Request::Get {
         namespace: "n",
         key,
+        at: None,
     };
     connection.call(&request, None, |reply| match reply {
         Reply::Value {

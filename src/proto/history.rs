@@ -1,6 +1,9 @@
 //! The update log: one shared, bounded, revision-indexed history.
 //!
 //! A watcher is a cursor into it, not a queue, and an update is encoded once for all its watchers.
+//! And since each change knows what was there before, the past can be read from it.
+
+mod touched;
 
 use super::codec;
 use super::ids::{ProcessId, Revision};
@@ -13,6 +16,7 @@ use super::time::Time;
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use touched::Touched;
 
 /// Who made a change set, and when.
 #[derive(Debug, Clone)]
@@ -46,6 +50,9 @@ pub struct LoggedSpace {
     pub reset: bool,
     /// The changes, by key.
     pub changes: Vec<KeyChange>,
+    /// How many keys more the namespace had before it than when the log was begun: what was
+    /// replaced as a whole is not counted.
+    grown: i64,
     encoded: OnceCell<Arc<[u8]>>,
 }
 
@@ -137,6 +144,9 @@ pub struct History {
     bytes: usize,
     entries_max: usize,
     bytes_max: usize,
+    /// What is held of each namespace. Invariant: a revision is in here if and only if its entry is
+    /// in `entries`.
+    touched: BTreeMap<Namespace, Touched>,
     /// The last revision that touched the namespace and was dropped.
     dropped: BTreeMap<Namespace, Revision>,
     /// The same for all namespaces that are not in `dropped`.
@@ -153,6 +163,7 @@ impl History {
             bytes: 0,
             entries_max: entries_max.max(1),
             bytes_max,
+            touched: BTreeMap::new(),
             dropped: BTreeMap::new(),
             dropped_elsewhere: Revision::ZERO,
         }
@@ -188,6 +199,10 @@ impl History {
         let names = [&cause.function, &cause.released].into_iter().flatten();
         bytes += names.map(|name| name.len()).sum::<usize>() * (1 + spaces.len());
         debug_assert!(self.newest() < Some(changes.revision));
+        for (namespace, space) in &mut spaces {
+            let touched = self.touched.entry(namespace.clone()).or_default();
+            space.grown = touched.push(changes.revision, space);
+        }
         self.bytes += bytes;
         self.entries.push_back(Logged {
             revision: changes.revision,
@@ -219,6 +234,13 @@ impl History {
     fn drop_oldest(&mut self) -> Option<Logged> {
         let oldest = self.entries.pop_front()?;
         self.bytes -= oldest.bytes;
+        for (namespace, space) in &oldest.spaces {
+            if let Some(touched) = self.touched.get_mut(namespace)
+                && touched.drop_oldest(space)
+            {
+                self.touched.remove(namespace);
+            }
+        }
         for namespace in oldest.spaces.keys() {
             self.dropped.insert(namespace.clone(), oldest.revision);
             if planted::is(Bug::DropNotedForOne) {
@@ -273,8 +295,12 @@ impl History {
 
     /// The entries from `first` on, oldest first.
     pub fn since(&self, first: Revision) -> impl Iterator<Item = &Logged> {
-        let start = self.entries.partition_point(|entry| entry.revision < first);
-        self.entries.range(start..)
+        self.entries.range(self.place(first)..)
+    }
+
+    /// Where the entries from `first` on begin.
+    fn place(&self, first: Revision) -> usize {
+        self.entries.partition_point(|entry| entry.revision < first)
     }
 }
 

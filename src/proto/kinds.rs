@@ -84,7 +84,7 @@ kinds! {
     }
     Failure {
         Error, Panic, Undecodable, UnknownFunction, Limit, ReadOnly, Unmet, NotInteger, Overflow,
-        UnknownProcess, Malformed, Setup, NoParts,
+        UnknownProcess, Malformed, Setup, NoParts, Future,
     }
     Operation { Require, Get, Set, Remove, Take, Add, Pop, Clear }
     Test { Absent, Present, Equal, Revision, NotEqual, Truthy, Falsy, Nil, NotNil }

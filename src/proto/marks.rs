@@ -83,6 +83,9 @@ marks! {
     WatchWentLive: "a watch dropped what it had not given yet";
     PageMore: "a scan needed more than one page";
     UpdatesCompacted: "the updates between two pages of a scan were dropped";
+    PastFromLog: "what a key held in the past was taken from the log";
+    PastCompacted: "a read of the past came too late";
+    PastIsFuture: "a read was to be of a revision that was still to come";
     UpdatesInParts: "the updates between two pages of a scan did not fit one answer";
     RepliesFull: "there was no room to keep one more reply",
         rare: "needs 64 MiB of replies that are not acknowledged";

@@ -98,26 +98,30 @@ pub struct WatchPosition {
 }
 
 /// What a client can ask.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one at a time is decoded, where it lies, and none is kept"
-)]
 #[derive(Debug, Clone, PartialEq, Readable, Writable)]
 pub enum Request<'a> {
     /// Is the server alive? Answered by `Done`.
     Ping,
-    /// One value. Answered by `Value`.
-    Get { namespace: &'a str, key: &'a str },
-    /// How many keys. Answered by `Count`.
-    Len { namespace: &'a str },
-    /// Some entries, in key order, from the first key of these that is after `after`. Answered by
-    /// `Page`.
+    /// One value, now or as it was at a revision. Answered by `Value`, or `Compacted`.
+    Get {
+        namespace: &'a str,
+        key: &'a str,
+        at: Option<Revision>,
+    },
+    /// How many keys, now or at a revision. Answered by `Count`, or `Compacted`.
+    Len {
+        namespace: &'a str,
+        at: Option<Revision>,
+    },
+    /// Some entries, in key order, from the first key of these that is after `after`, now or as
+    /// they were at a revision. Answered by `Page`, or `Compacted`.
     Page {
         namespace: &'a str,
         span: Span<'a>,
         after: Option<&'a str>,
         /// False: values are left out (sent empty).
         values: bool,
+        at: Option<Revision>,
     },
     /// The updates with `after < revision <= until` of a namespace, as many as fit.
     /// Answered by `Updates`, or `Compacted`.
@@ -384,8 +388,8 @@ pub enum Reply<'a> {
         /// The revision at which this page was read.
         revision: Revision,
         entries: Vec<(&'a str, &'a [u8])>,
-        /// True: there are more after the last one.
-        more: bool,
+        /// There may be more, behind this key.
+        more: Option<&'a str>,
     },
     /// Some updates: each body an encoded [`Update`].
     Updates {
@@ -479,6 +483,8 @@ pub enum Failure<'a> {
     Setup { what: &'a str },
     /// The session has no such parts, or not all of them.
     NoParts,
+    /// The revision at which it was to be read is still to come.
+    Future { asked: Revision },
 }
 
 /// How a process ended, all parts, as the server and the keeper together know it.

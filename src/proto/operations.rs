@@ -9,6 +9,7 @@
 use super::ids::Revision;
 use super::value;
 use speedy::{Readable, Writable};
+use std::ops::Bound;
 
 /// One operation of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
@@ -120,6 +121,15 @@ impl<'a> Span<'a> {
     #[must_use]
     pub fn start(&self) -> &'a str {
         self.prefix.max(self.from)
+    }
+
+    /// Where those begin that come after `after`.
+    #[must_use]
+    pub fn start_after(&self, after: Option<&'a str>) -> Bound<&'a str> {
+        match after {
+            Some(after) if after >= self.start() => Bound::Excluded(after),
+            _ => Bound::Included(self.start()),
+        }
     }
 
     /// Is this key before its end?

@@ -71,6 +71,12 @@ pub enum Bug {
     /// The log does not count what it keeps encoded.
     EncodedNotCounted,
 
+    // proto/history/touched.rs
+    /// What a key held in the past is taken from its last change, not from the first one after.
+    PastOfLastChange,
+    /// The past before everything was replaced at once is read as if that had not happened.
+    ReadBehindReset,
+
     // proto/watch.rs
     /// When one of two who watch a prefix leaves, keys are not looked up under its length any
     /// more.
@@ -170,6 +176,12 @@ pub enum Bug {
     PingTellsUsersRevision,
     /// Whether a session has too many watches is asked before the new one is counted.
     WatchesCountedBefore,
+
+    // proto/server/past.rs
+    /// A page of the past leaves out keys that are there no more.
+    PastPageOfPresent,
+    /// How many keys there were is told to be how many there are.
+    PastLengthOfPresent,
 
     // proto/server/ending.rs
     /// Who is moved to the root still ends with its parent.

@@ -465,8 +465,8 @@ mod tests {
 
     #[test]
     fn what_changes_nothing_is_a_read() {
-        let (namespace, key) = ("n", "k");
-        assert!(is_read(&Request::Get { namespace, key }));
+        let (namespace, key, at) = ("n", "k", None);
+        assert!(is_read(&Request::Get { namespace, key, at }));
         assert!(is_read(&Request::Ping));
         assert!(!is_read(&Request::Remove { namespace, key }));
         assert!(!is_read(&Request::Begin), "a task is given away once");

@@ -218,12 +218,9 @@ impl Store {
         after: Option<&'s str>,
     ) -> impl Iterator<Item = (&'a Key, &'a Value)> {
         let span = span.into();
-        let start = match after {
-            Some(after) if after >= span.start() => match planted::is(Bug::PageRepeatsLast) {
-                true => Bound::Included(after),
-                false => Bound::Excluded(after),
-            },
-            _ => Bound::Included(span.start()),
+        let start = match span.start_after(after) {
+            Bound::Excluded(after) if planted::is(Bug::PageRepeatsLast) => Bound::Included(after),
+            start => start,
         };
         self.dicts
             .get(namespace)

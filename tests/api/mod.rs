@@ -11,6 +11,7 @@ mod dict;
 mod dumps;
 mod endings;
 mod limits;
+mod past;
 mod processes;
 mod waits;
 mod watches;

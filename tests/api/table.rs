@@ -1,6 +1,6 @@
 //! Every body, by name; whoever runs them gives each a tree of its own.
 
-use super::{atomic, batches, dict, dumps, endings, limits, processes, waits, watches};
+use super::{atomic, batches, dict, dumps, endings, limits, past, processes, waits, watches};
 use zproc::{Context, Result};
 
 /// Where a body may run.
@@ -52,6 +52,9 @@ bodies! {
     dict::keys_of_prefixes_and_ranges,
     dict::iter_reads_page_by_page,
     dict::handles_are_clones,
+    past::at_reads_the_past,
+    past::the_past_of_many_keys_comes_in_pages,
+    past::a_past_that_is_gone_is_compacted,
     batches::extend_and_replace_all,
     batches::large_replace_all_is_a_reset,
     batches::take_gives_it_to_one,

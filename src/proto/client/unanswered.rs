@@ -32,8 +32,8 @@ fn in_words(request: &Request<'_>) -> String {
     };
     match *request {
         Request::Ping => "ping".to_owned(),
-        Request::Get { namespace, key } => on("get", key, namespace),
-        Request::Len { namespace } => format!("count keys of namespace {namespace:?}"),
+        Request::Get { namespace, key, .. } => on("get", key, namespace),
+        Request::Len { namespace, .. } => format!("count keys of namespace {namespace:?}"),
         Request::Page { namespace, .. } => format!("read a page of namespace {namespace:?}"),
         Request::Updates { namespace, .. } => format!("read updates of namespace {namespace:?}"),
         Request::Set { namespace, key, .. } => on("set", key, namespace),

@@ -10,6 +10,7 @@ mod dump;
 mod ending;
 mod outcomes;
 mod parts;
+mod past;
 mod processes;
 mod requests;
 mod usage;

@@ -8,7 +8,6 @@ use super::super::kinds;
 use super::super::limits::{CREDIT_BYTES_MIN, KEY_BYTES_MAX, WATCH_KEYS_MAX};
 use super::super::marks::{self, Mark};
 use super::super::message::{Condition, Failure, Filter, FunctionRef, Reply, Request};
-use super::super::operations::Span;
 use super::super::planted::{self, Bug};
 use super::super::points::Point;
 use super::super::session::{Cursor, Wait, WaitKind, is_read};
@@ -61,20 +60,15 @@ impl Server {
                 codec::to_bytes(&Reply::Done { revision })
             }
             Request::Ping => codec::to_bytes(&Reply::Done { revision }),
-            Request::Get { namespace, key } => {
-                let value = self.store.get(namespace, key).map(|value| &**value);
-                codec::to_bytes(&Reply::Value { revision, value })
-            }
-            Request::Len { namespace } => {
-                let count = self.store.len(namespace) as u64;
-                codec::to_bytes(&Reply::Count { revision, count })
-            }
+            Request::Get { namespace, key, at } => self.get(namespace, key, at),
+            Request::Len { namespace, at } => self.count(namespace, at),
             Request::Page {
                 namespace,
                 span,
                 after,
                 values,
-            } => self.page(namespace, span, after, values),
+                at,
+            } => self.page(namespace, (span, after), values, at),
             Request::Updates {
                 namespace,
                 after,
@@ -310,32 +304,6 @@ impl Server {
         codec::to_bytes(&Reply::Returned {
             revision: self.store.revision(),
             value: &value,
-        })
-    }
-
-    fn page(&self, namespace: &str, span: Span<'_>, after: Option<&str>, values: bool) -> Vec<u8> {
-        let limits = &self.config.limits;
-        let mut entries = Vec::new();
-        let mut bytes = 0;
-        let mut more = false;
-        for (key, value) in self.store.entries(namespace, span, after) {
-            let ends_early = !entries.is_empty() && self.points.strike(Point::PageOfOneEntry);
-            if entries.len() == limits.page_entries_max
-                || bytes >= limits.page_bytes_max
-                || ends_early
-            {
-                more = true;
-                marks::reached(Mark::PageMore);
-                break;
-            }
-            let value: &[u8] = if values { value } else { &[] };
-            bytes += key.len() + value.len();
-            entries.push((&**key, value));
-        }
-        codec::to_bytes(&Reply::Page {
-            revision: self.store.revision(),
-            entries,
-            more,
         })
     }
 

@@ -14,6 +14,7 @@ mod hostile;
 mod left;
 mod lives;
 mod parts;
+mod past;
 mod pictures;
 mod reading;
 mod records;
@@ -274,6 +275,7 @@ fn set_get_and_the_revision() {
     let get = Request::Get {
         namespace: "n",
         key: "k",
+        at: None,
     };
     peer.call(&mut server, get, |reply| {
         let value = Some(&[7][..]);
@@ -631,6 +633,7 @@ fn a_client_that_does_not_read_is_not_served_without_end() {
         let body = Request::Get {
             namespace: "n",
             key: "k",
+            at: None,
         };
         let seq = Seq(seq);
         let acks = Vec::new();

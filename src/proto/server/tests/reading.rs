@@ -24,6 +24,7 @@ fn page(
         span: "".into(),
         after,
         values,
+        at: None,
     };
     let mut page = None;
     peer.call(server, body, |reply| {
@@ -32,7 +33,8 @@ fn page(
         };
         let keys: Vec<&str> = entries.iter().map(|(key, _)| *key).collect();
         let bytes = entries.iter().map(|(_, value)| value.len()).sum();
-        page = Some((keys.join(" "), bytes, more));
+        assert!(more.is_none_or(|more| keys.last() == Some(&more)));
+        page = Some((keys.join(" "), bytes, more.is_some()));
     });
     page.expect("it was looked at")
 }
@@ -246,7 +248,8 @@ fn without_room_for_replies_only_reads_and_last_words_are_done() {
         assert_eq!(reply, Reply::Failed { revision, failure });
     });
     let (namespace, key) = ("n", "k");
-    peer.call(&mut server, Request::Get { namespace, key }, |reply| {
+    let at = None;
+    peer.call(&mut server, Request::Get { namespace, key, at }, |reply| {
         assert!(matches!(
             reply,
             Reply::Value {
