@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use zproc::{Batched, Context, Error, Expected, Filter, Result, Revision, Span, State, Txn};
+use zproc::{Batched, Context, Error, Expected, Filter, Past, Result, Revision, Span, State, Txn};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -415,12 +415,27 @@ fn wait(state: &State, key: &str, value: Option<&Value>) -> Result<()> {
     Ok(())
 }
 
+/// What the state was.
+fn check_past(past: &Past, entries: &Entries) -> Result<()> {
+    assert_eq!(past.len()?, entries.len() as u64);
+    let given = past.iter::<Value>(..).collect::<Result<Entries>>()?;
+    assert_eq!(given, *entries);
+    let given = past.keys("a")?;
+    let expected = entries.keys().filter(|key| key.starts_with('a'));
+    assert!(given.iter().eq(expected), "{given:?}");
+    for key in ["a", "b"] {
+        assert_eq!(past.get::<Value>(key)?.as_ref(), entries.get(key));
+    }
+    Ok(())
+}
+
 /// The watch, read last, tells what the model has noted, and each key has the revision of its last.
 fn check_updates(state: &State, model: &Model, start: Revision) -> Result<()> {
     let watching = state.watch(Filter::all()).timeout(PATIENCE);
     let mut watch = watching.since(start).start()?;
     let mut last = start;
     let mut versions = BTreeMap::new();
+    let mut past = Entries::new();
     for expected in &model.updates {
         let update = watch.next_update()?;
         assert!(update.revision >= last, "{update:?}");
@@ -432,7 +447,15 @@ fn check_updates(state: &State, model: &Model, start: Revision) -> Result<()> {
             changes.insert(change.0, change.1);
         }
         assert_eq!(changes, *expected);
+        for (key, (_, after)) in changes {
+            match after {
+                Some(value) => past.insert(key, value),
+                None => past.remove(&key),
+            };
+        }
+        check_past(&state.at(update.revision), &past)?;
     }
+    assert_eq!(past, model.entries);
     // There is no other update.
     let end = state.set("end", &())?;
     assert_eq!(watch.next_update()?.revision, end);
