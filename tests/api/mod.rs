@@ -13,5 +13,6 @@ mod endings;
 mod limits;
 mod past;
 mod processes;
+mod rows;
 mod waits;
 mod watches;

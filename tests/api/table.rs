@@ -1,6 +1,6 @@
 //! Every body, by name; whoever runs them gives each a tree of its own.
 
-use super::{atomic, batches, dict, dumps, endings, limits, past, processes, waits, watches};
+use super::{atomic, batches, dict, dumps, endings, limits, past, processes, rows, waits, watches};
 use zproc::{Context, Result};
 
 /// Where a body may run.
@@ -39,6 +39,31 @@ macro_rules! bodies {
 }
 
 bodies! {
+    rows::create_state_with_first_values,
+    rows::get_with_a_default,
+    rows::write_one,
+    rows::del,
+    rows::in_len_iteration_keys_values_items,
+    rows::copy,
+    rows::set_of_a_dict,
+    rows::update,
+    rows::setdefault,
+    rows::pop_and_popitem,
+    rows::clear,
+    rows::equal_and_not_equal,
+    rows::namespace_and_fork,
+    rows::ping_and_time,
+    rows::atomify,
+    rows::exception_inside,
+    rows::signal_at_the_caller_meanwhile,
+    rows::get_when,
+    rows::get_when_change,
+    rows::when_truthy_falsy_none_not_none_available,
+    rows::when_change_of_keys_or_of_all_but_keys,
+    rows::when_change_raw,
+    rows::not_live_and_go_live,
+    rows::count_start_time_and_consume,
+    rows::own_writes_are_seen_or_not,
     dict::set_get_remove,
     dict::any_serde_type,
     dict::wrong_type_is_told,
