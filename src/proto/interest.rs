@@ -1,6 +1,6 @@
 //! What of the state somebody cares for: a watch by its filter, a condition by what it has read.
 
-use super::limits::READS_MAX;
+use super::limits::{READ_RANGES_MAX, READS_MAX};
 use super::message::Filter;
 use super::operations::Span;
 use super::planted::{self, Bug};
@@ -109,7 +109,8 @@ pub struct ReadSet {
 
 impl ReadSet {
     /// Adds one read. Past [`READS_MAX`] the namespace counts as read whole: the condition is then
-    /// tested more often than it need be, never less.
+    /// tested more often than it need be, never less. Likewise more than [`READ_RANGES_MAX`] ranges
+    /// count as one that covers them.
     pub fn insert(&mut self, namespace: &str, interest: Interest) {
         let set = match self.interests.get_mut(namespace) {
             Some(set) => set,
@@ -128,6 +129,7 @@ impl ReadSet {
             set.insert(whole);
         } else {
             set.insert(interest);
+            self.count -= join_ranges(set);
         }
         self.count += 1;
     }
@@ -140,9 +142,65 @@ impl ReadSet {
     }
 }
 
+/// Makes one range of those in `set`, if they are too many. Gives how many fewer there are.
+fn join_ranges(set: &mut BTreeSet<Interest>) -> usize {
+    // The least range there could be: only prefixes and keys come before it.
+    let least = Interest::Range(Arc::from(""), None);
+    if set.range(&least..).count() <= READ_RANGES_MAX {
+        return 0;
+    }
+    let before = set.len();
+    let ranges = set.split_off(&least);
+    let mut covered: Option<(Key, Option<Key>)> = None;
+    for range in ranges {
+        match (range, &mut covered) {
+            (Interest::Range(from, until), None) => covered = Some((from, until)),
+            // They are in the order of their beginnings.
+            (Interest::Range(_, until), Some((_, end))) => {
+                *end = end.take().zip(until).map(|(end, until)| end.max(until));
+            }
+            (other, _) => {
+                set.insert(other);
+            }
+        }
+    }
+    set.extend(covered.map(|(from, until)| Interest::Range(from, until)));
+    before - set.len()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_ranges_become_one_that_covers_them_and_few_stay_apart() {
+        let range = |from: usize, until: Option<usize>| {
+            let key = |number: usize| Key::from(format!("{number:04}"));
+            Interest::Range(key(from), until.map(key))
+        };
+        let mut reads = ReadSet::default();
+        reads.insert("n", Interest::Key(Arc::from("k")));
+        for number in 0..READ_RANGES_MAX {
+            reads.insert("n", range(10 * number + 5, Some(10 * number + 9)));
+        }
+        assert_eq!(reads.iter().count(), READ_RANGES_MAX + 1);
+        reads.insert("m", range(1, None));
+        // One that reaches furthest comes first, and one too many last.
+        reads.insert("n", range(2, Some(900)));
+        let interests: Vec<_> = reads.iter().collect();
+        assert_eq!(reads.count, interests.len());
+        let covering = range(2, Some(900));
+        let [(_, apart), (_, key), (_, covers)] = interests[..] else {
+            panic!("{interests:?}");
+        };
+        assert_eq!((apart, covers), (&range(1, None), &covering));
+        assert_eq!(key, &Interest::Key(Arc::from("k")));
+        // Without an end if one of them has none.
+        for number in 0..READ_RANGES_MAX {
+            reads.insert("n", range(2000 + number, (number != 3).then_some(3000)));
+        }
+        assert!(reads.iter().any(|(_, interest)| *interest == range(2, None)));
+    }
 
     #[test]
     fn many_reads_become_the_whole_namespace() {

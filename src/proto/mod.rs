@@ -26,6 +26,7 @@ pub mod frame;
 pub mod history;
 pub mod ids;
 pub mod interest;
+pub mod intervals;
 pub mod keeper;
 pub mod kinds;
 pub mod limits;

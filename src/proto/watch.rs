@@ -1,6 +1,7 @@
 //! Who is to be told of a change: found from the changed key alone, without looking at the others.
 
 use super::interest::{Interest, Key, Namespace};
+use super::intervals::Intervals;
 use super::planted::{self, Bug};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,8 +12,10 @@ struct Space<T> {
     prefixes: BTreeMap<Arc<str>, BTreeSet<T>>,
     /// How many different prefixes of each length there are: only these lengths are looked up.
     lengths: BTreeMap<usize, usize>,
-    /// Those that are neither: they are looked at one by one.
-    others: BTreeMap<Interest, BTreeSet<T>>,
+    ranges: Intervals<T>,
+    /// By what they leave out. Nearly every change is of interest to nearly all of them, so they are
+    /// looked at one by one.
+    all_but: BTreeMap<Arc<BTreeSet<Key>>, BTreeSet<T>>,
 }
 
 impl<T> Default for Space<T> {
@@ -21,7 +24,8 @@ impl<T> Default for Space<T> {
             keys: BTreeMap::new(),
             prefixes: BTreeMap::new(),
             lengths: BTreeMap::new(),
-            others: BTreeMap::new(),
+            ranges: Intervals::default(),
+            all_but: BTreeMap::new(),
         }
     }
 }
@@ -60,12 +64,9 @@ impl<T: Copy + Ord> Index<T> {
                     space.keys.entry(key.clone()).or_default().insert(who);
                 }
             }
-            Interest::Range(..) | Interest::AllBut(..) => {
-                space
-                    .others
-                    .entry(interest.clone())
-                    .or_default()
-                    .insert(who);
+            Interest::Range(from, until) => space.ranges.insert(from, until.as_ref(), who),
+            Interest::AllBut(keys) => {
+                space.all_but.entry(keys.clone()).or_default().insert(who);
             }
         }
     }
@@ -95,39 +96,31 @@ impl<T: Copy + Ord> Index<T> {
                     }
                 }
             }
-            Interest::Range(..) | Interest::AllBut(..) => {
-                remove_from(&mut space.others, interest, who);
-            }
+            Interest::Range(from, until) => space.ranges.remove(from, until.as_ref(), who),
+            Interest::AllBut(keys) => remove_from(&mut space.all_but, keys, who),
         }
-        let unused = space.prefixes.is_empty() && space.others.is_empty()
-            || planted::is(Bug::IndexSpaceDropped);
+        let unused =
+            space.prefixes.is_empty() && space.ranges.is_empty() && space.all_but.is_empty()
+                || planted::is(Bug::IndexSpaceDropped);
         if space.keys.is_empty() && unused {
             self.spaces.remove(namespace);
         }
     }
 
-    /// Adds all who are interested in this key to `found`.
-    pub fn find(&self, namespace: &str, key: &str, found: &mut BTreeSet<T>) {
+    /// Adds all who are interested in one of these keys, which are in order, to `found`. Gives how
+    /// many places it looked at: of many keys, about as many as there are keys and interests.
+    pub fn find(&self, namespace: &str, keys: &[&str], found: &mut BTreeSet<T>) -> usize {
         let Some(space) = self.spaces.get(namespace) else {
-            return;
+            return 0;
         };
-        if let Some(set) = space.keys.get(key) {
-            found.extend(set);
-        }
-        for (&length, _) in space.lengths.range(..=key.len()) {
-            // A length that would cut a character can be no prefix of this key.
-            let whole = length == key.len() && length > 0;
-            let missed = whole && planted::is(Bug::WholeKeyIsNoPrefix);
-            let prefix = key.get(..length).filter(|_| !missed);
-            if let Some(set) = prefix.and_then(|prefix| space.prefixes.get(prefix)) {
-                found.extend(set);
-            }
-        }
-        for (interest, set) in &space.others {
-            if interest.covers(key) {
-                found.extend(set);
-            }
-        }
+        let sets = keys.iter().filter_map(|key| space.keys.get(*key));
+        found.extend(sets.flatten());
+        let all_but = space.all_but.iter();
+        let touched = all_but.filter(|(but, _)| keys.iter().any(|key| !but.contains(*key)));
+        found.extend(touched.flat_map(|(_, set)| set));
+        let prefixes = space.find_prefixes(keys, found);
+        let ranges = space.ranges.find(keys, found);
+        keys.len() + space.all_but.len() + prefixes + ranges
     }
 
     /// Adds all who are interested in anything of the namespace.
@@ -136,7 +129,36 @@ impl<T: Copy + Ord> Index<T> {
             return;
         };
         let sets = space.keys.values().chain(space.prefixes.values());
-        found.extend(sets.chain(space.others.values()).flatten());
+        found.extend(sets.chain(space.all_but.values()).flatten());
+        space.ranges.find_all(found);
+    }
+}
+
+impl<T: Copy + Ord> Space<T> {
+    /// Goes by the keys or by the prefixes, whichever are fewer.
+    fn find_prefixes(&self, keys: &[&str], found: &mut BTreeSet<T>) -> usize {
+        let lookups = keys.len() * self.lengths.len();
+        if self.prefixes.len() < lookups {
+            for (prefix, set) in &self.prefixes {
+                let first = keys.partition_point(|key| *key < &**prefix);
+                if keys.get(first).is_some_and(|key| key.starts_with(&**prefix)) {
+                    found.extend(set);
+                }
+            }
+            return self.prefixes.len();
+        }
+        for key in keys {
+            for (&length, _) in self.lengths.range(..=key.len()) {
+                // A length that would cut a character can be no prefix of this key.
+                let whole = length == key.len() && length > 0;
+                let missed = whole && planted::is(Bug::WholeKeyIsNoPrefix);
+                let prefix = key.get(..length).filter(|_| !missed);
+                if let Some(set) = prefix.and_then(|prefix| self.prefixes.get(prefix)) {
+                    found.extend(set);
+                }
+            }
+        }
+        lookups
     }
 }
 
@@ -165,7 +187,7 @@ mod tests {
 
     fn found(index: &Index<u32>, key: &str) -> Vec<u32> {
         let mut found = BTreeSet::new();
-        index.find("n", key, &mut found);
+        index.find("n", &[key], &mut found);
         found.into_iter().collect()
     }
 
@@ -230,6 +252,37 @@ mod tests {
         index.insert(&name, &prefix("a/"), 4);
         index.remove("n", &Interest::Key(Arc::from("k")), 3);
         assert_eq!(found(&index, "a/x"), [4]);
+    }
+
+    #[test]
+    fn of_many_keys_each_interest_is_looked_at_once() {
+        let mut index = Index::default();
+        let name: Namespace = Arc::from("n");
+        let interests: Vec<Interest> = (0..900)
+            .map(|number| match number % 3 {
+                0 => Interest::Prefix(Arc::from("k".repeat(number + 1))),
+                1 => Interest::Range(Arc::from(format!("k{number}")), None),
+                _ => Interest::AllBut(Arc::new(BTreeSet::from([Arc::from(format!("k{number}"))]))),
+            })
+            .collect();
+        for (who, interest) in interests.iter().enumerate() {
+            index.insert(&name, interest, who);
+        }
+        let keys: Vec<String> = (10_000..26_000).map(|number| format!("k{number}")).collect();
+        let keys: Vec<&str> = keys.iter().map(|key| &**key).collect();
+        let mut found = BTreeSet::new();
+        let looked_at = index.find("n", &keys, &mut found);
+        assert!(looked_at <= keys.len() + interests.len(), "{looked_at}");
+        let touched = |interest: &Interest| keys.iter().any(|key| interest.covers(key));
+        let expected = interests.iter().enumerate();
+        let expected = expected.filter(|(_, interest)| touched(interest));
+        assert_eq!(found, expected.map(|(who, _)| who).collect());
+        // One by one the same are found.
+        let mut one_by_one = BTreeSet::new();
+        for key in &keys {
+            index.find("n", &[key], &mut one_by_one);
+        }
+        assert_eq!(found, one_by_one);
     }
 
     #[test]

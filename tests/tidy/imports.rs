@@ -50,6 +50,7 @@ const PROTO: &[&str] = &[
     "watchdog",
     "keeper",
     "interest",
+    "intervals",
     "store",
     "history",
     "watch",

@@ -44,9 +44,12 @@ impl Server {
         }
         let mut watches = BTreeSet::new();
         let mut waits = BTreeSet::new();
-        for (namespace, change) in &changes.changes {
-            self.watch_index.find(namespace, &change.key, &mut watches);
-            self.wait_index.find(namespace, &change.key, &mut waits);
+        // In order, so that each namespace is looked up once, and each interest in it.
+        for space in changes.changes.chunk_by(|one, other| one.0 == other.0) {
+            let namespace = &space[0].0;
+            let keys: Vec<&str> = space.iter().map(|(_, change)| &*change.key).collect();
+            self.watch_index.find(namespace, &keys, &mut watches);
+            self.wait_index.find(namespace, &keys, &mut waits);
         }
         for namespace in &changes.resets {
             self.watch_index.find_all(namespace, &mut watches);
@@ -90,9 +93,8 @@ impl Server {
     fn dropped(&mut self, entry: &Logged) {
         let mut watches: BTreeSet<WatchKey> = BTreeSet::new();
         for (namespace, space) in &entry.spaces {
-            for change in &space.changes {
-                self.watch_index.find(namespace, &change.key, &mut watches);
-            }
+            let keys: Vec<&str> = space.changes.iter().map(|change| &*change.key).collect();
+            self.watch_index.find(namespace, &keys, &mut watches);
             if space.reset || planted::is(Bug::CompactedForOthers) {
                 self.watch_index.find_all(namespace, &mut watches);
             }

@@ -1,10 +1,12 @@
 //! The server driven by hand-made messages, one check per feature.
 
 use super::super::message::*;
+use super::super::operations::{Operation, Span};
 use super::super::setup::Setup;
 use super::*;
 use crate::proto::limits::{CREDIT_BYTES_MIN, PROTOCOL_VERSION};
 
+mod attacks;
 mod burial;
 mod coming_back;
 mod counting;
@@ -78,6 +80,20 @@ impl Functions for Named {
             "three with prefix" => {
                 let count = view.entries(namespace, "p/", None).count();
                 Ok((count >= 3).then(|| vec![count as u8]))
+            }
+            "a thousand ranges" => {
+                for number in 0..1000 {
+                    let (from, until) = (format!("{number:05}"), format!("{number:05}-"));
+                    let span = Span {
+                        prefix: "",
+                        from: &from,
+                        until: Some(&until),
+                    };
+                    if view.entries(namespace, span, None).count() > 1 {
+                        return Ok(Some(vec![0xc3]));
+                    }
+                }
+                Ok(None)
             }
             "the key that is named" => {
                 let named = view
