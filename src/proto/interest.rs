@@ -199,7 +199,11 @@ mod tests {
         for number in 0..READ_RANGES_MAX {
             reads.insert("n", range(2000 + number, (number != 3).then_some(3000)));
         }
-        assert!(reads.iter().any(|(_, interest)| *interest == range(2, None)));
+        assert!(
+            reads
+                .iter()
+                .any(|(_, interest)| *interest == range(2, None))
+        );
     }
 
     #[test]

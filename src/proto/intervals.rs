@@ -174,13 +174,17 @@ fn without_first<T>(mut node: Box<Node<T>>) -> (Box<Node<T>>, Tree<T>) {
 fn balanced<T>(mut node: Box<Node<T>>) -> Box<Node<T>> {
     let (left, right) = (height(&node.left), height(&node.right));
     if left > right + 1 {
-        let inner = node.left.take_if(|left| height(&left.right) > height(&left.left));
+        let inner = node
+            .left
+            .take_if(|left| height(&left.right) > height(&left.left));
         if let Some(inner) = inner {
             node.left = Some(rotated_left(inner));
         }
         rotated_right(node)
     } else if right > left + 1 {
-        let inner = node.right.take_if(|right| height(&right.left) > height(&right.right));
+        let inner = node
+            .right
+            .take_if(|right| height(&right.left) > height(&right.right));
         if let Some(inner) = inner {
             node.right = Some(rotated_right(inner));
         }
@@ -237,7 +241,11 @@ mod tests {
         assert_eq!(node.height, 1 + left.max(right));
         let reach = further(node.range.1.clone(), left_reach.as_ref());
         assert_eq!(node.reach, further(reach, right_reach.as_ref()));
-        (node.height, node.reach.clone(), 1 + left_count + right_count)
+        (
+            node.height,
+            node.reach.clone(),
+            1 + left_count + right_count,
+        )
     }
 
     fn key(number: u8) -> Key {

@@ -41,6 +41,9 @@ pub const OWNED_KEYS_MAX: usize = CHANGE_SET_CHANGES_MAX / 2;
 pub const READS_MAX: usize = 1024;
 /// Most ranges of one namespace among them; past it, one range that covers them.
 pub const READ_RANGES_MAX: usize = 16;
+/// Most bytes that comparing values may take in one batch where a walk of them does not do: maps that
+/// have as many entries and not the same ones in the same order.
+pub const COMPARED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most keys that a watch may be told, to see them or to leave them out.
 pub const WATCH_KEYS_MAX: usize = 1024;
 /// Least credit of a watch, in bytes: one change set always fits.

@@ -2,6 +2,10 @@
 //!
 //! Format: <https://github.com/msgpack/msgpack/blob/master/spec.md>.
 
+mod compare;
+
+pub use compare::{canonical, equal, equal_within};
+
 use super::limits::{DEPTH_MAX, VALUE_BYTES_MAX};
 use super::planted::{self, Bug};
 
@@ -174,79 +178,6 @@ pub fn check_within(bytes: &[u8], bytes_max: usize) -> Result<(), ValueError> {
     } else {
         Err(ValueError::Malformed("there are bytes behind the value"))
     }
-}
-
-/// The bytes in a form that is the same for equal values: numbers by value, maps by sorted keys.
-///
-/// # Errors
-/// When the bytes are not one whole value within the limits.
-pub fn canonical(bytes: &[u8]) -> Result<Vec<u8>, ValueError> {
-    check(bytes)?;
-    let mut out = Vec::with_capacity(bytes.len() + 16);
-    canonical_one(&mut Reader { rest: bytes }, &mut out)?;
-    Ok(out)
-}
-
-fn canonical_one(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> {
-    let payload = |out: &mut Vec<u8>, tag: u8, bytes: &[u8]| {
-        out.push(tag);
-        out.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
-        out.extend_from_slice(bytes);
-    };
-    match reader.head()? {
-        Head::Nil => out.push(b'n'),
-        Head::Bool(value) => out.extend_from_slice(&[b'b', u8::from(value)]),
-        Head::Int(value) => {
-            out.push(b'i');
-            out.extend_from_slice(&value.to_be_bytes());
-        }
-        Head::Float(value) => {
-            // Zero has two forms that are equal; everything else is equal to itself only.
-            let zero = value == 0.0 && !planted::is(Bug::SignOfZeroCounts);
-            let value = if zero { 0.0 } else { value };
-            out.push(b'f');
-            out.extend_from_slice(&value.to_be_bytes());
-        }
-        Head::String(length) => payload(out, b's', reader.take(length)?),
-        Head::Binary(length) => payload(out, b'x', reader.take(length)?),
-        Head::Extension(kind, length) => {
-            out.extend_from_slice(&[b'e', kind.to_be_bytes()[0]]);
-            payload(out, b'x', reader.take(length)?);
-        }
-        Head::Array(count) => {
-            out.push(b'a');
-            out.extend_from_slice(&(count as u64).to_be_bytes());
-            for _ in 0..count {
-                canonical_one(reader, out)?;
-            }
-        }
-        Head::Map(count) => {
-            let mut entries = Vec::with_capacity(count);
-            for _ in 0..count {
-                let mut entry = Vec::new();
-                canonical_one(reader, &mut entry)?;
-                canonical_one(reader, &mut entry)?;
-                entries.push(entry);
-            }
-            if !planted::is(Bug::OrderOfMapCounts) {
-                entries.sort_unstable();
-            }
-            out.push(b'm');
-            out.extend_from_slice(&(count as u64).to_be_bytes());
-            for entry in entries {
-                out.extend_from_slice(&entry);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Do both hold the same value? Numbers are compared by value, maps whatever their order.
-/// Malformed bytes equal nothing but the same bytes.
-#[must_use]
-pub fn equal(left: &[u8], right: &[u8]) -> bool {
-    left == right
-        || matches!((canonical(left), canonical(right)), (Ok(left), Ok(right)) if left == right)
 }
 
 /// The integer that a value is, if it is one. It may be larger than an `i64`.

@@ -141,7 +141,10 @@ impl<T: Copy + Ord> Space<T> {
         if self.prefixes.len() < lookups {
             for (prefix, set) in &self.prefixes {
                 let first = keys.partition_point(|key| *key < &**prefix);
-                if keys.get(first).is_some_and(|key| key.starts_with(&**prefix)) {
+                if keys
+                    .get(first)
+                    .is_some_and(|key| key.starts_with(&**prefix))
+                {
                     found.extend(set);
                 }
             }
@@ -268,7 +271,9 @@ mod tests {
         for (who, interest) in interests.iter().enumerate() {
             index.insert(&name, interest, who);
         }
-        let keys: Vec<String> = (10_000..26_000).map(|number| format!("k{number}")).collect();
+        let keys: Vec<String> = (10_000..26_000)
+            .map(|number| format!("k{number}"))
+            .collect();
         let keys: Vec<&str> = keys.iter().map(|key| &**key).collect();
         let mut found = BTreeSet::new();
         let looked_at = index.find("n", &keys, &mut found);

@@ -3,10 +3,10 @@
 use super::super::codec;
 use super::super::ids::{ProcessId, Revision};
 use super::super::kinds;
-use super::super::limits::Limits;
+use super::super::limits::{COMPARED_BYTES_MAX, Limits};
 use super::super::marks::{self, Mark};
 use super::super::message::{Failure, Reply};
-use super::super::operations::{Operation, Told};
+use super::super::operations::{Operation, Test, Told};
 use super::super::store::{Coming, Key, Rights, StoreError, Transaction, Value};
 use super::super::time::Time;
 use super::requests::cause;
@@ -26,6 +26,8 @@ enum Refused<'a> {
     /// What is required of this key does not hold.
     Unmet(&'a str),
     Store(StoreError),
+    /// What is required of a key is none of what a batch can require.
+    NoRequirement,
 }
 
 impl From<StoreError> for Refused<'_> {
@@ -67,6 +69,10 @@ impl Server {
                 return self.failed(Failure::Unmet { key });
             }
             Err(Refused::Store(error)) => return self.failed(wire::store_failure(&error)),
+            Err(Refused::NoRequirement) => {
+                let what = "a batch requires absence, presence, a value or a revision";
+                return self.failed(Failure::Malformed { what });
+            }
         };
         if let Some(changes) = changes {
             marks::reached_if(!changes.resets.is_empty(), Mark::BatchResets);
@@ -105,11 +111,12 @@ fn all<'a>(
     let mut answers = Vec::with_capacity(operations.len());
     let mut bytes = 0;
     let mut coming = written(operations);
+    let mut work = COMPARED_BYTES_MAX;
     for operation in operations {
         let done = written(std::slice::from_ref(operation));
         coming.entries -= done.entries;
         coming.bytes -= done.bytes;
-        let answer = one(transaction, namespace, operation, coming)?;
+        let answer = one(transaction, namespace, operation, coming, &mut work)?;
         bytes += match &answer {
             Answer::Value(value, _) => value.len(),
             Answer::Entry(key, value) => key.len() + value.len(),
@@ -139,20 +146,17 @@ fn written(operations: &[Operation<'_>]) -> Coming {
     written
 }
 
-/// Does one operation; behind it so much is still to be written.
+/// Does one operation; behind it so much is still to be written, and so much may be compared.
 fn one<'a>(
     transaction: &mut Transaction<'_>,
     namespace: &str,
     operation: &Operation<'a>,
     coming: Coming,
+    work: &mut usize,
 ) -> Result<Answer, Refused<'a>> {
     Ok(match *operation {
         Operation::Require { key, test } => {
-            kinds::said(&test);
-            let there = transaction.versioned(namespace, key);
-            if !test.holds(there.map(|(value, revision)| (&**value, revision))) {
-                return Err(Refused::Unmet(key));
-            }
+            require(transaction, namespace, (key, test), work)?;
             Answer::Done
         }
         Operation::Get { key } => found(transaction.versioned(namespace, key)),
@@ -183,6 +187,34 @@ fn one<'a>(
             Answer::Done
         }
     })
+}
+
+fn require<'a>(
+    transaction: &Transaction<'_>,
+    namespace: &str,
+    (key, test): (&'a str, Test<'_>),
+    work: &mut usize,
+) -> Result<(), Refused<'a>> {
+    kinds::said(&test);
+    // The others are for waits. A batch that went on where a value is not equal could compare a
+    // large one again and again.
+    if !matches!(
+        test,
+        Test::Absent | Test::Present | Test::Equal(_) | Test::Revision(_)
+    ) {
+        return Err(Refused::NoRequirement);
+    }
+    let there = transaction.versioned(namespace, key);
+    let there = there.map(|(value, revision)| (&**value, revision));
+    match test.holds_within(there, work) {
+        Some(true) => Ok(()),
+        Some(false) => Err(Refused::Unmet(key)),
+        None => Err(Refused::Store(StoreError::Limit {
+            limit: "COMPARED_BYTES_MAX",
+            actual: COMPARED_BYTES_MAX as u64 + 1,
+            max: COMPARED_BYTES_MAX as u64,
+        })),
+    }
 }
 
 fn found(there: Option<(&Value, Revision)>) -> Answer {
