@@ -8,8 +8,8 @@ use crate::history::{Committed, History, What};
 use crate::seen::Seen;
 use std::collections::{BTreeMap, BTreeSet};
 use zproc::seam::proto::limits::{
-    CREDIT_BYTES_MIN, DEPTH_MAX, FAILURE_BYTES_MAX, FUNCTION_NAME_BYTES_MAX, KEY_BYTES_MAX, Limits,
-    MESSAGE_OVERHEAD_BYTES_MAX, NAMESPACE_BYTES_MAX, WATCH_KEYS_MAX,
+    COMPARED_BYTES_MAX, CREDIT_BYTES_MIN, DEPTH_MAX, FAILURE_BYTES_MAX, FUNCTION_NAME_BYTES_MAX,
+    KEY_BYTES_MAX, Limits, MESSAGE_OVERHEAD_BYTES_MAX, NAMESPACE_BYTES_MAX, WATCH_KEYS_MAX,
 };
 use zproc::seam::proto::message::{Failure, Reply, Request};
 use zproc::seam::proto::server::Usage;
@@ -52,7 +52,7 @@ pub(crate) fn check(
 }
 
 /// What is measured, with the name of its limit and what that allows.
-fn bounds(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize); 21] {
+fn bounds(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize); 23] {
     let outbox_bytes = outbox_bytes(limits);
     // Words that are answered with no room left, and the text of one failure.
     let replies_bytes = limits.replies_bytes_max
@@ -87,6 +87,17 @@ fn bounds(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize); 21] 
             "WATCHES_PER_SESSION_MAX",
             usage.watches,
             limits.watches_per_session_max,
+        ),
+        (
+            "INTERESTS_PER_SESSION_BYTES_MAX",
+            usage.interests_bytes,
+            // Joins are never refused for it.
+            limits.interests_per_session_bytes_max + limits.in_flight_max * 1024,
+        ),
+        (
+            "CONNECTIONS_SILENT_MAX",
+            usage.connections_silent,
+            limits.connections_silent_max,
         ),
         (
             "PROCESSES_LIVE_MAX",
@@ -229,6 +240,8 @@ fn allowed(name: &str, limits: &Limits) -> Option<usize> {
         "PARTS_PER_SESSION_BYTES_MAX" => limits.parts_per_session_bytes_max,
         "UPLOADS_PER_SESSION_MAX" => limits.uploads_per_session_max,
         "RESULTS_BYTES_MAX" => limits.results_bytes_max,
+        "COMPARED_BYTES_MAX" => COMPARED_BYTES_MAX,
+        "INTERESTS_PER_SESSION_BYTES_MAX" => limits.interests_per_session_bytes_max,
         "WATCHES_PER_SESSION_MAX" => limits.watches_per_session_max,
         "PROCESSES_LIVE_MAX" => limits.processes_live_max,
         _ => return None,

@@ -1,6 +1,6 @@
 //! What of the state somebody cares for: a watch by its filter, a condition by what it has read.
 
-use super::limits::{READ_RANGES_MAX, READS_MAX};
+use super::limits::{READ_RANGES_MAX, READS_BYTES_MAX, READS_MAX};
 use super::message::Filter;
 use super::operations::Span;
 use super::planted::{self, Bug};
@@ -73,6 +73,21 @@ impl Interest {
         }
     }
 
+    /// What its keys take, roughly.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        // A place in a set or two, with its share of the node.
+        const KEY_OVERHEAD_BYTES: usize = 64;
+        let (keys, bytes) = match self {
+            Interest::Key(key) | Interest::Prefix(key) => (1, key.len()),
+            Interest::Range(from, until) => (2, from.len() + until.as_ref().map_or(0, |u| u.len())),
+            Interest::Keys(keys) | Interest::AllBut(keys) => {
+                (keys.len(), keys.iter().map(|key| key.len()).sum())
+            }
+        };
+        keys * KEY_OVERHEAD_BYTES + bytes
+    }
+
     /// Is every key of interest?
     #[must_use]
     pub fn covers_all(&self) -> bool {
@@ -105,10 +120,12 @@ pub fn end_of_prefix(prefix: &str) -> Option<String> {
 pub struct ReadSet {
     interests: BTreeMap<Namespace, BTreeSet<Interest>>,
     count: usize,
+    /// Of all keys that came, but for namespaces that count as read whole.
+    bytes: usize,
 }
 
 impl ReadSet {
-    /// Adds one read. Past [`READS_MAX`] the namespace counts as read whole: the condition is then
+    /// Adds one read. Past [`READS_MAX`] and [`READS_BYTES_MAX`] the namespace counts as read whole: the condition is then
     /// tested more often than it need be, never less. Likewise more than [`READ_RANGES_MAX`] ranges
     /// count as one that covers them.
     pub fn insert(&mut self, namespace: &str, interest: Interest) {
@@ -123,11 +140,15 @@ impl ReadSet {
         if self.count >= READS_MAX && planted::is(Bug::LateReadsForgotten) {
             return;
         }
-        if self.count >= READS_MAX || interest.covers_all() {
+        let is_full = self.count >= READS_MAX || self.bytes + interest.bytes() > READS_BYTES_MAX;
+        if is_full || interest.covers_all() {
             self.count -= set.len();
+            let bytes = set.iter().map(Interest::bytes).sum();
+            self.bytes = self.bytes.saturating_sub(bytes);
             set.clear();
             set.insert(whole);
         } else {
+            self.bytes += interest.bytes();
             set.insert(interest);
             self.count -= join_ranges(set);
         }
@@ -212,6 +233,19 @@ mod tests {
         for number in 0..READS_MAX + 10 {
             reads.insert("n", Interest::Key(Arc::from(number.to_string())));
         }
+        let interests: Vec<_> = reads.iter().collect();
+        assert_eq!(interests.len(), 1);
+        assert!(interests[0].1.covers_all());
+    }
+
+    #[test]
+    fn long_keys_become_the_whole_namespace_sooner() {
+        let mut reads = ReadSet::default();
+        let key = |number: usize| Interest::Key(Arc::from(format!("{number:01000}")));
+        let few = READS_BYTES_MAX / key(0).bytes();
+        (0..few).for_each(|number| reads.insert("n", key(number)));
+        assert_eq!(reads.iter().count(), few);
+        reads.insert("n", key(few));
         let interests: Vec<_> = reads.iter().collect();
         assert_eq!(interests.len(), 1);
         assert!(interests[0].1.covers_all());

@@ -41,6 +41,8 @@ pub const OWNED_KEYS_MAX: usize = CHANGE_SET_CHANGES_MAX / 2;
 pub const READS_MAX: usize = 1024;
 /// Most ranges of one namespace among them; past it, one range that covers them.
 pub const READ_RANGES_MAX: usize = 16;
+/// Most bytes of keys that one condition is remembered to have read; past it, whole namespaces.
+pub const READS_BYTES_MAX: usize = 128 * 1024;
 /// Most bytes that comparing values may take in one batch where a walk of them does not do: maps that
 /// have as many entries and not the same ones in the same order.
 pub const COMPARED_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -75,6 +77,10 @@ pub const REPLIES_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const OUTBOX_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
 /// Most watches of one session.
 pub const WATCHES_PER_SESSION_MAX: usize = 16 * 1024;
+/// Most bytes of what one session's watches and waits are for: keys, filters, values and arguments.
+pub const INTERESTS_PER_SESSION_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Most connections that have not said hello. When there is one more, the oldest of them goes.
+pub const CONNECTIONS_SILENT_MAX: usize = 256;
 /// Most connections.
 pub const CONNECTIONS_MAX: usize = 4096;
 /// Most sessions, detached ones included.
@@ -183,6 +189,10 @@ pub struct Limits {
     pub outbox_bytes_max: usize,
     /// See [`WATCHES_PER_SESSION_MAX`].
     pub watches_per_session_max: usize,
+    /// See [`INTERESTS_PER_SESSION_BYTES_MAX`].
+    pub interests_per_session_bytes_max: usize,
+    /// See [`CONNECTIONS_SILENT_MAX`].
+    pub connections_silent_max: usize,
     /// See [`CONNECTIONS_MAX`].
     pub connections_max: usize,
     /// See [`SESSIONS_MAX`].
@@ -246,6 +256,8 @@ impl Limits {
         replies_bytes_max: REPLIES_BYTES_MAX,
         outbox_bytes_max: OUTBOX_BYTES_MAX,
         watches_per_session_max: WATCHES_PER_SESSION_MAX,
+        interests_per_session_bytes_max: INTERESTS_PER_SESSION_BYTES_MAX,
+        connections_silent_max: CONNECTIONS_SILENT_MAX,
         connections_max: CONNECTIONS_MAX,
         sessions_max: SESSIONS_MAX,
         processes_live_max: PROCESSES_LIVE_MAX,
@@ -316,6 +328,14 @@ impl Limits {
                 "updates alone keep requests waiting",
             ),
             (
+                self.value_bytes_max <= self.interests_per_session_bytes_max,
+                "nobody can wait for a value",
+            ),
+            (
+                self.connections_silent_max <= self.connections_max,
+                "those who say nothing take all the room for connections",
+            ),
+            (
                 self.connections_max <= self.sessions_max,
                 "a connection finds no room for its session",
             ),
@@ -351,6 +371,7 @@ impl Limits {
             || self.in_flight_max == 0
             || self.outbox_bytes_max == 0
             || self.watches_per_session_max == 0
+            || self.connections_silent_max == 0
             || self.connections_max == 0
             || self.processes_live_max == 0
             || self.processes_ended_max == 0
@@ -397,7 +418,7 @@ mod tests {
             ..Limits::USUAL
         };
         assert_eq!(small.check(), Ok(()));
-        let cases: [(Spoil, &str); 11] = [
+        let cases: [(Spoil, &str); 13] = [
             (|l| l.in_flight_max = 0, "zero"),
             (|l| l.value_bytes_max = VALUE_BYTES_MAX + 1, "clients"),
             (|l| l.value_bytes_max = 301, "a value does not fit"),
@@ -408,6 +429,11 @@ mod tests {
             (|l| l.history_bytes_max = 1024, "log"),
             (|l| l.replies_bytes_max = 1024, "retained"),
             (|l| l.outbox_bytes_max = 1024, "updates"),
+            (
+                |l| l.interests_per_session_bytes_max = 99,
+                "wait for a value",
+            ),
+            (|l| l.connections_silent_max = 5000, "say nothing"),
             (|l| l.sessions_max = 1, "session"),
         ];
         for (spoil, text) in cases {
@@ -420,7 +446,7 @@ mod tests {
 
     #[test]
     fn no_limit_may_be_zero() {
-        let spoils: [Spoil; 21] = [
+        let spoils: [Spoil; 22] = [
             |l| l.value_bytes_max = 0,
             |l| l.part_bytes_max = 0,
             |l| l.uploads_per_session_max = 0,
@@ -432,6 +458,7 @@ mod tests {
             |l| l.in_flight_max = 0,
             |l| l.outbox_bytes_max = 0,
             |l| l.watches_per_session_max = 0,
+            |l| l.connections_silent_max = 0,
             |l| l.connections_max = 0,
             |l| l.processes_live_max = 0,
             |l| l.processes_ended_max = 0,

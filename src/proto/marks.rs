@@ -57,6 +57,7 @@ marks! {
     SecondSession: "a process asked for a session beside the one it has",
         rare: "the simulated client never does, and a lost welcome leaves the old session unused";
     HelloTooLate: "a connection did not say hello in time";
+    SilentDropped: "a connection that had said nothing yet made room for another";
     GraceEnded: "a session without a connection ended by itself";
     GraceOwned: "what a process owned was released though it lives: its session was lost";
     GoodbyeOwned: "what the program owned was released at its goodbye";

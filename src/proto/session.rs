@@ -16,6 +16,9 @@ use super::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
+/// What a watch or a wait costs besides what it is for.
+const INTEREST_OVERHEAD_BYTES: usize = 256;
+
 /// A watch: a cursor into the update log. Its size does not depend on how far it lags.
 #[derive(Debug)]
 pub struct Cursor {
@@ -39,6 +42,12 @@ pub struct Cursor {
 }
 
 impl Cursor {
+    /// What it costs to keep, roughly.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        INTEREST_OVERHEAD_BYTES + self.namespace.len() + self.interest.bytes()
+    }
+
     /// Is what comes next no longer in the log?
     #[must_use]
     pub fn is_compacted(&self) -> bool {
@@ -105,6 +114,20 @@ pub struct Wait {
     pub since: Time,
 }
 
+impl Wait {
+    /// What it costs to keep, roughly; what its condition has read is bounded apart from this.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let kind = match &self.kind {
+            WaitKind::Function { name, args, .. } => name.len() + args.len(),
+            WaitKind::Equal { key, value } => key.len() + value.len(),
+            WaitKind::Key { key, test } => key.len() + test.len(),
+            WaitKind::Ended(_) => 0,
+        };
+        INTEREST_OVERHEAD_BYTES + self.namespace.len() + kind
+    }
+}
+
 /// What has come of something that comes in parts.
 #[derive(Debug)]
 pub struct Upload {
@@ -145,6 +168,8 @@ pub struct Session {
     replies_bytes: usize,
     in_flight_max: usize,
     replies_bytes_max: usize,
+    /// Invariant: the sum of what `waits` and `watches` cost.
+    pub interests_bytes: usize,
     /// Waits by the number of their request.
     pub waits: BTreeMap<Seq, Wait>,
     /// Waits for processes that have ended, whose answers there was no room to keep yet.
@@ -180,6 +205,7 @@ impl Session {
             replies_bytes: 0,
             in_flight_max: limits.in_flight_max,
             replies_bytes_max: limits.replies_bytes_max,
+            interests_bytes: 0,
             waits: BTreeMap::new(),
             held: BTreeSet::new(),
             watches: BTreeMap::new(),
@@ -303,6 +329,13 @@ impl Session {
         (self.replies.len() + self.waits.len(), bytes)
     }
 
+    /// What watches and waits cost, counted anew.
+    #[must_use]
+    pub fn count_interests(&self) -> usize {
+        let watches = self.watches.values().map(Cursor::bytes);
+        watches.chain(self.waits.values().map(Wait::bytes)).sum()
+    }
+
     /// Checks what must always hold: in tests and debug builds.
     ///
     /// # Panics
@@ -310,6 +343,7 @@ impl Session {
     pub fn invariants(&self) {
         assert!(self.connection.is_some() != self.detached_at.is_some());
         assert!(self.replies.len() + self.waits.len() <= self.in_flight_max);
+        assert_eq!(self.interests_bytes, self.count_interests());
         assert!(self.ready.iter().all(|id| self.watches.contains_key(id)));
         let bytes: usize = self.replies.values().map(Vec::len).sum();
         assert_eq!(self.replies_bytes, bytes);
@@ -385,19 +419,18 @@ mod tests {
     #[test]
     fn a_watch_goes_back_only_if_something_was_lost() {
         let mut session = session();
-        session.watches.insert(
-            WatchId(1),
-            Cursor {
-                namespace: "n".into(),
-                interest: Interest::Key("k".into()),
-                start: Revision(3),
-                next: None,
-                dropped: Revision(8),
-                granted: 100,
-                sent: 40,
-                announced: true,
-            },
-        );
+        let cursor = Cursor {
+            namespace: "n".into(),
+            interest: Interest::Key("k".into()),
+            start: Revision(3),
+            next: None,
+            dropped: Revision(8),
+            granted: 100,
+            sent: 40,
+            announced: true,
+        };
+        session.interests_bytes = cursor.bytes();
+        session.watches.insert(WatchId(1), cursor);
         let position = |received| WatchPosition {
             watch: WatchId(1),
             next: Revision(7),

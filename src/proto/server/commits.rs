@@ -262,6 +262,7 @@ impl Server {
         let session = self.sessions.get_mut(&id)?;
         session.ready.remove(&watch);
         let cursor = session.watches.remove(&watch)?;
+        session.interests_bytes -= cursor.bytes();
         self.watch_index
             .remove(&cursor.namespace, &cursor.interest, (id, watch));
         Some(cursor)
@@ -273,6 +274,7 @@ impl Server {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
+        session.interests_bytes += wait.bytes();
         session.waits.insert(seq, wait);
         if planted::is(Bug::WaitSkipsPresent) {
             let tested = self.tested(id, seq);
@@ -399,6 +401,7 @@ impl Server {
         let Some(wait) = session.waits.remove(&seq) else {
             return;
         };
+        session.interests_bytes -= wait.bytes();
         for (namespace, interest) in wait.reads.iter() {
             self.wait_index.remove(namespace, interest, (id, seq));
         }

@@ -11,6 +11,25 @@ use super::super::time::Time;
 use super::{Connection, Effect, Server, Timer, wire};
 
 impl Server {
+    /// Makes room for a connection that has to say hello. Of those that say nothing the oldest goes:
+    /// they can't keep others out, and who was slow comes back.
+    pub(super) fn expect_hello(&mut self, id: ConnectionId, now: Time) {
+        if self.silent.len() >= self.config.limits.connections_silent_max
+            && let Some(oldest) = self.silent.first().copied()
+        {
+            marks::reached(Mark::SilentDropped);
+            self.refuse(oldest, Refusal::Late, now);
+        }
+        let hello_by = now.after(limits::HELLO_TIMEOUT);
+        self.timers.insert((hello_by, Timer::Hello(id)));
+        self.silent.insert(id);
+        let connection = Connection {
+            hello_by: Some(hello_by),
+            ..Connection::default()
+        };
+        self.connections.insert(id, connection);
+    }
+
     pub(super) fn hello(&mut self, id: ConnectionId, hello: &Hello<'_>, now: Time) {
         if hello.version != limits::PROTOCOL_VERSION {
             return self.refuse_version(id, now);
@@ -138,6 +157,7 @@ impl Server {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.session = Some(session);
             if let Some(hello_by) = connection.hello_by.take() {
+                self.silent.remove(&id);
                 self.timers.remove(&(hello_by, Timer::Hello(id)));
             }
         }
@@ -227,6 +247,7 @@ impl Server {
         };
         self.ready.remove(&id);
         if let Some(hello_by) = connection.hello_by {
+            self.silent.remove(&id);
             self.timers.remove(&(hello_by, Timer::Hello(id)));
         }
         let session = connection

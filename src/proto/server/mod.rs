@@ -258,6 +258,8 @@ pub struct Server {
     watch_index: Index<WatchKey>,
     wait_index: Index<WaitKey>,
     timers: BTreeSet<(Time, Timer)>,
+    /// Connections that have not said hello, oldest first. Invariant: those with a `hello_by`.
+    silent: BTreeSet<ConnectionId>,
     /// Sessions with watches that lag, have credit, and were not served to the end.
     lagging: BTreeSet<SessionId>,
     /// The one served last: the next turn begins behind it.
@@ -312,6 +314,7 @@ impl Server {
             watch_index: Index::default(),
             wait_index: Index::default(),
             timers: BTreeSet::new(),
+            silent: BTreeSet::new(),
             lagging: BTreeSet::new(),
             pumped_last: SessionId(0),
             ready: BTreeSet::new(),
@@ -344,13 +347,7 @@ impl Server {
             let limit = "CONNECTIONS_MAX";
             self.refuse(id, Refusal::Limit { limit }, now);
         } else {
-            let hello_by = now.after(limits::HELLO_TIMEOUT);
-            self.timers.insert((hello_by, Timer::Hello(id)));
-            let connection = Connection {
-                hello_by: Some(hello_by),
-                ..Connection::default()
-            };
-            self.connections.insert(id, connection);
+            self.expect_hello(id, now);
         }
         id
     }
@@ -662,6 +659,8 @@ impl Server {
             }
         }
         for (id, connection) in &self.connections {
+            let silent = self.silent.contains(id);
+            assert_eq!(connection.hello_by.is_some(), silent);
             if let Some(session) = connection.session {
                 assert_eq!(self.sessions[&session].connection, Some(*id));
             }

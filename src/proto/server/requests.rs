@@ -10,7 +10,7 @@ use super::super::marks::{self, Mark};
 use super::super::message::{Condition, Failure, Filter, FunctionRef, Reply, Request};
 use super::super::planted::{self, Bug};
 use super::super::points::Point;
-use super::super::session::{Cursor, Wait, WaitKind, is_read};
+use super::super::session::{Cursor, Session, Wait, WaitKind, is_read};
 use super::super::store::{
     ChangeSet, Rights, StoreError, Transaction, check_key, check_namespace, check_value,
 };
@@ -400,12 +400,9 @@ impl Server {
                 max: CREDIT_BYTES_MIN,
             });
         }
-        let namespace: Arc<str> = Arc::from(namespace);
-        let interest = Interest::of(filter);
-        self.watch_index.insert(&namespace, &interest, (id, watch));
         let cursor = Cursor {
-            namespace,
-            interest,
+            namespace: Arc::from(namespace),
+            interest: Interest::of(filter),
             start: next,
             // A start in the future is a cursor at that place, not one that has caught up.
             next: (next != head).then_some(next),
@@ -414,6 +411,13 @@ impl Server {
             sent: 0,
             announced: true,
         };
+        let max = self.config.limits.interests_per_session_bytes_max;
+        if let Err(failure) = interests_fit(session, cursor.bytes(), max) {
+            return self.failed(failure);
+        }
+        self.watch_index
+            .insert(&cursor.namespace, &cursor.interest, (id, watch));
+        session.interests_bytes += cursor.bytes();
         session.watches.insert(watch, cursor);
         session.ready.insert(watch);
         self.lagging.insert(id);
@@ -478,9 +482,26 @@ impl Server {
             tests: 0,
             since: now,
         };
+        let max = self.config.limits.interests_per_session_bytes_max;
+        let fits = self
+            .sessions
+            .get(&id)
+            .map(|s| interests_fit(s, wait.bytes(), max));
+        if let Some(Err(failure)) = fits
+            // Which is noted elsewhere already, and costs next to nothing.
+            && !matches!(wait.kind, WaitKind::Ended(_))
+        {
+            return Some(self.failed(failure));
+        }
         self.wait(id, seq, wait);
         None
     }
+}
+
+/// Is there room for one more watch or wait that costs so much?
+fn interests_fit(session: &Session, bytes: usize, max: usize) -> Result<(), Failure<'static>> {
+    let bytes = session.interests_bytes + bytes;
+    wire::within("INTERESTS_PER_SESSION_BYTES_MAX", bytes, max)
 }
 
 /// Is what a watch names within the limits?

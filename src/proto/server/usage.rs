@@ -30,6 +30,10 @@ pub struct Usage {
     pub replies_bytes: usize,
     /// Watches of one session.
     pub watches: usize,
+    /// Bytes of what the watches and waits of one session are for.
+    pub interests_bytes: usize,
+    /// Connections that have not said hello.
+    pub connections_silent: usize,
     /// Processes that have not ended.
     pub processes_live: usize,
     /// Ended processes that are remembered.
@@ -81,6 +85,7 @@ impl Server {
         }
         for connection in self.connections.values() {
             usage.connections += usize::from(!connection.closed);
+            usage.connections_silent += usize::from(connection.hello_by.is_some());
             usage.outbox_bytes = usage.outbox_bytes.max(connection.outbox.pending().len());
         }
         for session in self.sessions.values() {
@@ -88,6 +93,7 @@ impl Server {
             usage.in_flight = usage.in_flight.max(in_flight);
             usage.replies_bytes = usage.replies_bytes.max(bytes);
             usage.watches = usage.watches.max(session.watches.len());
+            usage.interests_bytes = usage.interests_bytes.max(session.count_interests());
             usage.uploads = usage.uploads.max(session.uploads.len());
             let parts = session.uploads.values().map(|upload| upload.size);
             let bytes = parts.sum();

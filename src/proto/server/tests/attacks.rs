@@ -1,6 +1,7 @@
 //! What kept everybody waiting, or the machine without memory, for one client's sake: each by its
 //! trigger, with its work counted.
 
+use super::hostile::blob;
 use super::*;
 use crate::proto::limits::{CHANGE_SET_CHANGES_MAX, READ_RANGES_MAX};
 use crate::proto::operations::Test;
@@ -118,4 +119,93 @@ fn a_large_map_compared_again_and_again() {
     // Where one walk does, there is no end to it.
     let told = require_again_and_again(&mut server, &mut peer, Test::Equal(&there));
     assert_eq!(told, "done");
+}
+
+/// Trigger: a few hundred watches of a thousand long keys each. Harm: watches were counted, their
+/// keys were not: 400 took 429 MB. Fix: a limit of bytes of what a session's watches and waits are
+/// for, which is given back with each.
+#[test]
+fn watches_of_many_long_keys() {
+    let mut server = server_with(|config| {
+        config.limits.interests_per_session_bytes_max = config.limits.value_bytes_max;
+    });
+    let mut peer = Peer::program(&mut server);
+    let keys: Vec<String> = (0..200).map(|n| format!("{n:01000}")).collect();
+    let watch = |number: u64| Request::Watch {
+        watch: WatchId(number),
+        namespace: "n",
+        filter: Filter::Keys(keys.iter().map(|key| &**key).collect()),
+        from: None,
+        credit: CREDIT_BYTES_MIN,
+    };
+    let begun = |server: &mut Server, peer: &mut Peer, number| {
+        let mut begun = false;
+        peer.call(server, watch(number), |reply| match reply {
+            Reply::Watching { .. } => begun = true,
+            Reply::Failed {
+                failure: Failure::Limit { limit, .. },
+                ..
+            } => {
+                assert_eq!(limit, "INTERESTS_PER_SESSION_BYTES_MAX");
+            }
+            other => panic!("{other:?}"),
+        });
+        begun
+    };
+    for number in 0..4 {
+        assert!(
+            begun(&mut server, &mut peer, number),
+            "there is room for {number}"
+        );
+    }
+    assert!(!begun(&mut server, &mut peer, 4));
+    // A wait is refused by the same name, a join is not.
+    let value = blob(server.config.limits.value_bytes_max - 300);
+    let condition = Condition::Equal {
+        key: "k",
+        value: &value,
+    };
+    let namespace = "n";
+    peer.call(
+        &mut server,
+        Request::Wait {
+            namespace,
+            condition,
+        },
+        |reply| {
+            let text = format!("{reply:?}");
+            assert!(text.contains("INTERESTS_PER_SESSION_BYTES_MAX"), "{text}");
+        },
+    );
+    peer.call(
+        &mut server,
+        Request::Unwatch { watch: WatchId(2) },
+        |reply| assert!(matches!(reply, Reply::Done { .. })),
+    );
+    assert!(begun(&mut server, &mut peer, 5));
+    assert!(!begun(&mut server, &mut peer, 6));
+    server.invariants();
+}
+
+/// Trigger: as many connections as there may be, none of which says hello. Harm: for ten seconds
+/// nobody else of the same user got in. Fix: those have a smaller limit of their own, and the oldest
+/// goes when there is one more.
+#[test]
+fn silent_connections_keep_nobody_out() {
+    let mut server = server_with(|config| config.limits.connections_silent_max = 3);
+    let silent: Vec<ConnectionId> = (0..3).map(|_| server.connected(Time(1))).collect();
+    assert_eq!(server.poll_effect(), None);
+    let mut peer = Peer::program(&mut server);
+    assert!(refusal(&mut server, silent[0]).contains("Late"));
+    // Who has said hello is not among them.
+    server.connected(Time(1));
+    assert_eq!(server.poll_effect(), None, "there was room for one");
+    server.connected(Time(1));
+    assert!(refusal(&mut server, silent[1]).contains("Late"));
+    peer.set(&mut server, "k", 1);
+    // Who leaves makes room.
+    server.disconnected(silent[2], Time(2));
+    server.connected(Time(2));
+    assert_eq!(server.poll_effect(), None);
+    server.invariants();
 }

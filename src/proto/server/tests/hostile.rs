@@ -5,7 +5,7 @@ use crate::proto::limits::{FRAME_BYTES_MAX, REPLIES_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::proto::message::Fault;
 
 /// Bytes as one value of MessagePack.
-fn blob(bytes: usize) -> Vec<u8> {
+pub(super) fn blob(bytes: usize) -> Vec<u8> {
     let length = (bytes - 5) as u32;
     let mut blob = [&[0xc6][..], &length.to_be_bytes()].concat();
     blob.resize(bytes, 0);
