@@ -13,7 +13,7 @@ const MEASURED_EVERY: u64 = 64;
 type Shrink = fn(&mut Limits, &mut Choices);
 
 /// What a run may have small, each for itself. What goes together stays fit together.
-const SHRINKS: [Shrink; 13] = [
+const SHRINKS: [Shrink; 14] = [
     |limits, choices| {
         let entries_max = [64, 16, 4];
         limits.history_entries_max = entries_max[choices.below(Part::Swarm, 3) as usize];
@@ -34,6 +34,7 @@ const SHRINKS: [Shrink; 13] = [
     // As many as threads of one process ever wait for each other.
     |limits, choices| limits.in_flight_max = 5 + choices.below(Part::Swarm, 4) as usize,
     |limits, _| limits.watches_per_session_max = 2,
+    |limits, _| limits.connections_silent_max = 2,
     |limits, _| {
         limits.value_bytes_max = 2 * 1024;
         limits.part_bytes_max = limits.part_bytes_max.min(1024);
@@ -46,7 +47,7 @@ const SHRINKS: [Shrink; 13] = [
     |limits, _| {
         limits.processes_live_max = 14;
         limits.connections_max = 12;
-        limits.connections_silent_max = 4;
+        limits.connections_silent_max = limits.connections_silent_max.min(4);
         limits.sessions_max = 14;
     },
     |limits, _| {

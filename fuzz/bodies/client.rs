@@ -4,7 +4,7 @@
 use zproc::seam::proto::client::{Client, Config};
 use zproc::seam::proto::frame::{self, Outbox};
 use zproc::seam::proto::ids::{BuildId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
-use zproc::seam::proto::limits::{CREDIT_BYTES_MIN, IN_FLIGHT_MAX, PART_BYTES_MAX};
+use zproc::seam::proto::limits::{CREDIT_BYTES_MIN, IN_FLIGHT_MAX, Limits, PART_BYTES_MAX};
 use zproc::seam::proto::message::{Filter, FromServer, Reply, Request};
 use zproc::seam::proto::time::Time;
 
@@ -60,6 +60,7 @@ impl World {
                 session: SessionId(1),
                 token: Token([5, 6]),
                 resumed: length & 1 == 1,
+                limits: Limits::USUAL.agreed(),
             }),
             5 => self.hear(&FromServer::Reply {
                 seq: self.waiting.first().copied().unwrap_or(Seq(1)),

@@ -55,7 +55,7 @@ pub(crate) fn check(
 fn bounds(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize); 23] {
     let outbox_bytes = outbox_bytes(limits);
     // Words that are answered with no room left, and the text of one failure.
-    let replies_bytes = limits.replies_bytes_max
+    let replies_bytes = 2 * limits.replies_bytes_max
         + limits.in_flight_max * 128
         + 2 * FAILURE_BYTES_MAX
         + MESSAGE_OVERHEAD_BYTES_MAX;
@@ -91,8 +91,7 @@ fn bounds(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize); 23] 
         (
             "INTERESTS_PER_SESSION_BYTES_MAX",
             usage.interests_bytes,
-            // Joins are never refused for it.
-            limits.interests_per_session_bytes_max + limits.in_flight_max * 1024,
+            limits.interests_per_session_bytes_max,
         ),
         (
             "CONNECTIONS_SILENT_MAX",
@@ -138,7 +137,7 @@ fn outbox_bytes(limits: &Limits) -> usize {
     // A page, and what a wait was answered: neither waits for room in the outbox.
     let page_bytes = limits.page_bytes_max + limits.value_bytes_max + KEY_BYTES_MAX;
     limits.outbox_bytes_max
-        + limits.replies_bytes_max
+        + 2 * limits.replies_bytes_max
         + limits.change_set_bytes_max
         + page_bytes
         + 2 * FAILURE_BYTES_MAX
@@ -274,6 +273,9 @@ fn check_call(call: &Call<'_>, timeline: &Timeline<'_>, limits: &Limits, verdict
                 }
                 _ => true,
             };
+            // Clients have no more calls under way than there is room for; who waits may be unlucky.
+            let same =
+                same && (*limit != "REPLIES_BYTES_MAX" || matches!(request, Request::Wait { .. }));
             verdict.judge(BOUNDED, known && over && same, || {
                 format!(
                     "{} was refused for {told:?}, which is no reason",

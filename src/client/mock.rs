@@ -4,7 +4,7 @@ use crate::proto::client::Config;
 use crate::proto::codec;
 use crate::proto::frame;
 use crate::proto::ids::{BuildId, ProcessId, Revision, Seq, SessionId, Token};
-use crate::proto::limits::{IN_FLIGHT_MAX, PART_BYTES_MAX};
+use crate::proto::limits::{IN_FLIGHT_MAX, Limits, PART_BYTES_MAX};
 use crate::proto::loss::{ServerEnd, ServerLoss};
 use crate::proto::message::{Change, FromClient, FromServer, Origin, Reply, Request, Update};
 use crate::proto::time::Time;
@@ -94,6 +94,7 @@ pub(super) fn welcome(message: &FromClient<'_>, to: &mut Vec<u8>) {
             session: SESSION,
             token: TOKEN,
             resumed: hello.resume.is_some(),
+            limits: Limits::USUAL.agreed(),
         };
         frame::append(&welcome, to);
     }

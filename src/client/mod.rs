@@ -64,7 +64,6 @@ struct Shared {
     calls: AtomicU64,
     watches: AtomicU64,
     parts: AtomicU64,
-    part_bytes_max: usize,
 }
 
 /// A call that came to nothing, and what it may have done.
@@ -81,7 +80,6 @@ impl Connection {
     /// [`RECONNECT_TIMEOUT`](crate::proto::limits::RECONNECT_TIMEOUT).
     pub fn open(port: Arc<dyn Port>, config: Config) -> Result<Connection, CallError> {
         let points = port.points();
-        let part_bytes_max = config.part_bytes_max;
         let mut machine = Client::new(config);
         machine.set_points(points.clone());
         let connection = Connection(Arc::new(Shared {
@@ -90,7 +88,6 @@ impl Connection {
             calls: AtomicU64::new(0),
             watches: AtomicU64::new(0),
             parts: AtomicU64::new(0),
-            part_bytes_max,
         }));
         let shared = &*connection.0;
         let (mut inner, _) = shared.wait(lock(&shared.inner), Want::Welcome, Until::NEVER);
@@ -117,7 +114,7 @@ impl Connection {
     /// How large the parts of what is too large for one message are.
     #[must_use]
     pub fn part_bytes_max(&self) -> usize {
-        self.0.part_bytes_max
+        lock(&self.0.inner).machine.part_bytes_max()
     }
 
     /// A name for the parts of one thing.
@@ -306,7 +303,8 @@ impl Shared {
                 Ok(seq) => break seq,
                 Err(SubmitError::Full) => {
                     marks::reached(Mark::WindowFull);
-                    let (waited, ready) = self.wait(inner, Want::Room, until);
+                    let reply_bytes = inner.machine.reply_bytes(request);
+                    let (waited, ready) = self.wait(inner, Want::Room { reply_bytes }, until);
                     inner = waited;
                     if ready {
                         continue;

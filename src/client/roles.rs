@@ -28,7 +28,10 @@ pub(super) enum Want {
     /// The first welcome.
     Welcome,
     /// Room for one more request.
-    Room,
+    Room {
+        /// What its reply may take.
+        reply_bytes: usize,
+    },
     /// The reply.
     Reply(Seq),
     /// An update.
@@ -185,7 +188,9 @@ impl Inner {
         self.machine.ended().is_some()
             || match want {
                 Want::Welcome => self.machine.is_up(),
-                Want::Room => self.machine.room() > 0,
+                Want::Room { reply_bytes } => {
+                    self.machine.room() > 0 && reply_bytes <= self.machine.reply_room()
+                }
                 Want::Reply(seq) => self.machine.is_settled(seq),
                 Want::Update(watch) => self.machine.has_update(watch),
             }
@@ -219,12 +224,18 @@ impl Inner {
     /// Wakes those who have got what they wait for, and as many as there is room for requests.
     fn wake_ready(&mut self, news: &mut News) {
         let mut room = self.machine.room();
+        let mut reply_room = self.machine.reply_room();
         for position in 0..self.waiters.len() {
             let want = self.waiters[position].want;
             let mut ready = self.is_ready(want) || self.is_stopped(self.waiters[position].heeds);
-            if want == Want::Room && self.machine.ended().is_none() {
-                ready = room > 0;
-                room = room.saturating_sub(1);
+            if let Want::Room { reply_bytes } = want
+                && self.machine.ended().is_none()
+            {
+                ready = room > 0 && reply_bytes <= reply_room;
+                if ready {
+                    room -= 1;
+                    reply_room -= reply_bytes;
+                }
             }
             // Who is woken for nothing looks, and goes back to sleep.
             ready |= !ready && self.points.strike(Point::WrongWaiterToo);
@@ -468,7 +479,7 @@ impl Shared {
         }
         let ready = inner.is_ready(want);
         // Room that this thread was woken for and does not take is the next one's.
-        if want == Want::Room {
+        if matches!(want, Want::Room { .. }) {
             inner.stirred = true;
         }
         (inner, ready)
@@ -476,7 +487,7 @@ impl Shared {
 
     /// Notes that a thread waits for something that no request stands for, and since when.
     fn rest<'a>(&'a self, inner: Guard<'a>, want: Want) -> (Guard<'a>, Option<(Want, Time)>) {
-        if !matches!(want, Want::Update(_) | Want::Room) || inner.is_ready(want) {
+        if !matches!(want, Want::Update(_) | Want::Room { .. }) || inner.is_ready(want) {
             return (inner, None);
         }
         let (mut inner, now) = self.unlocked(inner, |port| port.now());

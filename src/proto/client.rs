@@ -31,13 +31,13 @@ pub use watches::WatchLoss;
 
 use super::frame::{self, Outbox};
 use super::ids::{BuildId, ProcessId, Seq, Token, WatchId};
-use super::limits::FRAME_BYTES_MAX;
+use super::limits::{Agreed, FRAME_BYTES_MAX, REPLIES_BYTES_MAX, VALUE_BYTES_MAX};
 use super::loss::ServerLoss;
 use super::marks::{self, Mark};
 use super::message::{FromClient, Reply, Request};
 use super::planted::{self, Bug};
 use super::points::{Point, Points};
-use super::{codec, frame::PREFIX_BYTES};
+use super::{codec, frame::PREFIX_BYTES, session};
 use calls::{Call, Calls, Kind};
 use link::{Link, Session};
 use std::collections::{BTreeMap, VecDeque};
@@ -69,6 +69,16 @@ pub struct Config {
     /// How large the parts of what is too large for one message are, see
     /// [`PART_BYTES_MAX`](super::limits::PART_BYTES_MAX). The server's limit may not be smaller.
     pub part_bytes_max: usize,
+}
+
+/// How much may be under way, as the server has said in its welcome.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    requests_max: usize,
+    /// Of the replies that the server has to keep.
+    replies_bytes_max: usize,
+    value_bytes_max: usize,
+    part_bytes_max: usize,
 }
 
 /// What a refusal was about, without its operands.
@@ -126,6 +136,7 @@ enum Loose {
 #[derive(Debug)]
 pub struct Client {
     config: Config,
+    window: Window,
     points: Points,
     link: Link,
     session: Option<Session>,
@@ -158,6 +169,12 @@ impl Client {
     #[must_use]
     pub fn new(config: Config) -> Client {
         Client {
+            window: Window {
+                requests_max: config.in_flight_max,
+                replies_bytes_max: REPLIES_BYTES_MAX,
+                value_bytes_max: VALUE_BYTES_MAX,
+                part_bytes_max: config.part_bytes_max,
+            },
             config,
             points: Points::default(),
             link: Link::new(),
@@ -189,10 +206,43 @@ impl Client {
         self.end.as_ref()
     }
 
-    /// How many more requests may be submitted.
+    /// How many more requests may be submitted, as long as none of them has a large reply.
     #[must_use]
     pub fn room(&self) -> usize {
-        self.config.in_flight_max.saturating_sub(self.calls.len())
+        self.window.requests_max.saturating_sub(self.calls.len())
+    }
+
+    /// How many more bytes the replies to requests under way may take.
+    #[must_use]
+    pub fn reply_room(&self) -> usize {
+        let taken = self.calls.reply_bytes();
+        self.window.replies_bytes_max.saturating_sub(taken)
+    }
+
+    /// How much of that a request takes. The server keeps its reply until it is acknowledged, which is
+    /// done with the next request, before that is looked at.
+    #[must_use]
+    pub fn reply_bytes(&self, request: &Request<'_>) -> usize {
+        let bytes = session::reply_bytes_max(request, self.window.value_bytes_max);
+        bytes.min(self.window.replies_bytes_max)
+    }
+
+    /// How large the parts of what is too large for one message are.
+    #[must_use]
+    pub fn part_bytes_max(&self) -> usize {
+        self.window.part_bytes_max
+    }
+
+    /// Keeps to what the server allows.
+    fn agree(&mut self, limits: &Agreed) {
+        let least =
+            |own: usize, theirs: u64| own.min(usize::try_from(theirs).unwrap_or(own)).max(1);
+        self.window = Window {
+            requests_max: least(self.config.in_flight_max, limits.in_flight_max),
+            part_bytes_max: least(self.config.part_bytes_max, limits.part_bytes_max),
+            value_bytes_max: least(VALUE_BYTES_MAX, limits.value_bytes_max),
+            replies_bytes_max: least(usize::MAX, limits.replies_bytes_max),
+        };
     }
 
     /// Takes a request; [`take`](Client::take) gives what comes of it.
@@ -203,7 +253,8 @@ impl Client {
         if self.end.is_some() {
             return Err(SubmitError::Ended);
         }
-        if self.room() == 0 {
+        let reply_bytes = self.reply_bytes(request);
+        if self.room() == 0 || reply_bytes > self.reply_room() {
             return Err(SubmitError::Full);
         }
         let seq = Seq(self.next_seq);
@@ -229,6 +280,7 @@ impl Client {
             seq,
             frame,
             kind,
+            reply_bytes,
             sent: false,
             abandoned: false,
         });

@@ -2,6 +2,7 @@
 //!
 //! At a limit the caller gets backpressure or a typed error; nobody else notices.
 
+use speedy::{Readable, Writable};
 use std::time::Duration;
 
 /// Version of the wire protocol; a peer of another one is refused by name.
@@ -70,8 +71,9 @@ pub const FUNCTION_NAME_BYTES_MAX: usize = 4 * 1024;
 
 /// Most requests of one session that are unanswered or whose replies are unacknowledged.
 pub const IN_FLIGHT_MAX: usize = 1024;
-/// Most bytes of retained replies of one session. While it is reached, joins wait; other requests
-/// whose reply may be large are refused, and so are the answers of waits.
+/// Most bytes of retained replies of one session, and as many again of its waits' answers. Clients have
+/// only so many requests under way that all their replies fit; who has more is refused. While the
+/// answers take all their room, joins wait, and other waits are told so instead of their answer.
 pub const REPLIES_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most bytes queued for one connection before its requests wait.
 pub const OUTBOX_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
@@ -217,6 +219,19 @@ pub struct Limits {
     pub page_bytes_max: usize,
 }
 
+/// What a client has to know of its server's limits, so as not to break the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
+pub struct Agreed {
+    /// See [`IN_FLIGHT_MAX`].
+    pub in_flight_max: u64,
+    /// See [`PART_BYTES_MAX`].
+    pub part_bytes_max: u64,
+    /// See [`VALUE_BYTES_MAX`].
+    pub value_bytes_max: u64,
+    /// See [`REPLIES_BYTES_MAX`].
+    pub replies_bytes_max: u64,
+}
+
 /// Limits that do not fit each other: what does not hold, in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unfit(pub &'static str);
@@ -270,6 +285,17 @@ impl Limits {
         page_entries_max: PAGE_ENTRIES_MAX,
         page_bytes_max: PAGE_BYTES_MAX,
     };
+
+    /// What clients are told of them.
+    #[must_use]
+    pub const fn agreed(&self) -> Agreed {
+        Agreed {
+            in_flight_max: self.in_flight_max as u64,
+            part_bytes_max: self.part_bytes_max as u64,
+            value_bytes_max: self.value_bytes_max as u64,
+            replies_bytes_max: self.replies_bytes_max as u64,
+        }
+    }
 
     /// Do they fit each other? Backpressure rests on their order: a value fits a change set, a
     /// change set fits any credit, and what any credit lets through fits the log.

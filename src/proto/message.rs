@@ -8,6 +8,7 @@
 use super::dump::Dump;
 pub use super::ids::FunctionRef;
 use super::ids::{BuildId, PartsId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
+use super::limits::Agreed;
 use super::operations::{Operation, Span, Test, Told};
 use super::setup::Setup;
 use super::time::Time;
@@ -326,6 +327,8 @@ pub enum FromServer<'a> {
         token: Token,
         /// True: the session asked for goes on; unanswered requests are to be sent again.
         resumed: bool,
+        /// What the client has to keep to.
+        limits: Agreed,
     },
     /// The connection is of no use; it closes after this.
     Refused { refusal: Refusal<'a> },

@@ -6,7 +6,7 @@
 
 use super::ids::{ConnectionId, PartsId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
 use super::interest::{Interest, ReadSet};
-use super::limits::Limits;
+use super::limits::{FAILURE_BYTES_MAX, Limits};
 use super::marks::{self, Mark};
 use super::message::{Request, WatchPosition};
 use super::operations::Operation;
@@ -119,10 +119,11 @@ impl Wait {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let kind = match &self.kind {
+            // Noted with the process, too; it is never refused.
+            WaitKind::Ended(_) => return 0,
             WaitKind::Function { name, args, .. } => name.len() + args.len(),
             WaitKind::Equal { key, value } => key.len() + value.len(),
             WaitKind::Key { key, test } => key.len() + test.len(),
-            WaitKind::Ended(_) => 0,
         };
         INTEREST_OVERHEAD_BYTES + self.namespace.len() + kind
     }
@@ -135,6 +136,13 @@ pub struct Upload {
     pub size: usize,
     /// What is there.
     pub bytes: Vec<u8>,
+}
+
+/// A reply that is kept, framed.
+#[derive(Debug)]
+struct Kept {
+    frame: Vec<u8>,
+    is_answer: bool,
 }
 
 /// What is to be done with a request that has come.
@@ -164,8 +172,11 @@ pub struct Session {
     /// Since when it has none.
     pub detached_at: Option<Time>,
     highest: Seq,
-    replies: BTreeMap<Seq, Vec<u8>>,
+    replies: BTreeMap<Seq, Kept>,
     replies_bytes: usize,
+    /// The same of waits. They come when they come, so they have room of their own: what a client
+    /// counts on for its other requests is there.
+    answers_bytes: usize,
     in_flight_max: usize,
     replies_bytes_max: usize,
     /// Invariant: the sum of what `waits` and `watches` cost.
@@ -203,6 +214,7 @@ impl Session {
             highest: Seq(0),
             replies: BTreeMap::new(),
             replies_bytes: 0,
+            answers_bytes: 0,
             in_flight_max: limits.in_flight_max,
             replies_bytes_max: limits.replies_bytes_max,
             interests_bytes: 0,
@@ -234,24 +246,44 @@ impl Session {
         self.highest == Seq(0)
     }
 
-    /// Bytes of the replies that wait to be acknowledged.
+    /// Bytes of the replies that wait to be acknowledged, but for those to waits.
     #[must_use]
     pub fn replies_bytes(&self) -> usize {
         self.replies_bytes
     }
 
-    /// May a reply of this size be kept?
+    /// Bytes of the replies to waits that wait to be acknowledged.
+    #[must_use]
+    pub fn answers_bytes(&self) -> usize {
+        self.answers_bytes
+    }
+
+    /// May the answer to a wait, of this size, be kept?
+    #[must_use]
+    pub fn has_room_for_answer(&self, bytes: usize) -> bool {
+        self.answers_bytes + bytes <= self.replies_bytes_max
+    }
+
+    /// May a reply of this size be kept? What each reply takes besides comes on top.
     #[must_use]
     pub fn has_room(&self, reply_bytes: usize) -> bool {
-        self.replies_bytes + reply_bytes <= self.replies_bytes_max
+        let words = self.in_flight_max * REPLY_OVERHEAD_BYTES;
+        self.replies_bytes + reply_bytes <= self.replies_bytes_max + words
     }
 
     /// The client has these replies.
     pub fn acknowledge(&mut self, acks: &[Seq]) {
         for seq in acks {
             if let Some(reply) = self.replies.remove(seq) {
-                self.replies_bytes -= reply.len();
+                self.let_go(&reply);
             }
+        }
+    }
+
+    fn let_go(&mut self, reply: &Kept) {
+        match reply.is_answer {
+            true => self.answers_bytes -= reply.frame.len(),
+            false => self.replies_bytes -= reply.frame.len(),
         }
     }
 
@@ -273,7 +305,7 @@ impl Session {
             return Arrival::New;
         }
         if let Some(reply) = self.replies.get(&seq) {
-            Arrival::Answered(reply.clone())
+            Arrival::Answered(reply.frame.clone())
         } else if self.waits.contains_key(&seq) {
             Arrival::Pending
         } else if is_read {
@@ -285,18 +317,21 @@ impl Session {
         }
     }
 
-    /// Keeps a reply until it is acknowledged.
-    pub fn retain(&mut self, seq: Seq, frame: Vec<u8>) {
-        self.replies_bytes += frame.len();
-        if let Some(old) = self.replies.insert(seq, frame) {
-            self.replies_bytes -= old.len();
+    /// Keeps a reply until it is acknowledged; `is_answer` if it is that to a wait.
+    pub fn retain(&mut self, seq: Seq, frame: Vec<u8>, is_answer: bool) {
+        match is_answer {
+            true => self.answers_bytes += frame.len(),
+            false => self.replies_bytes += frame.len(),
+        }
+        if let Some(old) = self.replies.insert(seq, Kept { frame, is_answer }) {
+            self.let_go(&old);
         }
     }
 
     /// The reply that is kept under the highest number.
     #[must_use]
     pub fn last_reply(&self) -> Option<&Vec<u8>> {
-        self.replies.values().next_back()
+        self.replies.values().next_back().map(|kept| &kept.frame)
     }
 
     /// Puts the watches where the client is, after a connection was lost. Gives those that the
@@ -325,7 +360,7 @@ impl Session {
     /// Requests that wait or whose replies are kept, and the bytes of those, counted anew.
     #[must_use]
     pub fn count(&self) -> (usize, usize) {
-        let bytes = self.replies.values().map(Vec::len).sum();
+        let bytes = self.replies.values().map(|kept| kept.frame.len()).sum();
         (self.replies.len() + self.waits.len(), bytes)
     }
 
@@ -345,13 +380,41 @@ impl Session {
         assert!(self.replies.len() + self.waits.len() <= self.in_flight_max);
         assert_eq!(self.interests_bytes, self.count_interests());
         assert!(self.ready.iter().all(|id| self.watches.contains_key(id)));
-        let bytes: usize = self.replies.values().map(Vec::len).sum();
-        assert_eq!(self.replies_bytes, bytes);
+        let bytes = |is_answer| -> usize {
+            let kept = self
+                .replies
+                .values()
+                .filter(|kept| kept.is_answer == is_answer);
+            kept.map(|kept| kept.frame.len()).sum()
+        };
+        assert_eq!(self.replies_bytes, bytes(false));
+        assert_eq!(self.answers_bytes, bytes(true));
         assert!(self.held.iter().all(|seq| self.waits.contains_key(seq)));
         assert!(self.replies.keys().all(|seq| *seq <= self.highest));
         assert!(self.waits.keys().all(|seq| *seq <= self.highest));
     }
 }
+
+/// The most bytes that the reply to a request may take as long as it is kept, where that is more than a
+/// few words. Waits are not asked: nobody knows when they are answered.
+#[must_use]
+pub fn reply_bytes_max(request: &Request<'_>, value_bytes_max: usize) -> usize {
+    // A value, or why there is none.
+    let most = value_bytes_max.max(FAILURE_BYTES_MAX);
+    match request {
+        Request::Batch { operations, .. } if !is_read(request) => {
+            most + operations.len() * TOLD_BYTES
+        }
+        Request::Remove { .. } | Request::GetOrInsert { .. } | Request::Atomic { .. } => most,
+        _ => 0,
+    }
+}
+
+/// What a reply of a few words takes, or one with a value besides that.
+const REPLY_OVERHEAD_BYTES: usize = 128;
+
+/// What the reply to a batch takes for each operation beside the values in it.
+const TOLD_BYTES: usize = 24;
 
 /// Does the request change nothing, so that it may be done again instead of being remembered?
 #[must_use]
@@ -385,7 +448,7 @@ mod tests {
     fn a_retry_is_answered_not_applied() {
         let mut session = session();
         assert_eq!(session.arrive(Seq(1), false), Arrival::New);
-        session.retain(Seq(1), vec![9]);
+        session.retain(Seq(1), vec![9], false);
         assert_eq!(session.arrive(Seq(1), false), Arrival::Answered(vec![9]));
         session.acknowledge(&[Seq(1)]);
         assert!(matches!(
@@ -407,7 +470,7 @@ mod tests {
         let mut session = session();
         for seq in 1..=IN_FLIGHT_MAX as u64 {
             assert_eq!(session.arrive(Seq(seq), false), Arrival::New);
-            session.retain(Seq(seq), vec![0]);
+            session.retain(Seq(seq), vec![0], false);
         }
         session.invariants();
         let next = Seq(IN_FLIGHT_MAX as u64 + 1);
@@ -461,12 +524,13 @@ mod tests {
     fn the_room_for_replies_at_and_over_its_limit() {
         let mut session = session();
         assert_eq!(session.arrive(Seq(1), false), Arrival::New);
-        session.retain(Seq(1), vec![0; 7]);
+        session.retain(Seq(1), vec![0; 7], false);
         // Another reply to the same request takes the place of the first.
-        session.retain(Seq(1), vec![0; 3]);
+        session.retain(Seq(1), vec![0; 3], false);
         session.invariants();
         assert_eq!(session.replies_bytes(), 3);
-        let room = Limits::USUAL.replies_bytes_max - 3;
+        let words = IN_FLIGHT_MAX * REPLY_OVERHEAD_BYTES;
+        let room = Limits::USUAL.replies_bytes_max + words - 3;
         assert!(session.has_room(room));
         assert!(!session.has_room(room + 1));
     }
@@ -474,7 +538,7 @@ mod tests {
     #[test]
     fn what_is_kept_and_what_waits_are_counted() {
         let mut session = session();
-        session.retain(Seq(1), vec![0; 3]);
+        session.retain(Seq(1), vec![0; 3], false);
         for seq in 2..4 {
             let wait = Wait {
                 namespace: "n".into(),

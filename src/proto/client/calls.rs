@@ -8,7 +8,8 @@ use crate::proto::planted::{self, Bug};
 /// Why a request was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SubmitError {
-    /// As many as may be are unanswered. One that is answered makes room.
+    /// As many as may be are unanswered, or their replies may take all the room there is for them. One
+    /// that is answered makes room.
     Full,
     /// It does not fit a frame.
     TooLarge {
@@ -96,6 +97,8 @@ pub(super) struct Call {
     /// As it goes out, prefix included; later the buffer of its reply.
     pub(super) frame: Vec<u8>,
     pub(super) kind: Kind,
+    /// The most that its reply may take of the room for replies.
+    pub(super) reply_bytes: usize,
     /// It was handed to a connection once, this one or one before: the server may know it.
     pub(super) sent: bool,
     /// Nobody waits for the reply.
@@ -105,47 +108,61 @@ pub(super) struct Call {
 /// Sorted by number. New ones come at the end and most are answered soon, so that a vector is
 /// searched and closed up faster than a tree allocates its nodes; the window bounds it.
 #[derive(Debug, Default)]
-pub(super) struct Calls(Vec<Call>);
+pub(super) struct Calls {
+    calls: Vec<Call>,
+    /// Invariant: the sum over all.
+    reply_bytes: usize,
+}
 
 impl Calls {
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.calls.len()
+    }
+
+    /// The most that all their replies may take.
+    pub(super) fn reply_bytes(&self) -> usize {
+        self.reply_bytes
     }
 
     /// Appends a call with a number above all others.
     pub(super) fn push(&mut self, call: Call) {
-        debug_assert!(self.0.last().is_none_or(|last| last.seq < call.seq));
-        self.0.push(call);
+        debug_assert!(self.calls.last().is_none_or(|last| last.seq < call.seq));
+        self.reply_bytes += call.reply_bytes;
+        self.calls.push(call);
     }
 
     fn position(&self, seq: Seq) -> Option<usize> {
-        self.0.binary_search_by_key(&seq, |call| call.seq).ok()
+        self.calls.binary_search_by_key(&seq, |call| call.seq).ok()
     }
 
     pub(super) fn get_mut(&mut self, seq: Seq) -> Option<&mut Call> {
-        self.position(seq).map(|position| &mut self.0[position])
+        self.position(seq).map(|position| &mut self.calls[position])
     }
 
     pub(super) fn remove(&mut self, seq: Seq) -> Option<Call> {
-        self.position(seq).map(|position| self.0.remove(position))
+        let position = self.position(seq)?;
+        let call = self.calls.remove(position);
+        self.reply_bytes -= call.reply_bytes;
+        Some(call)
     }
 
     /// Is there one with this number or a later one?
     pub(super) fn any_from(&self, seq: Seq) -> bool {
-        self.0.last().is_some_and(|last| last.seq >= seq)
+        self.calls.last().is_some_and(|last| last.seq >= seq)
     }
 
     /// Those with this number or a later one, in order.
     pub(super) fn from(&mut self, seq: Seq) -> impl Iterator<Item = &mut Call> {
-        let start = self.0.partition_point(|call| call.seq < seq);
-        self.0[start..].iter_mut()
+        let start = self.calls.partition_point(|call| call.seq < seq);
+        self.calls[start..].iter_mut()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Call> {
-        self.0.iter()
+        self.calls.iter()
     }
 
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Call> + '_ {
-        self.0.drain(..)
+        self.reply_bytes = 0;
+        self.calls.drain(..)
     }
 }

@@ -263,7 +263,11 @@ impl Client {
                 session,
                 token,
                 resumed,
-            } if !up => self.welcome(session, token, resumed),
+                limits,
+            } if !up => {
+                self.agree(&limits);
+                self.welcome(session, token, resumed)
+            }
             FromServer::Refused { refusal } => {
                 self.refused(refusal);
                 Ok(())

@@ -7,7 +7,8 @@ mod watching;
 use super::*;
 use crate::proto::ids::{Revision, SessionId};
 use crate::proto::limits::{
-    CREDIT_BYTES_MIN, HELLO_TIMEOUT, IN_FLIGHT_MAX, PART_BYTES_MAX, RECONNECT_TIMEOUT,
+    CREDIT_BYTES_MIN, HELLO_TIMEOUT, IN_FLIGHT_MAX, Limits, PART_BYTES_MAX, RECONNECT_TIMEOUT,
+    REPLIES_BYTES_MAX, VALUE_BYTES_MAX,
 };
 use crate::proto::message::{
     Condition, Filter, FromServer, Hello, Origin, Refusal, Resume, Update, WatchPosition,
@@ -99,6 +100,7 @@ fn welcome(resumed: bool) -> FromServer<'static> {
         session: SessionId(5),
         token: Token([6, 7]),
         resumed,
+        limits: Limits::USUAL.agreed(),
     }
 }
 
@@ -225,7 +227,7 @@ fn input_may_come_in_any_pieces() {
         client.connected(NOW);
         sent(&mut client);
         // The requests count as sent as soon as there is a welcome.
-        let (first, rest) = input.split_at(40);
+        let (first, rest) = input.split_at(72);
         for some in first.chunks(piece).chain(rest.chunks(piece)) {
             client.receive(some);
             sent(&mut client);
@@ -400,6 +402,35 @@ fn the_window_is_bounded() {
     give_reply(&mut client, 9);
     assert_eq!(client.room(), 1);
     submit(&mut client, &SET);
+}
+
+#[test]
+fn large_replies_have_a_window_of_their_own() {
+    let mut client = up();
+    let remove = Request::Remove {
+        namespace: "n",
+        key: "k",
+    };
+    let many = REPLIES_BYTES_MAX / VALUE_BYTES_MAX;
+    for _ in 0..many {
+        submit(&mut client, &remove);
+    }
+    assert_eq!(client.submit(&remove), Err(SubmitError::Full));
+    // What is answered with a few words, read or waited for is not held up.
+    submit(&mut client, &SET);
+    submit(&mut client, &WAIT);
+    submit(&mut client, &Request::Ping);
+    sent(&mut client);
+    give_reply(&mut client, many as u64 + 1);
+    assert_eq!(client.submit(&remove), Err(SubmitError::Full));
+    give_reply(&mut client, 9);
+    submit(&mut client, &remove);
+    assert_eq!(client.submit(&remove), Err(SubmitError::Full));
+    // What is withdrawn makes room too, and what is lost with the session.
+    client.cancel(Seq(many as u64 + 4));
+    submit(&mut client, &remove);
+    back(&mut client, false);
+    assert_eq!(client.reply_room(), REPLIES_BYTES_MAX);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::super::limits::{COMPARED_BYTES_MAX, Limits};
 use super::super::marks::{self, Mark};
 use super::super::message::{Failure, Reply};
 use super::super::operations::{Operation, Test, Told};
-use super::super::store::{Coming, Key, Rights, StoreError, Transaction, Value};
+use super::super::store::{Coming, Key, Rights, StoreError, Transaction, Value, check_key};
 use super::super::time::Time;
 use super::requests::cause;
 use super::{Server, wire};
@@ -34,11 +34,6 @@ impl From<StoreError> for Refused<'_> {
     fn from(error: StoreError) -> Self {
         Refused::Store(error)
     }
-}
-
-/// What the reply to a batch takes beside the values in it.
-pub(super) fn overhead_bytes(operations: &[Operation<'_>]) -> usize {
-    operations.len() * 24
 }
 
 impl Server {
@@ -196,6 +191,8 @@ fn require<'a>(
     work: &mut usize,
 ) -> Result<(), Refused<'a>> {
     kinds::said(&test);
+    // It comes back if it is not met.
+    check_key(key)?;
     // The others are for waits. A batch that went on where a value is not equal could compare a
     // large one again and again.
     if !matches!(

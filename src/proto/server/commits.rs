@@ -14,7 +14,7 @@ use super::super::points::Point;
 use super::super::session::{Cursor, Wait, WaitKind};
 use super::super::store::{ChangeSet, RESERVED, Store, View};
 use super::super::value;
-use super::{Commit, Server, WaitKey, WatchKey, wire};
+use super::{Commit, Keep, Server, WaitKey, WatchKey, wire};
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
@@ -298,12 +298,12 @@ impl Server {
                     return;
                 };
                 // It can't be put off: the condition may hold now and never again.
-                let body = if session.has_room(body.len()) {
+                let body = if session.has_room_for_answer(body.len()) {
                     body
                 } else {
-                    self.no_room(session.replies_bytes() + body.len())
+                    self.no_room(session.answers_bytes() + body.len())
                 };
-                self.answer(id, seq, &body, true);
+                self.answer(id, seq, &body, Keep::Answer);
             }
             Some((None, reads)) => self.reads_again(id, seq, reads),
             None => {}

@@ -165,6 +165,7 @@ impl Server {
             session,
             token,
             resumed,
+            limits: self.config.limits.agreed(),
         };
         self.push(id, &welcome);
     }

@@ -229,6 +229,16 @@ enum Timer {
     Grace(SessionId),
 }
 
+/// Is a reply kept until it is acknowledged, and where is it counted?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    /// The request may be done again.
+    Not,
+    Reply,
+    /// It is the answer to a wait.
+    Answer,
+}
+
 type WaitKey = (SessionId, Seq);
 type WatchKey = (SessionId, WatchId);
 
@@ -544,7 +554,12 @@ impl Server {
         match session.arrive(seq, is_read) {
             Arrival::New => {
                 if let Some(body) = self.execute(id, seq, request, now) {
-                    self.answer(id, seq, &body, !is_read);
+                    let keep = match request {
+                        Request::Wait { .. } => Keep::Answer,
+                        _ if is_read => Keep::Not,
+                        _ => Keep::Reply,
+                    };
+                    self.answer(id, seq, &body, keep);
                 }
             }
             Arrival::Answered(frame) => {
@@ -590,7 +605,7 @@ impl Server {
     }
 
     /// Sends the reply to a request, and keeps it if the request must not be applied again.
-    fn answer(&mut self, id: SessionId, seq: Seq, body: &[u8], retain: bool) {
+    fn answer(&mut self, id: SessionId, seq: Seq, body: &[u8], keep: Keep) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
@@ -600,8 +615,10 @@ impl Server {
         if let Some(connection) = connection {
             self.push_encoded(connection, &frame);
         }
-        if retain && let Some(session) = self.sessions.get_mut(&id) {
-            session.retain(seq, frame);
+        if keep != Keep::Not
+            && let Some(session) = self.sessions.get_mut(&id)
+        {
+            session.retain(seq, frame, keep == Keep::Answer);
         }
     }
 

@@ -16,7 +16,7 @@ use super::ending;
 use super::outcomes::{Remains, outcome_of, wall_ns};
 use super::parts::Rests;
 use super::requests::cause;
-use super::{Effect, Server, Timer, WaitKey, wire};
+use super::{Effect, Keep, Server, Timer, WaitKey, wire};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -358,7 +358,7 @@ impl Server {
         let reply = self.outcome(process);
         let session = self.sessions.get_mut(&id)?;
         if let Some(reply) = reply {
-            if session.has_room(reply.len()) {
+            if session.has_room_for_answer(reply.len()) {
                 marks::reached(Mark::JoinAtOnce);
                 return Some(reply);
             }
@@ -553,10 +553,10 @@ impl Server {
             let Some(session) = self.sessions.get_mut(&id) else {
                 continue;
             };
-            if session.has_room(body.len()) {
+            if session.has_room_for_answer(body.len()) {
                 marks::reached(Mark::JoinLater);
                 self.remove_wait(id, seq);
-                self.answer(id, seq, &body, true);
+                self.answer(id, seq, &body, Keep::Answer);
             } else {
                 marks::reached(Mark::JoinHeld);
                 session.held.insert(seq);
@@ -586,12 +586,12 @@ impl Server {
             if !self
                 .sessions
                 .get(&id)
-                .is_some_and(|session| session.has_room(body.len()))
+                .is_some_and(|session| session.has_room_for_answer(body.len()))
             {
                 return;
             }
             self.remove_wait(id, seq);
-            self.answer(id, seq, &body, true);
+            self.answer(id, seq, &body, Keep::Answer);
         }
     }
 

@@ -10,12 +10,12 @@ use super::super::marks::{self, Mark};
 use super::super::message::{Condition, Failure, Filter, FunctionRef, Reply, Request};
 use super::super::planted::{self, Bug};
 use super::super::points::Point;
-use super::super::session::{Cursor, Session, Wait, WaitKind, is_read};
+use super::super::session::{Cursor, Session, Wait, WaitKind, reply_bytes_max};
 use super::super::store::{
     ChangeSet, Rights, StoreError, Transaction, check_key, check_namespace, check_value,
 };
 use super::super::time::Time;
-use super::{FunctionFailure, Server, batch, wire};
+use super::{FunctionFailure, Server, wire};
 use std::sync::Arc;
 
 impl Server {
@@ -29,28 +29,11 @@ impl Server {
     ) -> Option<Vec<u8>> {
         let process = self.sessions.get(&session)?.process;
         kinds::said(request);
-        // What is answered with a word is not refused for want of room: last words least of all.
-        // And a join can wait for it.
-        let is_exempt = matches!(
-            request,
-            Request::Unwatch { .. }
-                | Request::Finish { .. }
-                | Request::Stop { .. }
-                | Request::Kill { .. }
-                | Request::ToRoot { .. }
-                | Request::Part { .. }
-                | Request::Forget { .. }
-                | Request::Wait {
-                    condition: Condition::Ended { .. },
-                    ..
-                }
-        );
+        // What is answered with a few words is not refused for want of room. Our own clients have no
+        // more under way than there is room for.
         let kept = self.sessions.get(&session)?;
-        let mut reply_bytes = self.config.limits.value_bytes_max;
-        if let Request::Batch { operations, .. } = request {
-            reply_bytes += batch::overhead_bytes(operations);
-        }
-        if !is_read(request) && !is_exempt && !kept.has_room(reply_bytes) {
+        let reply_bytes = reply_bytes_max(request, self.config.limits.value_bytes_max);
+        if reply_bytes > 0 && kept.replies_bytes() > 0 && !kept.has_room(reply_bytes) {
             return Some(self.no_room(kept.replies_bytes() + reply_bytes));
         }
         let revision = self.store.revision();
@@ -487,10 +470,7 @@ impl Server {
             .sessions
             .get(&id)
             .map(|s| interests_fit(s, wait.bytes(), max));
-        if let Some(Err(failure)) = fits
-            // Which is noted elsewhere already, and costs next to nothing.
-            && !matches!(wait.kind, WaitKind::Ended(_))
-        {
+        if let Some(Err(failure)) = fits {
             return Some(self.failed(failure));
         }
         self.wait(id, seq, wait);

@@ -115,6 +115,7 @@ fn a_welcome_to_another_session_or_to_what_never_was_is_a_breach() {
         session: SessionId(9),
         token: Token([6, 7]),
         resumed: true,
+        limits: Limits::USUAL.agreed(),
     };
     give(&mut client, &another);
     assert!(protocol_error(&client).contains("another session"));

@@ -208,7 +208,7 @@ fn the_answers_of_waits_are_bounded_too() {
     for number in 70..100 {
         say(&mut server, program.id, &request(number));
     }
-    let kept = server.sessions[&program.session].replies_bytes();
+    let kept = server.sessions[&program.session].answers_bytes();
     assert!(kept <= REPLIES_BYTES_MAX, "{kept}");
     let mut answers = 0;
     while !fresh.is_empty() {

@@ -226,19 +226,21 @@ fn what_plain_requests_are_answered_with() {
 }
 
 #[test]
-fn without_room_for_replies_only_reads_and_last_words_are_done() {
+fn without_room_for_replies_reads_and_what_is_answered_in_few_words_are_done() {
     let mut server = server_with(|_| ());
     let mut peer = Peer::program(&mut server);
     let limits = server.config.limits;
-    let kept = limits.replies_bytes_max - limits.value_bytes_max;
+    let words = limits.in_flight_max * 128;
+    let kept = limits.replies_bytes_max + words - limits.value_bytes_max;
     let session = server.sessions.get_mut(&peer.session).expect("it is there");
     assert_eq!(session.arrive(Seq(1), false), Arrival::New);
-    session.retain(Seq(1), vec![0; kept]);
+    session.retain(Seq(1), vec![0; kept], false);
     peer.seq = 1;
     peer.set(&mut server, "k", 1);
     // The reply to that has taken the last of the room.
     let kept = server.sessions[&peer.session].replies_bytes();
-    peer.call(&mut server, set("n", "k", &[2]), |reply| {
+    let (namespace, key) = ("n", "k");
+    peer.call(&mut server, Request::Remove { namespace, key }, |reply| {
         let failure = Failure::Limit {
             limit: "REPLIES_BYTES_MAX",
             actual: (kept + limits.value_bytes_max) as u64,
@@ -247,7 +249,6 @@ fn without_room_for_replies_only_reads_and_last_words_are_done() {
         let revision = Revision(1);
         assert_eq!(reply, Reply::Failed { revision, failure });
     });
-    let (namespace, key) = ("n", "k");
     let at = None;
     peer.call(&mut server, Request::Get { namespace, key, at }, |reply| {
         assert!(matches!(

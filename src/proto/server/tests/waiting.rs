@@ -105,9 +105,9 @@ fn a_wait_whose_answer_there_is_no_room_for_is_told_how_much_it_would_take() {
     let wait = peer.ask(&mut server, until_equal("k", &[1]));
     let max = server.config.limits.replies_bytes_max;
     let session = server.sessions.get_mut(&peer.session).expect("it is there");
-    let fill = max - 1 - session.replies_bytes();
+    let fill = max - 1 - session.answers_bytes();
     assert_eq!(session.arrive(Seq(3), false), Arrival::New);
-    session.retain(Seq(3), vec![0; fill]);
+    session.retain(Seq(3), vec![0; fill], true);
     let (revision, value) = (Revision(1), &[][..]);
     let answer = codec::to_bytes(&Reply::Returned { revision, value });
     let revision = server.store.revision().next();
