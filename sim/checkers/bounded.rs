@@ -52,20 +52,19 @@ pub(crate) fn check(
 }
 
 /// What is measured, with the name of its limit and what that allows.
-fn bounds(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize); 23] {
-    let outbox_bytes = outbox_bytes(limits);
-    // Words that are answered with no room left, and the text of one failure.
-    let replies_bytes = 2 * limits.replies_bytes_max
-        + limits.in_flight_max * 128
-        + 2 * FAILURE_BYTES_MAX
-        + MESSAGE_OVERHEAD_BYTES_MAX;
+fn bounds(usage: &Usage, limits: &Limits) -> Vec<(&'static str, usize, usize)> {
+    [
+        &of_the_state(usage, limits)[..],
+        &of_clients(usage, limits),
+        &of_processes(usage, limits),
+    ]
+    .concat()
+}
+
+fn of_the_state(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize); 8] {
     // The newest is kept, however large.
     let history_bytes = (limits.history_bytes_max).max(usage.history_newest_bytes);
-    let results_bytes = (limits.results_bytes_max).max(usage.results_newest_bytes);
-    let timers = limits.connections_max + limits.sessions_max;
     let state = &usage.state;
-    let share = limits.parts_per_session_bytes_max;
-    let session_parts = usage.session_parts_bytes;
     [
         ("VALUE_BYTES_MAX", state.value_bytes, limits.value_bytes_max),
         ("STATE_BYTES_MAX", state.bytes, limits.state_bytes_max),
@@ -78,7 +77,32 @@ fn bounds(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize); 23] 
             limits.history_entries_max,
         ),
         ("HISTORY_BYTES_MAX", usage.history_bytes, history_bytes),
+        // Of the newest entry, whatever the others take.
+        (
+            "CHANGE_SET_BYTES_MAX, as the log keeps it",
+            usage.history_newest_bytes,
+            2 * limits.change_set_bytes_max
+                + 64 * limits.change_set_changes_max
+                + MESSAGE_OVERHEAD_BYTES_MAX,
+        ),
+    ]
+}
+
+fn of_clients(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize); 9] {
+    let outbox_bytes = outbox_bytes(limits);
+    // Words that are answered with no room left, and the text of one failure.
+    let replies_bytes = 2 * limits.replies_bytes_max
+        + limits.in_flight_max * 128
+        + 2 * FAILURE_BYTES_MAX
+        + MESSAGE_OVERHEAD_BYTES_MAX;
+    let timers = limits.connections_max + limits.sessions_max;
+    [
         ("CONNECTIONS_MAX", usage.connections, limits.connections_max),
+        (
+            "CONNECTIONS_SILENT_MAX",
+            usage.connections_silent,
+            limits.connections_silent_max,
+        ),
         ("SESSIONS_MAX", usage.sessions, limits.sessions_max),
         ("OUTBOX_BYTES_MAX", usage.outbox_bytes, outbox_bytes),
         ("IN_FLIGHT_MAX", usage.in_flight, limits.in_flight_max),
@@ -94,10 +118,18 @@ fn bounds(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize); 23] 
             limits.interests_per_session_bytes_max,
         ),
         (
-            "CONNECTIONS_SILENT_MAX",
-            usage.connections_silent,
-            limits.connections_silent_max,
+            "CONNECTIONS_MAX and SESSIONS_MAX, in deadlines",
+            usage.timers,
+            timers,
         ),
+    ]
+}
+
+fn of_processes(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize); 6] {
+    let results_bytes = (limits.results_bytes_max).max(usage.results_newest_bytes);
+    let share = limits.parts_per_session_bytes_max;
+    let session_parts = usage.session_parts_bytes;
+    [
         (
             "PROCESSES_LIVE_MAX",
             usage.processes_live,
@@ -115,19 +147,6 @@ fn bounds(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize); 23] 
             "UPLOADS_PER_SESSION_MAX",
             usage.uploads,
             limits.uploads_per_session_max,
-        ),
-        (
-            "CONNECTIONS_MAX and SESSIONS_MAX, in deadlines",
-            usage.timers,
-            timers,
-        ),
-        // Of the newest entry, whatever the others take.
-        (
-            "CHANGE_SET_BYTES_MAX, as the log keeps it",
-            usage.history_newest_bytes,
-            2 * limits.change_set_bytes_max
-                + 64 * limits.change_set_changes_max
-                + MESSAGE_OVERHEAD_BYTES_MAX,
         ),
     ]
 }

@@ -303,11 +303,7 @@ impl Limits {
     /// # Errors
     /// The first relation that does not hold.
     pub const fn check(&self) -> Result<(), Unfit> {
-        // An outcome: a result with its text, or a panic's text, and what the keeper says.
-        let outcome = self.value_bytes_max
-            + 2 * FAILURE_BYTES_MAX
-            + 2 * OUTPUT_TAIL_BYTES_MAX
-            + MESSAGE_OVERHEAD_BYTES_MAX;
+        let outcome = self.outcome_bytes();
         let update = self.change_set_bytes_max
             + MESSAGE_OVERHEAD_BYTES_MAX
             + self.change_set_changes_max * 64;
@@ -375,6 +371,14 @@ impl Limits {
             index += 1;
         }
         Ok(())
+    }
+
+    /// A result with its text, or a panic's text, and what the keeper says.
+    const fn outcome_bytes(&self) -> usize {
+        self.value_bytes_max
+            + 2 * FAILURE_BYTES_MAX
+            + 2 * OUTPUT_TAIL_BYTES_MAX
+            + MESSAGE_OVERHEAD_BYTES_MAX
     }
 
     const fn parts_fit(&self) -> bool {

@@ -5,7 +5,7 @@ use super::super::history::Cause;
 use super::super::ids::{ProcessId, Revision, Seq, SessionId, WatchId};
 use super::super::interest::{Interest, ReadSet};
 use super::super::kinds;
-use super::super::limits::{CREDIT_BYTES_MIN, KEY_BYTES_MAX, WATCH_KEYS_MAX};
+use super::super::limits::{CREDIT_BYTES_MIN, KEY_BYTES_MAX, Limits, WATCH_KEYS_MAX};
 use super::super::marks::{self, Mark};
 use super::super::message::{Condition, Failure, Filter, FunctionRef, Reply, Request};
 use super::super::planted::{self, Bug};
@@ -394,12 +394,11 @@ impl Server {
             sent: 0,
             announced: true,
         };
-        let max = self.config.limits.interests_per_session_bytes_max;
-        if let Err(failure) = interests_fit(session, cursor.bytes(), max) {
+        if let Err(failure) = interests_fit(session, cursor.bytes(), &self.config.limits) {
             return self.failed(failure);
         }
-        self.watch_index
-            .insert(&cursor.namespace, &cursor.interest, (id, watch));
+        let index = &mut self.watch_index;
+        index.insert(&cursor.namespace, &cursor.interest, (id, watch));
         session.interests_bytes += cursor.bytes();
         session.watches.insert(watch, cursor);
         session.ready.insert(watch);
@@ -465,12 +464,8 @@ impl Server {
             tests: 0,
             since: now,
         };
-        let max = self.config.limits.interests_per_session_bytes_max;
-        let fits = self
-            .sessions
-            .get(&id)
-            .map(|s| interests_fit(s, wait.bytes(), max));
-        if let Some(Err(failure)) = fits {
+        let session = self.sessions.get(&id)?;
+        if let Err(failure) = interests_fit(session, wait.bytes(), &self.config.limits) {
             return Some(self.failed(failure));
         }
         self.wait(id, seq, wait);
@@ -479,8 +474,9 @@ impl Server {
 }
 
 /// Is there room for one more watch or wait that costs so much?
-fn interests_fit(session: &Session, bytes: usize, max: usize) -> Result<(), Failure<'static>> {
+fn interests_fit(session: &Session, bytes: usize, limits: &Limits) -> Result<(), Failure<'static>> {
     let bytes = session.interests_bytes + bytes;
+    let max = limits.interests_per_session_bytes_max;
     wire::within("INTERESTS_PER_SESSION_BYTES_MAX", bytes, max)
 }
 
