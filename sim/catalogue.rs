@@ -540,6 +540,30 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         "a thread that was woken counts as on its way even when it sleeps again",
     ),
     planted(
+        Bug::FedFromNow,
+        "api/fed.rs",
+        LINEARIZABLE,
+        "a condition that runs in its caller is fed from now on, not from what it has read on",
+    ),
+    planted(
+        Bug::FedAbsenceOverlooked,
+        "api/fed.rs",
+        NO_LOST_WAKEUP,
+        "such a condition is not tested again when a key comes that it had not found",
+    ),
+    planted(
+        Bug::FedRemovalMissed,
+        "api/fed.rs",
+        LINEARIZABLE,
+        "a key that is removed stays in the copy that such a condition reads",
+    ),
+    planted(
+        Bug::FedAtAnyRevision,
+        "api/fed.rs",
+        LINEARIZABLE,
+        "such a condition reads each key as it is when it comes to it",
+    ),
+    planted(
         Bug::UnknownSaysLost,
         "client/error.rs",
         ONCE,

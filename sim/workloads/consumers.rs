@@ -1,7 +1,8 @@
 //! Roles that wait and watch, until all is done.
 
 use super::functions::{DONE, crowded, reached, sized};
-use super::{BANK, MIX, OWNED, SCRATCH, WAITS, is_lost, writers};
+use super::writers::{self, unless_compacted};
+use super::{BANK, MIX, OWNED, SCRATCH, WAITS, fed, is_lost};
 use crate::history::Note;
 use crate::thread::{self, choose, note, sleep_ns};
 use std::time::Duration;
@@ -25,12 +26,15 @@ fn unless_timeout<T>(result: Result<T>) -> Result<()> {
 pub(crate) fn waiter(ctx: &Context, steps: u64) -> Result<u64> {
     let patient = ctx.namespace(WAITS);
     for step in 0..steps.min(12) {
-        let state = if choose(4) == 3 {
-            patient.within(Duration::from_micros(50 + choose(20_000)))
-        } else {
-            patient.clone()
+        let limit = (choose(4) == 3).then(|| Duration::from_micros(50 + choose(20_000)));
+        let within = |state: State| match limit {
+            Some(limit) => state.within(limit),
+            None => state,
         };
-        unless_timeout(wait(&state, step))?;
+        unless_timeout(match choose(8) {
+            7 => unless_compacted(fed::gather(ctx, within)),
+            _ => wait(&within(patient.clone()), step),
+        })?;
     }
     // `e` is set to 7 by nobody, but `wait_equal` on the done key holds in the end.
     patient.wait_equal(DONE, &1_i64)?;

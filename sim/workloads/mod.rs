@@ -9,6 +9,7 @@ mod consumers;
 mod crowds;
 mod endings;
 mod families;
+mod fed;
 pub(crate) mod functions;
 mod gluttons;
 mod groups;

@@ -1,7 +1,7 @@
 //! Roles that rest on what they wait and watch for alone: none of them looks for the done key.
 
 use super::functions::{DONE, combed, counted, followed, listed, steered};
-use super::{MIX, OWNED, WAITS};
+use super::{MIX, OWNED, WAITS, fed};
 use crate::history::Note;
 use crate::thread::{self, choose, note, sleep_ns};
 use serde::Serialize;
@@ -47,7 +47,9 @@ pub(super) fn finish(ctx: &Context) -> Result<()> {
 pub(super) fn purist(ctx: &Context, steps: u64) -> Result<u64> {
     let state = ctx.namespace(WAITS);
     for _ in 0..1 + steps % 3 {
-        match choose(16) {
+        match choose(18) {
+            16 => fed::key_reached(&state, "z", LAST)?,
+            17 => fed::key_reached(&state, "f1", LAST)?,
             0..2 => state.wait_until(listed::<1>).map(drop)?,
             2..4 => state.wait_until(counted::<1>).map(drop)?,
             4..9 => state.wait_until(followed::<LAST>).map(drop)?,

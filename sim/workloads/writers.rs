@@ -144,7 +144,7 @@ fn impatient(state: &State, value: i64) -> Result<()> {
 }
 
 /// With a short log and busy writers a snapshot may be given up.
-fn unless_compacted(result: Result<()>) -> Result<()> {
+pub(super) fn unless_compacted(result: Result<()>) -> Result<()> {
     match result {
         Err(error) if error.is_compacted() => Ok(()),
         other => other,

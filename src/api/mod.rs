@@ -21,6 +21,8 @@ pub(crate) mod scan;
 
 mod waits;
 
+mod fed;
+
 pub(crate) mod snapshot;
 
 pub(crate) mod txn;

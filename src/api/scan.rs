@@ -112,6 +112,16 @@ impl From<RangeFull> for Span {
     }
 }
 
+impl From<operations::Span<'_>> for Span {
+    fn from(span: operations::Span<'_>) -> Span {
+        Span {
+            prefix: span.prefix.to_owned(),
+            from: span.from.to_owned(),
+            until: span.until.map(str::to_owned),
+        }
+    }
+}
+
 macro_rules! from_ranges {
     ($($range:ident)*) => {
         $(impl From<$range<&str>> for Span {
@@ -272,6 +282,8 @@ pub struct Iter<'a, T> {
     namespace: &'a str,
     span: Span,
     after: Option<String>,
+    /// It could not go on.
+    ended: bool,
     caller: &'static Location<'static>,
     of: PhantomData<fn() -> T>,
 }
@@ -297,6 +309,7 @@ impl<'a, T> Iter<'a, T> {
             namespace,
             span,
             after: None,
+            ended: false,
             caller,
             of: PhantomData,
         }
@@ -307,20 +320,31 @@ impl<T: DeserializeOwned> Iterator for Iter<'_, T> {
     type Item = Result<(String, T)>;
 
     fn next(&mut self) -> Option<Result<(String, T)>> {
-        let span = self.span.as_message();
-        let (key, value) = self.raw.next(self.namespace, span, self.after.as_deref())?;
-        let decoded = value::decode(value).map_err(|kind: Kind| {
+        let failed = |kind: Kind, key: Option<&str>| {
             let operation = Operation {
                 verb: "iterate over",
-                object: Some(key),
+                object: key,
                 namespace: Some(self.namespace),
                 caller: self.caller,
             };
-            Error::new(kind, &operation)
-        });
-        let key = key.to_owned();
-        self.after = Some(key.clone());
-        Some(decoded.map(|value| (key, value)))
+            Some(Err(Error::new(kind, &operation)))
+        };
+        if self.ended {
+            return None;
+        }
+        let span = self.span.as_message();
+        let (key, value) = match self.raw.next(self.namespace, span, self.after.as_deref()) {
+            Ok(next) => next?,
+            Err(kind) => {
+                self.ended = true;
+                return failed(kind, None);
+            }
+        };
+        self.after = Some(key.clone().into_owned());
+        match value::decode(&value) {
+            Ok(value) => Some(Ok((key.into_owned(), value))),
+            Err(kind) => failed(kind, Some(&key)),
+        }
     }
 }
 

@@ -172,6 +172,46 @@ pub(super) fn scan(
     }
 }
 
+/// Gives `each` all updates after one revision and up to another; false if one of them does not tell
+/// all that it changed, and those up to there are given.
+pub(super) fn updates(
+    state: &State,
+    operation: &Operation<'_>,
+    (mut after, until): (Revision, Revision),
+    mut each: impl FnMut(&Update<'_>),
+) -> Result<bool> {
+    while after < until {
+        let request = Request::Updates {
+            namespace: state.namespace_name(),
+            after,
+            until,
+        };
+        let (reached, whole) = state.call(operation, &request, |reply| match reply {
+            Reply::Updates { updates, until, .. } => {
+                for update in updates {
+                    let update = codec::decode::<Update<'_>>(update)
+                        .map_err(|malformed| Kind::Protocol(malformed.to_string()))?;
+                    if update.reset {
+                        return Ok((*until, false));
+                    }
+                    each(&update);
+                }
+                Ok((*until, true))
+            }
+            other => Err(unexpected(other)),
+        })?;
+        if !whole {
+            return Ok(false);
+        }
+        if reached <= after {
+            let kind = Kind::Protocol("an answer that goes no further".to_owned());
+            return Err(Error::new(kind, operation));
+        }
+        after = reached;
+    }
+    Ok(true)
+}
+
 /// The pages read so far.
 #[derive(Debug)]
 struct Scan {
@@ -225,38 +265,11 @@ impl Scan {
         values: bool,
     ) -> Result<bool> {
         let until = self.revision;
-        let mut after = self.ends.first().map_or(until, |(_, revision)| *revision);
+        let after = self.ends.first().map_or(until, |(_, revision)| *revision);
         marks::reached_if(after < until, Mark::SnapshotAligned);
-        while after < until {
-            let request = Request::Updates {
-                namespace: state.namespace_name(),
-                after,
-                until,
-            };
-            let (reached, whole) = state.call(operation, &request, |reply| match reply {
-                Reply::Updates { updates, until, .. } => {
-                    for update in updates {
-                        let update = codec::decode::<Update<'_>>(update)
-                            .map_err(|malformed| Kind::Protocol(malformed.to_string()))?;
-                        if update.reset {
-                            return Ok((*until, false));
-                        }
-                        self.apply(&update, span, values);
-                    }
-                    Ok((*until, true))
-                }
-                other => Err(unexpected(other)),
-            })?;
-            if !whole {
-                return Ok(false);
-            }
-            if reached <= after {
-                let kind = Kind::Protocol("an answer that goes no further".to_owned());
-                return Err(Error::new(kind, operation));
-            }
-            after = reached;
-        }
-        Ok(true)
+        updates(state, operation, (after, until), |update| {
+            self.apply(update, span, values);
+        })
     }
 
     /// One update, on those of its keys that are wanted and whose page is older.

@@ -1,6 +1,7 @@
 //! The state: a dict that every process sees the same way.
 
 use super::context::{Context, unexpected};
+use super::fed;
 use super::scan::{Entries, Span};
 use super::shipped::{AtomicBody, AtomicSignature, ConditionBody, ConditionSignature};
 use super::snapshot::{self, Snapshot};
@@ -364,12 +365,19 @@ impl State {
 
     /// Blocks until `f` gives a result, and gives it with the revision at which it held.
     ///
-    /// `f` is tested in the server: on the present state first, then after each change of what it
-    /// has read; so nothing is missed and nothing polls. Its verdict is a `bool`, or an `Option`
-    /// whose contents are the result, or either of them in a [`Result`].
+    /// `f` is tested on the present state first, then after each change of what it has read, and not
+    /// before; so nothing is missed and nothing polls. Its verdict is a `bool`, or an `Option` whose
+    /// contents are the result, or either of them in a [`Result`].
     ///
-    /// `f` is under the same rules as an [`atomic`](State::atomic) function, and can't write. An
-    /// error or a panic of it ends this wait alone.
+    /// An ordinary function, or a closure that captures nothing, is tested in the server, under the
+    /// same rules as an [`atomic`](State::atomic) function. An error or a panic of it ends this wait
+    /// alone.
+    ///
+    /// A closure that captures something (it may borrow, and must be `Copy`, as closures are that
+    /// borrow or own what is) is tested here: on a copy of what it reads, which a watch of each of
+    /// these namespaces feeds; spans are copied whole. Its own error is returned as it is, and its
+    /// panic goes on here. Where it reads what the log of updates no longer holds, that read gives an
+    /// error, the run counts for nothing, whatever comes of it, and the wait begins again.
     ///
     /// # Errors
     /// [`is_remote`](Error::is_remote), [`is_panic`](Error::is_panic),
@@ -386,16 +394,26 @@ impl State {
     ///     Ok(count.filter(|count| *count > 10))
     /// })?;
     /// assert_eq!(count, 12);
+    /// // This one captures, so it runs here.
+    /// let names = ["a".to_owned(), "count".to_owned()];
+    /// let (name, _) = state.wait_until(|view| {
+    ///     names.iter().position(|name| view.contains_key(name).is_ok_and(|there| there))
+    /// })?;
+    /// assert_eq!(name, 1);
     /// # Ok(())
     /// # }
     /// ```
     #[track_caller]
     pub fn wait_until<F, V>(&self, f: F) -> Result<(V::Output, Revision)>
     where
-        F: Fn(&View<'_>) -> V + Copy + Send + 'static,
+        F: Fn(&View<'_>) -> V + Copy + Send,
         V: Verdict,
     {
-        let function = code::ship::<F, ConditionSignature, ConditionBody<V>>(f).reference();
+        let Some(function) = code::try_ship::<F, ConditionSignature, ConditionBody<V>>(f) else {
+            let operation = self.operation("wait_until", Some(std::any::type_name::<F>()));
+            return fed::wait_until(self, &operation, f);
+        };
+        let function = function.reference();
         let operation = self.operation("wait_until", Some(function.name));
         let args =
             value::encode_as(Side::Argument, &()).map_err(|kind| Error::new(kind, &operation))?;

@@ -133,10 +133,9 @@ impl<'a> Txn<'a> {
     /// [`is_wrong_type`](Error::is_wrong_type).
     #[track_caller]
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
-        self.raw
-            .get(&self.namespace, key)
-            .map(value::decode)
-            .transpose()
+        let found = self.raw.get(&self.namespace, key);
+        found
+            .and_then(|value| value.map(|value| value::decode(&value)).transpose())
             .map_err(self.failed("get", Some(key)))
     }
 
@@ -275,32 +274,39 @@ impl<'a> Txn<'a> {
     ///
     /// # Errors
     /// None today; a transaction that runs elsewhere than in the server may have some.
+    #[track_caller]
     pub fn contains_key(&self, key: &str) -> Result<bool> {
-        Ok(self.raw.contains(&self.namespace, key))
+        let found = self.raw.contains(&self.namespace, key);
+        found.map_err(self.failed("contains_key", Some(key)))
     }
 
     /// How many keys there are.
     ///
     /// # Errors
     /// As for [`contains_key`](Txn::contains_key).
+    #[track_caller]
     pub fn len(&self) -> Result<u64> {
-        Ok(self.raw.len(&self.namespace))
+        let len = self.raw.len(&self.namespace);
+        len.map_err(self.failed("len", None))
     }
 
     /// Is there no key?
     ///
     /// # Errors
     /// As for [`contains_key`](Txn::contains_key).
+    #[track_caller]
     pub fn is_empty(&self) -> Result<bool> {
-        Ok(self.raw.len(&self.namespace) == 0)
+        Ok(self.len()? == 0)
     }
 
     /// The keys in a [span](Span), in order: `..` for all, a text for those that start so, or a range.
     ///
     /// # Errors
     /// As for [`contains_key`](Txn::contains_key).
+    #[track_caller]
     pub fn keys(&self, span: impl Into<Span>) -> Result<Vec<String>> {
-        Ok(self.raw.keys(&self.namespace, span.into().as_message()))
+        let keys = self.raw.keys(&self.namespace, span.into().as_message());
+        keys.map_err(self.failed("keys", None))
     }
 
     /// The entries in a [span](Span), in order.

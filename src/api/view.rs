@@ -2,12 +2,13 @@
 
 use super::scan::{Iter, Span};
 use super::value;
-use crate::error::{Error, Operation, Result};
+use crate::error::{Error, Kind, Operation, Result};
 use crate::proto::ids::Revision;
 use crate::proto::operations;
 use crate::proto::store;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::borrow::Cow;
 use std::panic::Location;
 
 /// The state as a condition of [`wait_until`](crate::State::wait_until) sees it, at one revision.
@@ -28,46 +29,56 @@ impl std::fmt::Debug for View<'_> {
     }
 }
 
-/// What views and transactions can read, whatever the lifetime of what is behind them.
+/// A key and its value.
+pub(super) type Entry<'a> = (Cow<'a, str>, Cow<'a, [u8]>);
+
+/// What views and transactions can read, whatever the lifetime of what is behind them, and wherever
+/// that is. Only what is elsewhere fails.
 pub(super) trait Reads {
-    fn get(&self, namespace: &str, key: &str) -> Option<&[u8]>;
-    fn contains(&self, namespace: &str, key: &str) -> bool;
-    fn len(&self, namespace: &str) -> u64;
-    fn keys(&self, namespace: &str, span: operations::Span<'_>) -> Vec<String>;
+    fn get(&self, namespace: &str, key: &str) -> Result<Option<Cow<'_, [u8]>>, Kind>;
+    fn contains(&self, namespace: &str, key: &str) -> Result<bool, Kind>;
+    fn len(&self, namespace: &str) -> Result<u64, Kind>;
+    fn keys(&self, namespace: &str, span: operations::Span<'_>) -> Result<Vec<String>, Kind>;
     /// The first entry of the span that is after `after`.
     fn next(
         &self,
         namespace: &str,
         span: operations::Span<'_>,
         after: Option<&str>,
-    ) -> Option<(&str, &[u8])>;
+    ) -> Result<Option<Entry<'_>>, Kind>;
     fn revision(&self) -> Revision;
 }
 
 macro_rules! reads {
     ($type:ty) => {
         impl Reads for $type {
-            fn get(&self, namespace: &str, key: &str) -> Option<&[u8]> {
-                <$type>::get(self, namespace, key)
+            fn get(&self, namespace: &str, key: &str) -> Result<Option<Cow<'_, [u8]>>, Kind> {
+                Ok(<$type>::get(self, namespace, key).map(Cow::Borrowed))
             }
-            fn contains(&self, namespace: &str, key: &str) -> bool {
-                <$type>::contains(self, namespace, key)
+            fn contains(&self, namespace: &str, key: &str) -> Result<bool, Kind> {
+                Ok(<$type>::contains(self, namespace, key))
             }
-            fn len(&self, namespace: &str) -> u64 {
-                <$type>::len(self, namespace) as u64
+            fn len(&self, namespace: &str) -> Result<u64, Kind> {
+                Ok(<$type>::len(self, namespace) as u64)
             }
-            fn keys(&self, namespace: &str, span: operations::Span<'_>) -> Vec<String> {
-                <$type>::entries(self, namespace, span, None)
-                    .map(|(key, _)| key.to_owned())
-                    .collect()
+            fn keys(
+                &self,
+                namespace: &str,
+                span: operations::Span<'_>,
+            ) -> Result<Vec<String>, Kind> {
+                let entries = <$type>::entries(self, namespace, span, None);
+                Ok(entries.map(|(key, _)| key.to_owned()).collect())
             }
             fn next(
                 &self,
                 namespace: &str,
                 span: operations::Span<'_>,
                 after: Option<&str>,
-            ) -> Option<(&str, &[u8])> {
-                <$type>::entries(self, namespace, span, after).next()
+            ) -> Result<Option<Entry<'_>>, Kind> {
+                let mut entries = <$type>::entries(self, namespace, span, after);
+                Ok(entries
+                    .next()
+                    .map(|(key, value)| (key.into(), value.into())))
             }
             fn revision(&self) -> Revision {
                 <$type>::revision(self)
@@ -114,60 +125,72 @@ impl<'a> View<'a> {
     /// [`is_wrong_type`](Error::is_wrong_type).
     #[track_caller]
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
-        let caller = Location::caller();
-        self.raw
-            .get(&self.namespace, key)
-            .map(value::decode)
-            .transpose()
-            .map_err(|kind| {
-                Error::new(
-                    kind,
-                    &Operation {
-                        verb: "get",
-                        object: Some(key),
-                        namespace: Some(&self.namespace),
-                        caller,
-                    },
-                )
-            })
+        let found = self.raw.get(&self.namespace, key);
+        found
+            .and_then(|value| value.map(|value| value::decode(&value)).transpose())
+            .map_err(self.failed("get", Some(key)))
     }
 
     /// Is `key` there?
     ///
     /// # Errors
-    /// None today; a view of what is elsewhere may have some.
+    /// None in the server; where the condition runs elsewhere, those of a read.
+    #[track_caller]
     pub fn contains_key(&self, key: &str) -> Result<bool> {
-        Ok(self.raw.contains(&self.namespace, key))
+        let found = self.raw.contains(&self.namespace, key);
+        found.map_err(self.failed("contains_key", Some(key)))
     }
 
     /// How many keys there are.
     ///
     /// # Errors
     /// As for [`contains_key`](View::contains_key).
+    #[track_caller]
     pub fn len(&self) -> Result<u64> {
-        Ok(self.raw.len(&self.namespace))
+        let len = self.raw.len(&self.namespace);
+        len.map_err(self.failed("len", None))
     }
 
     /// Is there no key?
     ///
     /// # Errors
     /// As for [`contains_key`](View::contains_key).
+    #[track_caller]
     pub fn is_empty(&self) -> Result<bool> {
-        Ok(self.raw.len(&self.namespace) == 0)
+        Ok(self.len()? == 0)
     }
 
     /// The keys in a [span](Span), in order: `..` for all, a text for those that start so, or a range.
     ///
     /// # Errors
     /// As for [`contains_key`](View::contains_key).
+    #[track_caller]
     pub fn keys(&self, span: impl Into<Span>) -> Result<Vec<String>> {
-        Ok(self.raw.keys(&self.namespace, span.into().as_message()))
+        let keys = self.raw.keys(&self.namespace, span.into().as_message());
+        keys.map_err(self.failed("keys", None))
     }
 
     /// The entries in a [span](Span), in order. The whole span counts as read.
     #[track_caller]
     pub fn iter<T: DeserializeOwned>(&self, span: impl Into<Span>) -> Iter<'_, T> {
         Iter::new(self.raw, &self.namespace, span.into(), Location::caller())
+    }
+
+    /// How an error of this call is told.
+    #[track_caller]
+    fn failed(&self, verb: &'static str, key: Option<&str>) -> impl Fn(Kind) -> Error {
+        let caller = Location::caller();
+        move |kind| {
+            Error::new(
+                kind,
+                &Operation {
+                    verb,
+                    object: key,
+                    namespace: Some(&self.namespace),
+                    caller,
+                },
+            )
+        }
     }
 }
 

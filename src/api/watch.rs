@@ -362,6 +362,10 @@ impl Watch {
         Ok(snapshot)
     }
 
+    pub(super) fn id(&self) -> WatchId {
+        self.id
+    }
+
     fn go_on_as(&mut self, id: WatchId, next: Revision) {
         let old = std::mem::replace(&mut self.id, id);
         self.context.connection().unwatch(old);
@@ -507,7 +511,7 @@ pub struct Change {
 }
 
 impl Update {
-    fn from_message(update: &message::Update<'_>, namespace: &Arc<str>) -> Update {
+    pub(super) fn from_message(update: &message::Update<'_>, namespace: &Arc<str>) -> Update {
         Update {
             revision: update.revision,
             time: SystemTime::UNIX_EPOCH + Duration::from_nanos(update.time.0),

@@ -235,17 +235,30 @@ impl Connection {
         deadline: Option<Time>,
         read: impl FnOnce(&Update<'_>) -> R,
     ) -> Result<R, CallError> {
+        self.next_update_of(&[watch], deadline, |_, update| read(update))
+    }
+
+    /// As [`next_update`](Connection::next_update), of whichever of these watches has one first.
+    ///
+    /// # Errors
+    /// As there, for any of them.
+    pub fn next_update_of<R>(
+        &self,
+        watches: &[WatchId],
+        deadline: Option<Time>,
+        read: impl FnOnce(WatchId, &Update<'_>) -> R,
+    ) -> Result<R, CallError> {
         if self.0.port.is_forked() {
             return Err(CallError::Forked);
         }
-        let body = self.0.next_body(watch, deadline)?;
+        let (watch, body) = self.0.next_body(watches, deadline)?;
         match codec::decode(&body) {
             Ok(update) => {
                 self.0.port.observe(Observation::Updated {
                     watch: watch.0,
                     update: &update,
                 });
-                Ok(read(&update))
+                Ok(read(watch, &update))
             }
             Err(malformed) => Err(self.0.fail(&format!("an update: {malformed}"))),
         }
@@ -354,8 +367,12 @@ impl Shared {
         result
     }
 
-    /// The next update of a watch, encoded.
-    fn next_body(&self, watch: WatchId, deadline: Option<Time>) -> Result<Vec<u8>, CallError> {
+    /// The next update of one of these watches, encoded.
+    fn next_body(
+        &self,
+        watches: &[WatchId],
+        deadline: Option<Time>,
+    ) -> Result<(WatchId, Vec<u8>), CallError> {
         let heeds = true;
         let until = Until { deadline, heeds };
         if self.port.is_stopping() {
@@ -363,19 +380,27 @@ impl Shared {
         }
         let mut inner = lock(&self.inner);
         let result = loop {
-            match inner.machine.take_update(watch) {
-                Some(Ok(body)) => break Ok(body),
-                Some(Err(WatchLoss::Compacted { oldest })) => {
-                    break Err(CallError::Compacted { oldest });
+            let taken = (watches.iter())
+                .find_map(|watch| Some((*watch, inner.machine.take_update(*watch)?)));
+            match taken {
+                Some((watch, Ok(body))) => break Ok((watch, body)),
+                Some((_, Err(loss))) => {
+                    break Err(match loss {
+                        WatchLoss::Compacted { oldest } => CallError::Compacted { oldest },
+                        WatchLoss::SessionLost => CallError::SessionLost,
+                        WatchLoss::Over => CallError::Closed,
+                        WatchLoss::Ended => inner.end_error(),
+                    });
                 }
-                Some(Err(WatchLoss::SessionLost)) => break Err(CallError::SessionLost),
-                Some(Err(WatchLoss::Over)) => break Err(CallError::Closed),
-                Some(Err(WatchLoss::Ended)) => break Err(inner.end_error()),
                 None => {
-                    let (waited, ready) = self.wait(inner, Want::Update(watch), until);
+                    let (waited, ready) = self.wait(inner, Want::Update(watches.into()), until);
                     inner = waited;
                     if !ready {
                         break Err(inner.given_up(until));
+                    }
+                    // With nothing to wait for, this is the end of the connection.
+                    if let (true, Some(end)) = (watches.is_empty(), inner.machine.ended()) {
+                        break Err(CallError::from(end));
                     }
                 }
             }

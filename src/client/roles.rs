@@ -23,7 +23,7 @@ const WRITES_PER_TURN_MAX: usize = 16;
 type Guard<'a> = MutexGuard<'a, Inner>;
 
 /// What a thread waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Want {
     /// The first welcome.
     Welcome,
@@ -34,8 +34,8 @@ pub(super) enum Want {
     },
     /// The reply.
     Reply(Seq),
-    /// An update.
-    Update(WatchId),
+    /// An update of one of these.
+    Update(Arc<[WatchId]>),
 }
 
 /// When a thread waits no longer, whatever has come.
@@ -184,15 +184,17 @@ impl Inner {
         }
     }
 
-    fn is_ready(&self, want: Want) -> bool {
+    fn is_ready(&self, want: &Want) -> bool {
         self.machine.ended().is_some()
             || match want {
                 Want::Welcome => self.machine.is_up(),
                 Want::Room { reply_bytes } => {
-                    self.machine.room() > 0 && reply_bytes <= self.machine.reply_room()
+                    self.machine.room() > 0 && *reply_bytes <= self.machine.reply_room()
                 }
-                Want::Reply(seq) => self.machine.is_settled(seq),
-                Want::Update(watch) => self.machine.has_update(watch),
+                Want::Reply(seq) => self.machine.is_settled(*seq),
+                Want::Update(watches) => {
+                    (watches.iter()).any(|watch| self.machine.has_update(*watch))
+                }
             }
     }
 
@@ -226,9 +228,9 @@ impl Inner {
         let mut room = self.machine.room();
         let mut reply_room = self.machine.reply_room();
         for position in 0..self.waiters.len() {
-            let want = self.waiters[position].want;
-            let mut ready = self.is_ready(want) || self.is_stopped(self.waiters[position].heeds);
-            if let Want::Room { reply_bytes } = want
+            let waiter = &self.waiters[position];
+            let mut ready = self.is_ready(&waiter.want) || self.is_stopped(waiter.heeds);
+            if let Want::Room { reply_bytes } = waiter.want
                 && self.machine.ended().is_none()
             {
                 ready = room > 0 && reply_bytes <= reply_room;
@@ -254,7 +256,7 @@ impl Inner {
     fn hand_on(&mut self, news: &mut News) {
         let mut first = None;
         for (position, waiter) in self.waiters.iter().enumerate() {
-            if self.is_ready(waiter.want) || self.is_stopped(waiter.heeds) {
+            if self.is_ready(&waiter.want) || self.is_stopped(waiter.heeds) {
                 continue;
             }
             if waiter.woken {
@@ -352,7 +354,22 @@ impl Turn {
 
     /// Has it what it wants, or waits no longer?
     fn is_over(&self, inner: &Inner) -> bool {
-        inner.is_ready(self.want) || self.is_late() || inner.is_stopped(self.until.heeds)
+        inner.is_ready(&self.want) || self.is_late() || inner.is_stopped(self.until.heeds)
+    }
+}
+
+/// The wait for an update, for people.
+fn next_update_text(watches: &[WatchId]) -> String {
+    match watches {
+        [] => "nothing: no key can change it".to_owned(),
+        [watch] => format!("the next update of its watch {}", watch.0),
+        [watch, ..] => {
+            let more = watches.len() - 1;
+            format!(
+                "the next update of its watch {} or of {more} others",
+                watch.0
+            )
+        }
     }
 }
 
@@ -454,7 +471,7 @@ impl Shared {
         until: Until,
     ) -> (Guard<'a>, bool) {
         let since;
-        (inner, since) = self.rest(inner, want);
+        (inner, since) = self.rest(inner, &want);
         let mut turn = Turn {
             want,
             until,
@@ -477,22 +494,22 @@ impl Shared {
         if let Some(rest) = since.and_then(|rest| inner.resting.iter().position(|r| *r == rest)) {
             inner.resting.swap_remove(rest);
         }
-        let ready = inner.is_ready(want);
+        let ready = inner.is_ready(&turn.want);
         // Room that this thread was woken for and does not take is the next one's.
-        if matches!(want, Want::Room { .. }) {
+        if matches!(turn.want, Want::Room { .. }) {
             inner.stirred = true;
         }
         (inner, ready)
     }
 
     /// Notes that a thread waits for something that no request stands for, and since when.
-    fn rest<'a>(&'a self, inner: Guard<'a>, want: Want) -> (Guard<'a>, Option<(Want, Time)>) {
+    fn rest<'a>(&'a self, inner: Guard<'a>, want: &Want) -> (Guard<'a>, Option<(Want, Time)>) {
         if !matches!(want, Want::Update(_) | Want::Room { .. }) || inner.is_ready(want) {
             return (inner, None);
         }
         let (mut inner, now) = self.unlocked(inner, |port| port.now());
-        inner.resting.push((want, now));
-        (inner, Some((want, now)))
+        inner.resting.push((want.clone(), now));
+        (inner, Some((want.clone(), now)))
     }
 
     /// What threads of this process wait for, and the server does not know of.
@@ -502,7 +519,7 @@ impl Shared {
         for (want, since) in &inner.resting {
             calls.push(CallDump {
                 what: match want {
-                    Want::Update(watch) => format!("the next update of its watch {}", watch.0),
+                    Want::Update(watches) => next_update_text(watches),
                     _ => "room for one more request".to_owned(),
                 },
                 request: None,
@@ -539,7 +556,7 @@ impl Shared {
                 turn.ticket = Some(inner.next_ticket);
                 let waiter = Waiter {
                     ticket: inner.next_ticket,
-                    want: turn.want,
+                    want: turn.want.clone(),
                     heeds: turn.until.heeds,
                     parker: parker.clone(),
                     woken: false,
@@ -589,7 +606,7 @@ impl Shared {
         let Some(link) = inner.link else {
             return inner;
         };
-        if inner.is_ready(turn.want) || inner.is_stopped(turn.until.heeds) {
+        if inner.is_ready(&turn.want) || inner.is_stopped(turn.until.heeds) {
             return inner;
         }
         let broken = inner.broken;

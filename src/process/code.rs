@@ -89,7 +89,7 @@ impl<S: Signature> std::fmt::Debug for Shipped<S> {
 /// Makes the record of one monomorphisation.
 struct Maker<F, S, B>(PhantomData<(F, S, B)>);
 
-impl<F: Copy + Send + 'static, S: Signature, B: Body<F, S>> Maker<F, S, B> {
+impl<F: Copy + Send, S: Signature, B: Body<F, S>> Maker<F, S, B> {
     /// The reference is what gives the record its place: a constant behind a reference is put in
     /// read-only data, for each `F`, `S` and `B` that the program uses.
     const RECORD: &'static Record<S> = {
@@ -103,16 +103,25 @@ impl<F: Copy + Send + 'static, S: Signature, B: Body<F, S>> Maker<F, S, B> {
                 signature: TypeId::of::<S>,
                 name: type_name::<F>,
             },
-            run: Self::run,
+            // The compiler may make the record of an F that captures something, too.
+            run: match size_of::<F>() {
+                0 => Self::run,
+                _ => Self::refuse,
+            },
         }
     };
 
+    fn refuse(_: S::Input<'_>) -> S::Output {
+        panic!("{} captures something: it can't be sent", type_name::<F>())
+    }
+
     fn run(input: S::Input<'_>) -> S::Output {
-        // SAFETY: `ship`, without which there is no record of an F, has asserted that an F has no
-        // bytes, so a well-aligned address is all that a reference to it
-        // needs, besides that an F may exist and may be had here: `ship` was given one (a
-        // reference on the wire comes from no other place), and F is Copy and Send, so another
-        // one in another thread, and so in another process, is as good.
+        // SAFETY: it stands in the record only if an F has no bytes, so a well-aligned address is
+        // all that a reference to it needs, besides that an F may exist and may be had here:
+        // `try_ship`, without which there is no record of an F, was given one (a reference on the
+        // wire comes from no other place), and F is Copy and Send, so another one in another
+        // thread, and so in another process, is as good. What lifetime it has is no matter:
+        // without bytes it borrows nothing.
         let f = unsafe { NonNull::<F>::dangling().as_ref() };
         B::run(f, input)
     }
@@ -128,9 +137,14 @@ pub(crate) fn ship<F: Copy + Send + 'static, S: Signature, B: Body<F, S>>(f: F) 
             "a function that runs in another process can't capture anything: give it what it needs as its argument"
         );
     }
+    try_ship::<F, S, B>(f).expect("it has no bytes, as was asserted")
+}
+
+/// The function `f` as something that can be sent, or `None` if it captures something.
+pub(crate) fn try_ship<F: Copy + Send, S: Signature, B: Body<F, S>>(f: F) -> Option<Shipped<S>> {
     // Having been given an F is what allows `Maker::run` to make one.
     let _: F = f;
-    Shipped(Maker::<F, S, B>::RECORD)
+    (size_of::<F>() == 0).then_some(Shipped(Maker::<F, S, B>::RECORD))
 }
 
 impl<S: Signature> Shipped<S> {
@@ -384,6 +398,21 @@ mod tests {
         assert_eq!(name_at(offset + 1), None);
         assert_eq!(results, [11, 17, 18, 20]);
         assert_eq!(list, [10, 7, 8, 99]);
+    }
+
+    #[test]
+    fn what_captures_is_not_shipped_and_its_record_can_not_be_called() {
+        let more = 3;
+        let captures = |_: &mut Vec<u32>, number| number + more;
+        assert!(try_ship::<_, Call, Plain>(captures).is_none());
+        fn record_of<F: Fn(&mut Vec<u32>, u32) -> u32 + Copy + Send>(_: F) -> Shipped<Call> {
+            Shipped(Maker::<F, Call, Plain>::RECORD)
+        }
+        let record = record_of(captures);
+        let called = std::panic::catch_unwind(|| record.call((&mut Vec::new(), 1)));
+        assert!(called.is_err());
+        // Without captures a borrowed lifetime in the type does not matter.
+        assert!(try_ship::<_, Call, Plain>(push).is_some());
     }
 
     #[test]

@@ -212,6 +212,9 @@ marks! {
     WatchFused: "a watch that had ended gave its error again, or nothing";
     WrongType: "a value was of another type than was asked for";
     Dumped: "somebody asked who waits for what";
+    FedRunDoomed: "what a condition was to read here was dropped from the log meanwhile";
+    FedBegunAgain: "a wait here began again, as its copy could not be brought on";
+    FedByMore: "a condition here read more than one namespace";
     // The workloads.
     HastyWriteMissed: "a role's write was not answered in its time";
     HastyWaitMissed: "a role's wait did not come true in its time";

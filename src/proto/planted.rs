@@ -229,6 +229,16 @@ pub enum Bug {
     /// A thread that was woken counts as on its way even when it sleeps again.
     WokenForGood,
 
+    // api/fed.rs
+    /// A condition that runs in its caller is fed from now on, not from what it has read on.
+    FedFromNow,
+    /// Such a condition is not tested again when a key comes that it had not found.
+    FedAbsenceOverlooked,
+    /// A key that is removed stays in the copy that such a condition reads.
+    FedRemovalMissed,
+    /// Such a condition reads each key as it is when it comes to it.
+    FedAtAnyRevision,
+
     // client/error.rs
     /// An unknown outcome is told as a lost session, which has had no effect.
     UnknownSaysLost,

@@ -155,13 +155,15 @@ fn waiter(ctx: &Context, way: u64) -> Result<u64> {
     let mut watch = state.watch(Filter::key("never")).start()?;
     alive.set("waiter", &way)?;
     let mut ended = 0;
-    for turn in 0..6 {
-        ended += u64::from(match (way + turn) % 6 {
+    let key = "never".to_owned();
+    for turn in 0..7 {
+        ended += u64::from(match (way + turn) % 7 {
             0 => is_stopped(state.wait_equal("never", &true)),
             1 => is_stopped(state.wait_until(|view| view.get::<bool>("never"))),
             2 => is_stopped(state.within(LONG).wait_equal("never", &true)),
             3 => is_stopped(watch.next_within(LONG)),
             4 => is_stopped(child.outcome()),
+            5 => is_stopped(state.wait_until(|view| view.get::<bool>(&key))),
             _ => is_stopped(child.join_timeout(LONG)),
         });
     }
@@ -173,12 +175,12 @@ fn waiter(ctx: &Context, way: u64) -> Result<u64> {
 }
 
 pub(super) fn stop_ends_every_kind_of_wait(ctx: &Context) -> Result<()> {
-    for way in 0..6 {
+    for way in 0..7 {
         let process = ctx.spawn(waiter, way)?;
         ctx.namespace("alive").wait_equal("waiter", &way)?;
         let outcome = process.stop(LONG)?;
         assert!(outcome.is_value(), "{way}: {outcome}");
-        assert_eq!(process.join()??, 6);
+        assert_eq!(process.join()??, 7);
         assert!(ctx.namespace("alive").is_empty()?);
     }
     assert!(!ctx.stopping());

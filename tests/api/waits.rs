@@ -1,6 +1,8 @@
 //! Blocking until something is true.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use zproc::{Context, Error, Result, View};
 
@@ -222,6 +224,123 @@ pub(super) fn tested_only_when_what_it_reads_changes(ctx: &Context) -> Result<()
     assert_eq!(tests()?, Some(4));
     state.set("go", &1)?;
     process.join()?
+}
+
+pub(super) fn capturing_runs_here(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let wanted = ["a".to_owned(), "b".to_owned()];
+    let all_there = |view: &View<'_>| -> Result<Option<Vec<bool>>> {
+        let found = wanted.iter().map(|key| view.get::<bool>(key));
+        let found = found.collect::<Result<Option<Vec<bool>>>>()?;
+        Ok(found.filter(|_| view.contains_key("done").is_ok_and(|done| done)))
+    };
+    let process = ctx.spawn(setter, ["b", "x", "a", "done"].map(str::to_owned).to_vec())?;
+    let (found, revision) = state.wait_until(all_there)?;
+    assert_eq!(found, [true, true]);
+    let waited = state.wait_equal("done", &true)?;
+    assert!(waited >= revision, "{revision} {waited}");
+    // What is true already is true at once, whatever is read, and nothing needs be.
+    let least = 4;
+    let (seen, at) = state.wait_until(|view| {
+        let is_full = view.len()? >= least && !view.is_empty()?;
+        Ok(is_full.then(|| view.revision()))
+    })?;
+    assert_eq!(seen, at);
+    let ((), later) = state.wait_until(|_| least > 3)?;
+    assert!(later >= at);
+    process.join()?
+}
+
+pub(super) fn capturing_is_tested_only_when_what_it_reads_changes(ctx: &Context) -> Result<()> {
+    let tests = AtomicU64::new(0);
+    let process = ctx.spawn(setter_beside, ctx.process_id())?;
+    let ((), _) = ctx.state().wait_until(|view| {
+        tests.fetch_add(1, Ordering::Relaxed);
+        Ok(view.keys("r/".."r0")?.len() == 2 && view.contains_key("go")?)
+    })?;
+    // At first, at each of the two keys, and at the one that it reads only then, unless that was
+    // there already.
+    let tests = tests.into_inner();
+    assert!((3..=4).contains(&tests), "{tests}");
+    process.join()?
+}
+
+/// When the other process has a watch, writes what its condition reads, and much beside it.
+fn setter_beside(ctx: &Context, other: zproc::ProcessId) -> Result<()> {
+    let watches = |dump: zproc::Dump| {
+        let other = dump.process(other);
+        other.is_some_and(|other| !other.watches.is_empty())
+    };
+    while !watches(ctx.dump()?) {}
+    for key in ["r/1", "r/2", "go"] {
+        for number in 0..10 {
+            ctx.state().set(&format!("q/{number}"), &number)?;
+            ctx.state().set(&format!("r0{number}"), &number)?;
+        }
+        ctx.state().set(key, &true)?;
+    }
+    Ok(())
+}
+
+pub(super) fn capturing_sees_one_revision(ctx: &Context) -> Result<()> {
+    let keys = ["left".to_owned(), "right".to_owned()];
+    let process = ctx.spawn(pairs, 200)?;
+    let (state, beside) = (ctx.state(), "beside".to_owned());
+    // It reads two keys that are always equal, and one of another namespace, as they change.
+    let (last, _) = state.wait_until(|view| {
+        let left: Option<u64> = view.get(&keys[0])?;
+        let third: Option<u64> = view.namespace(&beside).get("third")?;
+        let right: Option<u64> = view.get(&keys[1])?;
+        assert_eq!((left, left), (right, third));
+        Ok(left.filter(|number| *number == 200))
+    })?;
+    assert_eq!(last, 200);
+    process.join()?
+}
+
+/// Writes three keys at once, again and again.
+fn pairs(ctx: &Context, last: u64) -> Result<()> {
+    for number in 1..=last {
+        let write = |txn: &mut zproc::Txn<'_>, number: u64| {
+            txn.set("left", &number)?;
+            txn.namespace("beside").set("third", &number)?;
+            txn.set("right", &number)
+        };
+        ctx.state().atomic(write, number)?;
+    }
+    Ok(())
+}
+
+pub(super) fn capturing_ends_with_its_error_its_panic_and_its_time(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let (text, limit) = ("no use".to_owned(), 3_u64);
+    let error = state
+        .wait_until(|_| Err::<bool, _>(Error::msg(&text)))
+        .unwrap_err();
+    assert_eq!(error.to_string(), "no use");
+    let soon = state.within(Duration::from_millis(20));
+    let never = |view: &View<'_>| Ok(view.get::<u64>("count")?.is_some_and(|n| n > 1_000 + limit));
+    assert!(soon.wait_until(never).unwrap_err().is_timeout());
+    // It reads nothing, so nothing can change it.
+    assert!(soon.wait_until(|_| limit == 4).unwrap_err().is_timeout());
+    let process = ctx.spawn(counter, 5)?;
+    let panics = |view: &View<'_>| {
+        let count: Option<u64> = view.get("count").expect("a number");
+        assert!(count <= Some(limit), "this is too much");
+        false
+    };
+    let panic = catch_unwind(AssertUnwindSafe(|| state.wait_until(panics)));
+    let panic = panic.expect_err("it panics here, in its caller");
+    assert_eq!(panic.downcast_ref(), Some(&"this is too much"));
+    process.join()??;
+    // Nothing is left of it: the next one is another.
+    let ((), _) = state.wait_until(|view| Ok(view.get::<u64>("count")? >= Some(limit)))?;
+    let wrong = state.wait_until(|view| {
+        view.get::<String>("count")
+            .map(|text| text == Some(String::new()) && limit > 1)
+    });
+    assert!(wrong.unwrap_err().is_wrong_type());
+    Ok(())
 }
 
 pub(super) fn time_limit(ctx: &Context) -> Result<()> {

@@ -1,0 +1,568 @@
+//! Conditions that run here: on a copy of what they read, which watches feed.
+//!
+//! What a condition reads first is fetched, and noted. All that it reads is of one revision, the
+//! copy's. When it gave no result, a watch of each namespace that it has read, from that revision
+//! on, brings the copy from one revision to the next, and it runs again at each that changes what
+//! it has read. When that can't be (the log has dropped what comes next, or what is to be fetched,
+//! or says that a namespace was emptied) the copy is thrown away, and the wait begins again; a run
+//! that this happens to is doomed: whatever comes of it is dropped.
+
+use super::context::{Context, unexpected};
+use super::scan::Span;
+use super::snapshot;
+use super::state::State;
+use super::view::{Entry, Reads, Verdict, View};
+use super::watch::{Change, Filter, Update, Watch};
+use crate::client::CallError;
+use crate::error::{Error, Kind, Operation, Result};
+use crate::proto::ids::{Revision, WatchId};
+use crate::proto::interest::Interest;
+use crate::proto::limits::WATCH_KEYS_MAX;
+use crate::proto::marks::{self, Mark};
+use crate::proto::message::{Reply, Request};
+use crate::proto::operations;
+use crate::proto::planted::{self, Bug};
+use crate::proto::time::Time;
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+
+/// Blocks until `f` gives a result, running it here.
+pub(super) fn wait_until<F, V>(
+    state: &State,
+    operation: &Operation<'_>,
+    f: F,
+) -> Result<(V::Output, Revision)>
+where
+    F: Fn(&View<'_>) -> V,
+    V: Verdict,
+{
+    let context = state.context();
+    if context.stopping() {
+        return Err(Error::new(Kind::Stopped, operation));
+    }
+    let fed = Fed {
+        context,
+        operation: *operation,
+        deadline: context.deadline(state.limit()),
+        copy: RefCell::default(),
+    };
+    loop {
+        fed.copy.borrow_mut().begin();
+        let view = View::new(&fed, state.namespace_name());
+        // A doomed run's panic may come of what it could not read.
+        let run = catch_unwind(AssertUnwindSafe(|| f(&view)));
+        let Some(revision) = fed.judged()? else {
+            marks::reached(Mark::FedRunDoomed);
+            continue;
+        };
+        let verdict = run.unwrap_or_else(|panic| resume_unwind(panic));
+        if let Some(result) = verdict.decide()? {
+            return Ok((result, revision));
+        }
+        fed.follow()?;
+    }
+}
+
+struct Fed<'a> {
+    context: &'a Context,
+    operation: Operation<'a>,
+    deadline: Option<Time>,
+    copy: RefCell<Copy>,
+}
+
+/// What is known of the state. Invariant: all of it is so at `revision`.
+#[derive(Default)]
+struct Copy {
+    /// None: nothing is known.
+    revision: Option<Revision>,
+    namespaces: BTreeMap<Arc<str>, Part>,
+    /// Updates behind the revision that have come already.
+    coming: BTreeMap<Revision, Vec<(Arc<str>, Update)>>,
+    /// What the run could not read: it is worth nothing.
+    doom: Option<Error>,
+}
+
+/// What is known of one namespace.
+#[derive(Default)]
+struct Part {
+    /// The entries of these are known.
+    held: BTreeSet<Interest>,
+    entries: BTreeMap<Arc<str>, Box<[u8]>>,
+    /// How many keys there are, if that was asked for.
+    len: Option<u64>,
+    /// What this run has read, the number of keys aside.
+    read: BTreeSet<Interest>,
+    is_len_read: bool,
+    feed: Option<Feed>,
+}
+
+/// A watch, and what of the namespace it sees.
+struct Feed {
+    watch: Watch,
+    sees: Seen,
+}
+
+/// A set of keys that a watch can be asked for.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    Keys(BTreeSet<Arc<str>>),
+    Prefix(String),
+}
+
+impl Seen {
+    /// The smallest one with all of these in it.
+    fn of(part: &Part) -> Seen {
+        let mut keys = BTreeSet::new();
+        for interest in &part.read {
+            if let Interest::Key(key) = interest {
+                keys.insert(key.clone());
+            }
+        }
+        if keys.len() == part.read.len() && !part.is_len_read && keys.len() <= WATCH_KEYS_MAX {
+            return Seen::Keys(keys);
+        }
+        let starts = part.read.iter().map(|interest| match interest {
+            Interest::Key(start) | Interest::Prefix(start) => start,
+            Interest::Range(from, Some(until)) => common_prefix(from, until),
+            Interest::Range(_, None) | Interest::Keys(_) | Interest::AllBut(_) => "",
+        });
+        let common = starts.reduce(common_prefix).filter(|_| !part.is_len_read);
+        Seen::Prefix(common.unwrap_or("").to_owned())
+    }
+
+    fn covers(&self, other: &Seen) -> bool {
+        match (self, other) {
+            (Seen::Keys(keys), Seen::Keys(wanted)) => wanted.is_subset(keys),
+            (Seen::Keys(_), Seen::Prefix(_)) => false,
+            (Seen::Prefix(prefix), Seen::Keys(wanted)) => {
+                wanted.iter().all(|key| key.starts_with(prefix))
+            }
+            (Seen::Prefix(prefix), Seen::Prefix(wanted)) => wanted.starts_with(prefix),
+        }
+    }
+
+    fn filter(&self) -> Filter {
+        match self {
+            Seen::Keys(keys) => Filter::keys(keys.iter().map(|key| &**key)),
+            Seen::Prefix(prefix) => Filter::prefix(prefix),
+        }
+    }
+}
+
+/// All keys between two texts begin as both do.
+fn common_prefix<'a>(a: &'a str, b: &str) -> &'a str {
+    let same = a.chars().zip(b.chars()).take_while(|(a, b)| a == b);
+    let bytes = same.map(|(a, _)| a.len_utf8()).sum();
+    &a[..bytes]
+}
+
+/// Is this key among these? Single keys come first in their order, so they are looked up.
+fn covers(interests: &BTreeSet<Interest>, key: &Arc<str>) -> bool {
+    let is_key = |interest: &&Interest| matches!(interest, Interest::Key(_));
+    let mut others = interests.iter().rev().take_while(|one| !is_key(one));
+    interests.contains(&Interest::Key(key.clone())) || others.any(|one| one.covers(key))
+}
+
+impl Part {
+    /// Is all of this known?
+    fn holds(&self, interest: &Interest) -> bool {
+        match interest {
+            Interest::Key(key) => covers(&self.held, key),
+            interest => self.held.contains(interest) || self.held.iter().any(Interest::covers_all),
+        }
+    }
+
+    /// Brings it on by one update; true if that changes what was read.
+    fn apply(&mut self, update: &Update) -> bool {
+        let mut touched = false;
+        for change in &update.changes {
+            touched |= self.change(change);
+        }
+        touched
+    }
+
+    fn change(&mut self, change: &Change) -> bool {
+        let key: Arc<str> = change.key().into();
+        let (before, after) = (change.before_raw(), change.after_raw());
+        if let Some(len) = &mut self.len {
+            *len = (*len + u64::from(after.is_some())).saturating_sub(before.is_some().into());
+        }
+        let overlooked = planted::is(Bug::FedAbsenceOverlooked) && before.is_none();
+        let touched = (covers(&self.read, &key) && !overlooked)
+            || (self.is_len_read && before.is_some() != after.is_some());
+        if covers(&self.held, &key) {
+            match after {
+                Some(value) => drop(self.entries.insert(key, value.into())),
+                None if planted::is(Bug::FedRemovalMissed) => {}
+                None => drop(self.entries.remove(&key)),
+            }
+        }
+        touched
+    }
+
+    /// Forgets what the run has not read; false if that is all.
+    fn prune(&mut self) -> bool {
+        if self.held != self.read {
+            self.held = self.read.clone();
+            let held = &self.held;
+            self.entries.retain(|key, _| covers(held, key));
+        }
+        self.len = self.len.filter(|_| self.is_len_read);
+        self.is_len_read || !self.read.is_empty()
+    }
+}
+
+impl Copy {
+    /// A run begins.
+    fn begin(&mut self) {
+        self.doom = None;
+        for part in self.namespaces.values_mut() {
+            part.read.clear();
+            part.is_len_read = false;
+        }
+    }
+
+    /// May the run go on?
+    fn check(&self) -> Result<(), Kind> {
+        match &self.doom {
+            None => Ok(()),
+            Some(error) => Err(error.kind().clone()),
+        }
+    }
+
+    /// What was fetched; if it was not, the run is worth nothing.
+    fn or_doom<T>(&mut self, fetched: Result<T>) -> Result<T, Kind> {
+        fetched.map_err(|error| {
+            let kind = error.kind().clone();
+            self.doom = Some(error);
+            kind
+        })
+    }
+
+    fn part(&mut self, namespace: &str) -> &mut Part {
+        self.namespaces.entry(namespace.into()).or_default()
+    }
+
+    /// Brings it to a revision by all the updates up to there; true if that changes what was read.
+    fn step(&mut self, revision: Revision, updates: &[(Arc<str>, Update)]) -> bool {
+        let mut touched = false;
+        for (namespace, update) in updates {
+            touched |= self.part(namespace).apply(update);
+        }
+        self.revision = Some(revision);
+        touched
+    }
+
+    /// The wait begins again.
+    fn forget(&mut self) {
+        marks::reached(Mark::FedBegunAgain);
+        *self = Copy::default();
+    }
+}
+
+impl Fed<'_> {
+    /// A namespace, whose calls end with the wait.
+    fn state(&self, namespace: &str) -> State {
+        let state = self.context.namespace(namespace);
+        match self.deadline {
+            None => state,
+            Some(deadline) => state.within(deadline.since(self.context.connection().port().now())),
+        }
+    }
+
+    /// The revision of the run that has just ended; `None` if it is worth nothing.
+    fn judged(&self) -> Result<Option<Revision>> {
+        let mut copy = self.copy.borrow_mut();
+        match copy.doom.take() {
+            None => self.revision_of(&mut copy).map(Some),
+            Some(error) if error.is_compacted() => {
+                copy.forget();
+                Ok(None)
+            }
+            Some(error) => Err(error),
+        }
+    }
+
+    fn revision_of(&self, copy: &mut Copy) -> Result<Revision> {
+        if let Some(revision) = copy.revision {
+            return Ok(revision);
+        }
+        let ping = |reply: &Reply<'_>| match reply {
+            Reply::Done { revision } => Ok(*revision),
+            other => Err(unexpected(other)),
+        };
+        let asked = (self.context).call_by(&self.operation, self.deadline, &Request::Ping, ping)?;
+        copy.revision = Some(asked);
+        Ok(asked)
+    }
+
+    /// What a part of the copy tells, which is fetched first unless it is known.
+    fn look<R>(
+        &self,
+        namespace: &str,
+        interest: Interest,
+        span: &Span,
+        tell: impl FnOnce(&Part) -> R,
+    ) -> Result<R, Kind> {
+        let copy = &mut *self.copy.borrow_mut();
+        copy.check()?;
+        if !copy.part(namespace).holds(&interest) {
+            let fetched = self.fetch(copy, namespace, span);
+            let entries = copy.or_doom(fetched)?;
+            let part = copy.part(namespace);
+            (part.entries).extend(entries.into_iter().map(|(key, value)| (key.into(), value)));
+            part.held.insert(interest.clone());
+        }
+        let part = copy.part(namespace);
+        part.read.insert(interest);
+        Ok(tell(part))
+    }
+
+    fn fetch(&self, copy: &mut Copy, namespace: &str, span: &Span) -> Result<snapshot::Entries> {
+        let state = self.state(namespace);
+        let at = copy
+            .revision
+            .filter(|_| !planted::is(Bug::FedAtAnyRevision));
+        let (revision, entries) = snapshot::scan(&state, &self.operation, span, true, at)?;
+        copy.revision.get_or_insert(revision);
+        Ok(entries)
+    }
+
+    fn fetch_len(&self, copy: &mut Copy, namespace: &str) -> Result<u64> {
+        let at = copy.revision;
+        let request = Request::Len { namespace, at };
+        let state = self.state(namespace);
+        let (revision, count) = state.call(&self.operation, &request, |reply| match reply {
+            Reply::Count { revision, count } => Ok((*revision, *count)),
+            other => Err(unexpected(other)),
+        })?;
+        copy.revision.get_or_insert(revision);
+        Ok(count)
+    }
+
+    /// All updates of a namespace after one revision and up to another, or `None` where they don't
+    /// tell all.
+    fn updates(
+        &self,
+        namespace: &str,
+        after: Revision,
+        until: Revision,
+    ) -> Result<Option<Vec<Update>>> {
+        let mut updates = Vec::new();
+        let name: Arc<str> = namespace.into();
+        let whole = snapshot::updates(
+            &self.state(namespace),
+            &self.operation,
+            (after, until),
+            |update| updates.push(Update::from_message(update, &name)),
+        );
+        match whole {
+            Ok(whole) => Ok(whole.then_some(updates)),
+            Err(error) if error.is_compacted() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Brings the copy on until something is changed that the last run has read.
+    fn follow(&self) -> Result<()> {
+        let copy = &mut *self.copy.borrow_mut();
+        copy.namespaces.retain(|_, part| part.prune());
+        let watches = match self.feed(copy) {
+            Ok(watches) => watches,
+            Err(error) if error.is_compacted() => {
+                copy.forget();
+                return Ok(());
+            }
+            Err(error) => return Err(Error::new(error.kind().clone(), &self.operation)),
+        };
+        loop {
+            let revision = self.revision_of(copy)?;
+            if let Some((coming, updates)) = copy.coming.pop_first() {
+                if coming > revision && copy.step(coming, &updates) {
+                    return Ok(());
+                }
+            } else if !self.hear(copy, revision, &watches)? {
+                copy.forget();
+                return Ok(());
+            }
+        }
+    }
+
+    /// Has each namespace watched for what was read of it.
+    fn feed(&self, copy: &mut Copy) -> Result<Vec<WatchId>> {
+        let from = self.revision_of(copy)?.next();
+        let mut watches = Vec::new();
+        for (namespace, part) in &mut copy.namespaces {
+            let sees = Seen::of(part);
+            let feed = match part.feed.take().filter(|feed| feed.sees.covers(&sees)) {
+                Some(feed) => feed,
+                None => {
+                    let builder = self.state(namespace).watch(sees.filter());
+                    let builder = match planted::is(Bug::FedFromNow) {
+                        true => builder,
+                        false => builder.since(from),
+                    };
+                    let watch = builder.start_at(self.operation.caller)?;
+                    Feed { watch, sees }
+                }
+            };
+            watches.push(feed.watch.id());
+            part.feed = Some(feed);
+        }
+        Ok(watches)
+    }
+
+    /// Waits for the next update, and notes all that there is up to its revision; false if that
+    /// can't be had.
+    fn hear(&self, copy: &mut Copy, after: Revision, watches: &[WatchId]) -> Result<bool> {
+        let of = |watch: WatchId| {
+            let mut parts = copy.namespaces.iter();
+            let found = parts.find(|(_, part)| {
+                (part.feed.as_ref()).is_some_and(|feed| feed.watch.id() == watch)
+            });
+            found.map(|(namespace, _)| namespace.clone())
+        };
+        let connection = self.context.connection();
+        let heard = connection.next_update_of(watches, self.deadline, |watch, update| {
+            let namespace = of(watch).expect("it is one of these parts'");
+            let update = Update::from_message(update, &namespace);
+            (namespace, update)
+        });
+        let (heard_of, update) = match heard {
+            Ok(heard) => heard,
+            Err(CallError::Compacted { .. }) => return Ok(false),
+            Err(error) => return Err(Error::new(error.into(), &self.operation)),
+        };
+        if update.revision <= after {
+            return Ok(true);
+        }
+        if update.reset {
+            return Ok(false);
+        }
+        let until = update.revision;
+        copy.coming.insert(until, vec![(heard_of.clone(), update)]);
+        let namespaces: Vec<Arc<str>> = copy.namespaces.keys().cloned().collect();
+        for other in namespaces.iter().filter(|name| **name != heard_of) {
+            marks::reached(Mark::FedByMore);
+            let Some(updates) = self.updates(other, after, until)? else {
+                return Ok(false);
+            };
+            for update in updates {
+                let coming = copy.coming.entry(update.revision).or_default();
+                coming.push((other.clone(), update));
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Reads for Fed<'_> {
+    fn get(&self, namespace: &str, key: &str) -> Result<Option<Cow<'_, [u8]>>, Kind> {
+        let span = Span::range(key..=key);
+        self.look(namespace, Interest::Key(key.into()), &span, |part| {
+            part.entries.get(key).map(|value| value.to_vec().into())
+        })
+    }
+
+    fn contains(&self, namespace: &str, key: &str) -> Result<bool, Kind> {
+        let span = Span::range(key..=key);
+        self.look(namespace, Interest::Key(key.into()), &span, |part| {
+            part.entries.contains_key(key)
+        })
+    }
+
+    fn len(&self, namespace: &str) -> Result<u64, Kind> {
+        let copy = &mut *self.copy.borrow_mut();
+        copy.check()?;
+        if copy.part(namespace).len.is_none() {
+            let fetched = self.fetch_len(copy, namespace);
+            copy.part(namespace).len = Some(copy.or_doom(fetched)?);
+        }
+        let part = copy.part(namespace);
+        part.is_len_read = true;
+        Ok(part.len.unwrap_or_default())
+    }
+
+    fn keys(&self, namespace: &str, span: operations::Span<'_>) -> Result<Vec<String>, Kind> {
+        let interest = Interest::of_span(span);
+        self.look(namespace, interest, &span.into(), |part| {
+            let keys = part.entries.keys().filter(|key| span.covers(key));
+            keys.map(|key| key.to_string()).collect()
+        })
+    }
+
+    fn next(
+        &self,
+        namespace: &str,
+        span: operations::Span<'_>,
+        after: Option<&str>,
+    ) -> Result<Option<Entry<'_>>, Kind> {
+        let interest = Interest::of_span(span);
+        self.look(namespace, interest, &span.into(), |part| {
+            let from = match after {
+                Some(after) if after >= span.start() => Bound::Excluded(after),
+                _ => Bound::Included(span.start()),
+            };
+            let mut behind = part.entries.range::<str, _>((from, Bound::Unbounded));
+            let (key, value) = behind.next().filter(|(key, _)| span.covers(key))?;
+            Some((key.to_string().into(), value.to_vec().into()))
+        })
+    }
+
+    fn revision(&self) -> Revision {
+        let copy = &mut *self.copy.borrow_mut();
+        self.revision_of(copy).unwrap_or_else(|error| {
+            copy.doom = Some(error);
+            Revision::ZERO
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(read: &[Interest], is_len_read: bool) -> Part {
+        Part {
+            read: read.iter().cloned().collect(),
+            is_len_read,
+            ..Part::default()
+        }
+    }
+
+    #[test]
+    fn a_watch_sees_all_that_was_read_and_little_more() {
+        let key = |key: &str| Interest::Key(key.into());
+        let prefix = |prefix: &str| Interest::Prefix(prefix.into());
+        let range = |from: &str, until: &str| Interest::Range(from.into(), Some(until.into()));
+        let keys = |keys: &[&str]| Seen::Keys(keys.iter().map(|key| Arc::from(*key)).collect());
+        let begins = |text: &str| Seen::Prefix(text.to_owned());
+        let seen = |read: &[Interest]| Seen::of(&part(read, false));
+        assert_eq!(seen(&[key("a"), key("b")]), keys(&["a", "b"]));
+        assert_eq!(seen(&[prefix("job/")]), begins("job/"));
+        assert_eq!(seen(&[prefix("job/1"), key("job/2")]), begins("job/"));
+        assert_eq!(seen(&[range("j/é", "j/è")]), begins("j/"));
+        assert_eq!(seen(&[prefix("job/"), key("go")]), begins(""));
+        assert_eq!(seen(&[Interest::Range("j".into(), None)]), begins(""));
+        assert_eq!(Seen::of(&part(&[key("a")], true)), begins(""));
+        assert!(begins("").covers(&begins("x")) && begins("x").covers(&keys(&["x1"])));
+        assert!(!begins("x").covers(&begins("")) && !keys(&["x"]).covers(&begins("x")));
+        assert!(keys(&["a", "b"]).covers(&keys(&["b"])) && !keys(&["a"]).covers(&keys(&["b"])));
+    }
+
+    #[test]
+    fn keys_are_found_beside_prefixes() {
+        let read = BTreeSet::from([
+            Interest::Key("a".into()),
+            Interest::Key("c".into()),
+            Interest::Prefix("p/".into()),
+        ]);
+        for (key, is_read) in [("a", true), ("b", false), ("p/1", true), ("p", false)] {
+            assert_eq!(covers(&read, &key.into()), is_read, "{key}");
+        }
+    }
+}
