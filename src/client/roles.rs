@@ -27,11 +27,8 @@ type Guard<'a> = MutexGuard<'a, Inner>;
 pub(super) enum Want {
     /// The first welcome.
     Welcome,
-    /// Room for one more request.
-    Room {
-        /// What its reply may take.
-        reply_bytes: usize,
-    },
+    /// Room for one more request, whose reply may take so many bytes.
+    Room { reply_bytes: usize },
     /// The reply.
     Reply(Seq),
     /// An update of one of these.
