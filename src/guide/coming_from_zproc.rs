@@ -86,7 +86,7 @@
 //! | `live=False` | every update, which is the default |
 //! | `go_live()` | [`go_live`](crate::Watch::go_live) |
 //! | `timeout=`, `count=` | [`timeout`](crate::WatchBuilder::timeout), [`State::within`](crate::State::within); a watch is an iterator: `take(n)` |
-//! | `start_time=` | [`since`](crate::WatchBuilder::since) a revision, [`from_start`](crate::WatchBuilder::from_start) |
+//! | `start_time=` | [`since`](crate::WatchBuilder::since) a revision, [`from_start`](crate::WatchBuilder::from_start); [`State::at`](crate::State::at) reads the past |
 //! | a State never sees its own writes | [`skip_own`](crate::WatchBuilder::skip_own), off by default |
 //! | `call_when_*` | *not yet*: a process that waits, and then spawns |
 //!
