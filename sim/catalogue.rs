@@ -5,8 +5,8 @@
 //! what pictures the tree (`dump.rs`, `server/dump.rs`, `client/unanswered.rs`) is under no guarantee.
 
 use crate::checkers::{
-    ATOMIC, BAD_INPUT, BOUND, BOUNDED, EVERY_UPDATE, LINEARIZABLE, NO_LOST_WAKEUP, ONCE, OUTLIVES,
-    OWN_WRITES,
+    ATOMIC, BAD_INPUT, BOUND, BOUNDED, EVERY_UPDATE, LINEARIZABLE, LOCKS, NO_LOST_WAKEUP, ONCE,
+    OUTLIVES, OWN_WRITES,
 };
 use zproc::seam::proto::planted::Bug;
 
@@ -448,6 +448,42 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         "proto/server/requests.rs",
         BOUNDED,
         "whether a session has too many watches is asked before the new one is counted",
+    ),
+    planted(
+        Bug::LockWaiterStays,
+        "proto/locks.rs",
+        LOCKS,
+        "who gives up to wait for a lock keeps its place, and gets it",
+    ),
+    planted(
+        Bug::LockLastInFirst,
+        "proto/locks.rs",
+        LOCKS,
+        "of those who wait for a lock the last gets it",
+    ),
+    planted(
+        Bug::LockTokenRepeated,
+        "proto/locks.rs",
+        LOCKS,
+        "a lock that is passed on keeps the revision of its first grant",
+    ),
+    planted(
+        Bug::LockKeptByCancelled,
+        "proto/server/locks.rs",
+        LOCKS,
+        "a lock that was granted to one who no longer waits stays held",
+    ),
+    planted(
+        Bug::LockOutlivesHolder,
+        "proto/server/locks.rs",
+        LOCKS,
+        "the locks of a process outlive it",
+    ),
+    planted(
+        Bug::LockGivenToTwo,
+        "proto/server/locks.rs",
+        LOCKS,
+        "a lock that is given back is granted to the first two who wait",
     ),
     planted(
         Bug::MovedStaysChild,

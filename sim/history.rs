@@ -39,6 +39,8 @@ pub(crate) enum What {
     Updated { watch: u64, update: Range<usize> },
     /// The user of a watch has ended it.
     Unwatched { watch: u64 },
+    /// The holder of a lock, granted at this revision, gives it back.
+    Unlocked { name: String, grant: Revision },
     /// The process's memory is gone. `status` as `wait4` gives it; `unread`: requests of its that
     /// are known to have lain, whole, in its connection.
     Died { status: i32, unread: Vec<Vec<u8>> },
@@ -201,6 +203,10 @@ impl History {
                 reply: self.keep(|arena| codec::encode(*reply, arena)),
             },
             Observation::Unwatched { watch } => What::Unwatched { watch: *watch },
+            Observation::Unlocked { name, grant } => What::Unlocked {
+                name: (*name).to_owned(),
+                grant: *grant,
+            },
             Observation::Unknown { call } => What::Unknown { call: *call },
             Observation::NotSent { call } => What::NotSent { call: *call },
             Observation::Updated { watch, update } => What::Updated {
@@ -255,6 +261,7 @@ pub(crate) fn revision_of(reply: &Reply<'_>) -> Option<Revision> {
         | Reply::Written { revision, .. }
         | Reply::Batched { revision, .. }
         | Reply::Returned { revision, .. }
+        | Reply::Locked { revision, .. }
         | Reply::Spawned { revision, .. }
         | Reply::Ended { revision, .. }
         | Reply::Failed { revision, .. } => Some(*revision),

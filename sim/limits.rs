@@ -13,7 +13,7 @@ const MEASURED_EVERY: u64 = 64;
 type Shrink = fn(&mut Limits, &mut Choices);
 
 /// What a run may have small, each for itself. What goes together stays fit together.
-const SHRINKS: [Shrink; 14] = [
+const SHRINKS: [Shrink; 15] = [
     |limits, choices| {
         let entries_max = [64, 16, 4];
         limits.history_entries_max = entries_max[choices.below(Part::Swarm, 3) as usize];
@@ -39,6 +39,11 @@ const SHRINKS: [Shrink; 14] = [
         limits.value_bytes_max = 2 * 1024;
         limits.part_bytes_max = limits.part_bytes_max.min(1024);
         limits.interests_per_session_bytes_max = limits.value_bytes_max;
+    },
+    |limits, _| {
+        limits.locks_max = 3;
+        limits.locks_per_session_max = 2;
+        limits.lock_waiters_max = 1;
     },
     |limits, _| {
         limits.outbox_bytes_max = 4 * 1024;

@@ -250,7 +250,9 @@ impl Port for SimPort {
                         process.in_flight += 1;
                         world.calls += 1;
                     }
-                    Observation::Updated { .. } | Observation::Unwatched { .. } => {}
+                    Observation::Updated { .. }
+                    | Observation::Unwatched { .. }
+                    | Observation::Unlocked { .. } => {}
                     Observation::Returned { .. }
                     | Observation::Unknown { .. }
                     | Observation::NotSent { .. } => {

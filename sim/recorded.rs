@@ -302,6 +302,10 @@ impl<'a> Assembly<'a> {
                 }
             }
             record::What::Unwatched { watch } => What::Unwatched { watch },
+            record::What::Unlocked { name, grant } => What::Unlocked {
+                name: name.to_owned(),
+                grant,
+            },
             record::What::Wrote { link, bytes } => {
                 if life.link != link {
                     life.link = link;

@@ -205,7 +205,8 @@ impl Error {
 /// Questions.
 impl Error {
     /// The call was not done in the time that [`State::within`](crate::State::within),
-    /// [`Watch::next_within`](crate::Watch::next_within) or
+    /// [`Watch::next_within`](crate::Watch::next_within),
+    /// [`Context::lock_timeout`](crate::Context::lock_timeout) or
     /// [`Process::join_timeout`](crate::Process::join_timeout) allowed, and had no effect: it was
     /// never sent, or it only reads or waits. A write that was sent and not answered in time
     /// [is unknown](Error::is_outcome_unknown) instead.

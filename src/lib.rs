@@ -36,6 +36,7 @@
 //!   the program starts by itself.
 //! - [`State::atomic`] runs a function on it as one operation; [`State::wait_until`] blocks,
 //!   without polling, until something is true; [`State::watch`] tells every update.
+//! - [`Context::lock`] keeps others out, wherever they run, for as long as its guard lives.
 //! - [`Process`] is what `spawn` gives: it is [joined](Process::join) for the function's result.
 //! - [`Error`] is what goes wrong, with `is_*` questions to ask it.
 //!
@@ -52,6 +53,7 @@
 //! | Once | a call that returned has been applied exactly once, over however many lost connections; where that can't be known, the error [says so](Error::is_outcome_unknown) |
 //! | Own writes | a process reads its own writes, and never an older revision after a newer one |
 //! | Bound to a process | what a process [owns](State::set_owned) is released in one revision when it dies, after its last writes, and the update says how it died |
+//! | Locks | a [lock](Context::lock) is held by one at a time, in the order of asking; it is free again at the drop of its guard, or with the keys of its holder, in the same revision; each grant has a greater [revision](LockGuard::revision) than the one before |
 //! | Nothing outlives | when the program ends, however it does (return, panic, SIGKILL), every process of its tree is dead |
 //! | Bounded | queues, history, keys, values and depth have named limits; at a limit there is backpressure or an [error](Error::is_limit), and nobody else notices |
 //! | Bad input is harmless | malformed or hostile bytes cost the one connection they came on |
@@ -147,6 +149,7 @@ pub mod guide;
 pub use api::batch::{Batch, Batched, Expected};
 pub use api::context::Context;
 pub use api::group::Group;
+pub use api::locks::{LockGuard, LockInfo};
 pub use api::outcome::{Captured, End, Outcome, Why};
 pub use api::past::Past;
 pub use api::process::Process;

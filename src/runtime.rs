@@ -164,4 +164,11 @@ pub enum Observation<'a> {
         /// The watch's number.
         watch: u64,
     },
+    /// The holder of a lock gives it back.
+    Unlocked {
+        /// The lock.
+        name: &'a str,
+        /// The revision at which it was granted.
+        grant: crate::proto::ids::Revision,
+    },
 }

@@ -49,4 +49,4 @@ macro_rules! themes {
     };
 }
 
-themes! { rows dict past batches limits atomic waits watches processes endings dumps }
+themes! { rows dict past batches limits atomic waits watches processes endings dumps locks }

@@ -62,7 +62,7 @@ fn a_circle_and_a_watch_without_updates() -> Result<()> {
         "join of process 2 (dump::waits_for_the_program)",
         "process 2 (dump::waits_for_the_program) waits ",
         "it read key \"process/1\"",
-        "a circle, none can go on before the other ends: process 1 (main) waits for process 2",
+        "deadlock, unless another thread of one of them goes on: process 1 (main) waits for the end of process 2",
         "this process's own call: the next update of its watch 1, for ",
     ] {
         assert!(text.contains(told), "{told} is not in\n{text}");

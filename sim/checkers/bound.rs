@@ -161,7 +161,7 @@ fn judge_release<'a>(commit: &'a Committed, owners: &mut Owners<'a>, verdict: &m
         )
     });
     let of_session = ["it said goodbye", "its session was lost"].contains(&how);
-    let told = commit.changes.iter().any(|c| c.namespace == RECORDS);
+    let told = ended_in(commit).any(|ended| ended == commit.process);
     verdict.judge(BOUND, of_session || told, || {
         format!(
             "{} released what process {} owned, which died, and its record does not say so yet",

@@ -1,7 +1,7 @@
 //! "Bounded": what the server holds stays within its limits, and what is refused for a limit is
 //! refused by that limit's name, for a reason.
 
-use super::once::{RECORDS, user_changes};
+use super::once::{self, RECORDS, user_changes};
 use super::timeline::Timeline;
 use super::{BOUNDED, Call, Calls, End, Verdict, bound, model};
 use crate::history::{Committed, History, What};
@@ -9,7 +9,8 @@ use crate::seen::Seen;
 use std::collections::{BTreeMap, BTreeSet};
 use zproc::seam::proto::limits::{
     COMPARED_BYTES_MAX, CREDIT_BYTES_MIN, DEPTH_MAX, FAILURE_BYTES_MAX, FUNCTION_NAME_BYTES_MAX,
-    KEY_BYTES_MAX, Limits, MESSAGE_OVERHEAD_BYTES_MAX, NAMESPACE_BYTES_MAX, WATCH_KEYS_MAX,
+    KEY_BYTES_MAX, LOCK_NAME_BYTES_MAX, Limits, MESSAGE_OVERHEAD_BYTES_MAX, NAMESPACE_BYTES_MAX,
+    WATCH_KEYS_MAX,
 };
 use zproc::seam::proto::message::{Failure, Reply, Request};
 use zproc::seam::proto::server::Usage;
@@ -24,7 +25,8 @@ pub(crate) fn check(
 ) {
     for entry in &history.entries {
         if let What::Seen(Seen::Usage(usage)) = &entry.what {
-            for (name, measured, max) in bounds(usage, limits) {
+            let bounds = bounds(usage, limits).into_iter();
+            for (name, measured, max) in bounds.chain(bounds_of_locks(usage, limits)) {
                 verdict.judge(BOUNDED, measured <= max, || {
                     format!(
                         "at stamp {} the server holds {measured}, and {name} allows {max}",
@@ -151,6 +153,17 @@ fn of_processes(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize)
     ]
 }
 
+/// The same, of locks.
+fn bounds_of_locks(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize); 3] {
+    let (held, max) = (usage.session_locks, limits.locks_per_session_max);
+    let (waiters, waiters_max) = (usage.lock_waiters, limits.lock_waiters_max);
+    [
+        ("LOCKS_MAX", usage.locks, limits.locks_max),
+        ("LOCKS_PER_SESSION_MAX", held, max),
+        ("LOCK_WAITERS_MAX", waiters, waiters_max),
+    ]
+}
+
 /// The most that may be queued for one connection.
 fn outbox_bytes(limits: &Limits) -> usize {
     // A page, and what a wait was answered: neither waits for room in the outbox.
@@ -181,6 +194,9 @@ impl<'a> Model<'a> {
             self.bytes = self.sizes.values().sum();
         }
         for change in commit.changes.iter().chain(&commit.refilled) {
+            if once::is_lock(change) {
+                continue;
+            }
             if change.namespace == RECORDS {
                 match &change.after {
                     Some(record) if !bound::is_ended(record) => self.live.insert(&change.key),
@@ -261,6 +277,10 @@ fn allowed(name: &str, limits: &Limits) -> Option<usize> {
         "COMPARED_BYTES_MAX" => COMPARED_BYTES_MAX,
         "INTERESTS_PER_SESSION_BYTES_MAX" => limits.interests_per_session_bytes_max,
         "WATCHES_PER_SESSION_MAX" => limits.watches_per_session_max,
+        "LOCKS_MAX" => limits.locks_max,
+        "LOCKS_PER_SESSION_MAX" => limits.locks_per_session_max,
+        "LOCK_WAITERS_MAX" => limits.lock_waiters_max,
+        "LOCK_NAME_BYTES_MAX" => LOCK_NAME_BYTES_MAX,
         "PROCESSES_LIVE_MAX" => limits.processes_live_max,
         _ => return None,
     })

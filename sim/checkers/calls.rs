@@ -102,6 +102,7 @@ impl<'a> Calls<'a> {
                 What::NotSent { call } => (call, End::NotSent),
                 What::Updated { .. }
                 | What::Unwatched { .. }
+                | What::Unlocked { .. }
                 | What::Died { .. }
                 | What::Note(_)
                 | What::Seen(_) => continue,

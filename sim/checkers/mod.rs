@@ -10,6 +10,7 @@ pub(crate) mod bound;
 pub(crate) mod bounded;
 mod calls;
 pub(crate) mod endings;
+pub(crate) mod locks;
 pub(crate) mod model;
 pub(crate) mod once;
 pub(crate) mod outlives;
@@ -46,6 +47,9 @@ pub(crate) const OWN_WRITES: &str = "Own writes";
 /// What a process owns goes in one revision when it dies, after its last writes.
 pub(crate) const BOUND: &str = "Bound to a process";
 
+/// A lock is held by one at a time, in the order of asking, and goes with its holder.
+pub(crate) const LOCKS: &str = "Locks";
+
 /// Everything has a named limit, and what comes to it is told so.
 pub(crate) const BOUNDED: &str = "Bounded";
 
@@ -65,7 +69,7 @@ pub(crate) const SEARCHED: &str = "calls searched";
 pub(crate) const GIVEN_UP: &str = "calls given up";
 
 /// All guarantees that are judged.
-pub const GUARANTEES: [&str; 10] = [
+pub const GUARANTEES: [&str; 11] = [
     LINEARIZABLE,
     ATOMIC,
     EVERY_UPDATE,
@@ -73,6 +77,7 @@ pub const GUARANTEES: [&str; 10] = [
     ONCE,
     OWN_WRITES,
     BOUND,
+    LOCKS,
     OUTLIVES,
     BOUNDED,
     BAD_INPUT,
@@ -203,6 +208,8 @@ fn judge_all(
     done("updates");
     bound::check(history, &calls, &timeline, &attribution, ending, verdict);
     done("bound");
+    locks::check(history, &timeline, verdict);
+    done("locks");
     bounded::check(history, &calls, &timeline, &ending.limits, verdict);
     done("bounded");
     bad_input::check(history, ending, verdict);

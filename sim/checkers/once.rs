@@ -6,6 +6,7 @@ use crate::history::{Changed, Committed};
 use crate::workloads::models;
 use std::collections::BTreeMap;
 use zproc::seam::proto::ids::{ProcessId, Revision};
+use zproc::seam::proto::locks::LOCK_PREFIX;
 use zproc::seam::proto::message::{Reply, Request};
 
 /// Which call made which commit.
@@ -49,8 +50,15 @@ enum Fit {
 /// Is this a commit that some call has asked for? Releases and the changes of a process's record
 /// are the framework's own.
 fn is_asked_for(commit: &Committed) -> bool {
-    let own = |change: &Changed| change.namespace == RECORDS && change.before.is_some();
+    let own = |change: &Changed| {
+        change.namespace == RECORDS && (change.before.is_some() || is_lock(change))
+    };
     commit.released.is_none() && !(commit.changes.iter().all(own) && commit.resets.is_empty())
+}
+
+/// Is this the record of a lock?
+pub(crate) fn is_lock(change: &Changed) -> bool {
+    change.namespace == RECORDS && change.key.starts_with(LOCK_PREFIX)
 }
 
 /// The changes of a commit but those of records.
@@ -104,7 +112,10 @@ fn fit(call: &Call<'_>, commit: &Committed, timeline: &Timeline<'_>) -> Fit {
         Request::Clear { namespace } => fit_clear(commit, namespace, timeline, at),
         Request::Spawn { .. } => {
             let mut records = commit.changes.iter();
-            match records.find(|change| change.namespace == RECORDS && change.before.is_none()) {
+            let is_new = |change: &&Changed| {
+                change.namespace == RECORDS && change.before.is_none() && !is_lock(change)
+            };
+            match records.find(is_new) {
                 Some(_) => Fit::Exact,
                 None => Fit::None,
             }

@@ -15,6 +15,7 @@ use zproc::seam::runtime::Observation;
 mod batches;
 mod endings;
 mod limits;
+mod locks;
 mod search;
 
 const A: ProcessId = ProcessId(2);

@@ -424,7 +424,9 @@ impl Teller {
                     self.note(process.into(), format!("gives up, without effect: {text}"));
                 }
             }
-            Observation::Updated { .. } | Observation::Unwatched { .. } => {}
+            Observation::Updated { .. }
+            | Observation::Unwatched { .. }
+            | Observation::Unlocked { .. } => {}
         }
     }
 

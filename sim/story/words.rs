@@ -285,6 +285,11 @@ pub(crate) fn request(request: &Request<'_>) -> String {
             RestOf::Result { process } => format!("fetch the result of {process} from {from}"),
         },
         Request::Forget { process } => format!("forget the result of {process}"),
+        Request::Lock { name, waits: true } => format!("lock {name}"),
+        Request::Lock { name, waits: false } => format!("try lock {name}"),
+        Request::Unlock { name, grant } => {
+            format!("unlock {name}, held since revision {}", grant.0)
+        }
     }
 }
 
@@ -343,6 +348,14 @@ fn at(revision: &Revision) -> String {
     format!("at revision {}", revision.0)
 }
 
+fn locked(revision: &Revision, granted: bool) -> String {
+    let what = match granted {
+        true => "locked",
+        false => "it is held by another",
+    };
+    format!("{what} {}", at(revision))
+}
+
 fn reply(reply: &Reply<'_>) -> String {
     match reply {
         Reply::Done { revision } => format!("done {}", at(revision)),
@@ -386,6 +399,7 @@ fn reply(reply: &Reply<'_>) -> String {
             revision,
             value: bytes,
         } => format!("{} {}", value(bytes), at(revision)),
+        Reply::Locked { revision, granted } => locked(revision, *granted),
         Reply::Watching { next } => format!("the watch begins at revision {}", next.0),
         Reply::Compacted { oldest } => {
             format!("compacted: the oldest revision held is {}", oldest.0)

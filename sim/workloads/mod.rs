@@ -14,6 +14,7 @@ pub(crate) mod functions;
 mod gluttons;
 mod groups;
 pub(crate) mod hostile;
+mod lockers;
 pub(crate) mod models;
 mod past;
 mod strict;
@@ -69,6 +70,8 @@ pub(crate) enum Role {
     Batcher,
     /// Reads of the past.
     Historian,
+    /// Locks that several want.
+    Locker,
     /// All calls of the api, those too that no other role needs.
     Visitor,
     /// More of everything than any limit allows.
@@ -181,6 +184,7 @@ fn act(ctx: &Context, role: Role, steps: u64) -> Result<u64> {
         Role::Heavy => consumers::heavy(ctx),
         Role::Batcher => batches::batcher(ctx, steps),
         Role::Historian => past::historian(ctx, steps),
+        Role::Locker => lockers::locker(ctx, steps),
         Role::Visitor => visitor::visitor(ctx, steps),
         Role::Glutton => gluttons::glutton(ctx, steps),
         Role::Hostile => hostile::host(ctx, steps),
@@ -202,6 +206,24 @@ pub(crate) fn program(ctx: &Context) -> Result<()> {
     result
 }
 
+/// From so many numbers a member's role is drawn.
+const ROLES_DRAWN: u64 = 128;
+
+/// The role of a member, as it is drawn.
+fn role_of(drawn: u64) -> Role {
+    match drawn {
+        127 => Role::Heavy,
+        119..127 => Role::Visitor,
+        66..70 => Role::Batcher,
+        70..74 => Role::Historian,
+        74..80 => Role::Locker,
+        109..112 => Role::Ender,
+        112..116 => Role::Glutton,
+        116..119 => Role::Hostile,
+        drawn => ROLES[drawn as usize % ROLES.len()],
+    }
+}
+
 fn lead(ctx: &Context) -> Result<()> {
     let bank = ctx.namespace(BANK);
     for account in 0..ACCOUNTS {
@@ -212,16 +234,7 @@ fn lead(ctx: &Context) -> Result<()> {
     let mut own = None;
     // The shrinker knows that this is the first choice.
     for place in 0..members(choose(CREW)) {
-        let role = match choose_for(place, 128) {
-            127 => Role::Heavy,
-            119..127 => Role::Visitor,
-            66..70 => Role::Batcher,
-            70..74 => Role::Historian,
-            109..112 => Role::Ender,
-            112..116 => Role::Glutton,
-            116..119 => Role::Hostile,
-            drawn => ROLES[drawn as usize % ROLES.len()],
-        };
+        let role = role_of(choose_for(place, ROLES_DRAWN));
         let steps = match choose_for(place, 1024) {
             few @ 0..25 => few,
             many => 25 + (many - 25) % 75,

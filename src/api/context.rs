@@ -335,8 +335,8 @@ impl Context {
     ///
     /// It tells of each process that has not ended: what it waits for (conditions with what they
     /// read, values, the ends of processes) and since when, or that it runs; whether its
-    /// connection is lost; how far its watches are behind. Processes that join each other in a
-    /// circle are told as one. Of the calling process it also tells the calls that the server does
+    /// connection is lost; how far its watches are behind. Processes that wait for each other's locks
+    /// or ends in a circle are told as a deadlock, unless a thread that the server can't know of ends it. Of the calling process it also tells the calls that the server does
     /// not know of.
     ///
     /// A server that does not answer within 5 seconds is part of the picture, and no error:
@@ -474,6 +474,7 @@ pub(crate) fn unexpected(reply: &Reply<'_>) -> Kind {
         Reply::Written { .. } => "Written",
         Reply::Batched { .. } => "Batched",
         Reply::Returned { .. } => "Returned",
+        Reply::Locked { .. } => "Locked",
         Reply::Watching { .. } => "Watching",
         Reply::Compacted { oldest } => return Kind::Compacted { oldest: *oldest },
         Reply::Spawned { .. } => "Spawned",

@@ -37,6 +37,8 @@ pub(crate) mod processes;
 
 pub(crate) mod group;
 
+pub(crate) mod locks;
+
 pub(crate) mod spawn;
 
 pub(crate) mod outcome;

@@ -427,6 +427,7 @@ impl Port for Mock {
                     Observation::Unknown { call } => format!("unknown {call}"),
                     Observation::NotSent { call } => format!("not sent {call}"),
                     Observation::Unwatched { watch } => format!("unwatched {watch}"),
+                    Observation::Unlocked { name, grant } => format!("unlocked {name} {grant}"),
                     Observation::Updated { watch, update } => {
                         format!("updated {watch} {}", update.revision)
                     }

@@ -139,7 +139,10 @@ impl Connection {
         deadline: Option<Time>,
         read: impl FnOnce(&Reply<'_>) -> R,
     ) -> Result<R, CallError> {
-        let heeds = matches!(request, Request::Wait { .. });
+        let heeds = matches!(
+            request,
+            Request::Wait { .. } | Request::Lock { waits: true, .. }
+        );
         self.exchange(request, Until { deadline, heeds }, read)
     }
 
@@ -281,6 +284,19 @@ impl Connection {
         (self.0.port).observe(Observation::Unwatched { watch: watch.0 });
         let mut inner = lock(&self.0.inner);
         inner.machine.unwatch(watch);
+        inner.stirred = true;
+        let inner = self.0.flush(inner);
+        self.0.release(inner);
+    }
+
+    /// Gives back a lock that was granted at this revision. Never blocks, never panics.
+    pub fn unlock(&self, name: &str, grant: Revision) {
+        if self.0.port.is_forked() {
+            return;
+        }
+        (self.0.port).observe(Observation::Unlocked { name, grant });
+        let mut inner = lock(&self.0.inner);
+        inner.machine.unlock(name, grant);
         inner.stirred = true;
         let inner = self.0.flush(inner);
         self.0.release(inner);

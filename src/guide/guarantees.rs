@@ -191,6 +191,34 @@
 //! }
 //! ```
 //!
+//! # Locks
+//!
+//! A [lock](crate::Context::lock) is held by one at a time, and those who wait get it in the order in
+//! which they asked. It is free again when its guard is dropped, or when its holder's process ends,
+//! in the one revision in which its keys go. Each grant has a greater revision than the one before.
+//! Who loses its session while it lives has lost its locks, and may not know yet: the
+//! [revision](crate::LockGuard::revision) is what outsiders can tell it by.
+//!
+//! ```
+//! use zproc::{Context, Result, Revision};
+//!
+//! fn crash_inside(ctx: &Context, (): ()) -> Result<()> {
+//!     let guard = ctx.lock("door")?;
+//!     ctx.state().set("inside", &guard.revision().0)?;
+//!     std::process::abort()
+//! }
+//!
+//! fn main() -> Result<()> {
+//!     let ctx = Context::new()?;
+//!     let crashed = ctx.spawn(crash_inside, ())?;
+//!     let (first, _) = ctx.state().wait_available::<u64>("inside")?;
+//!     let guard = ctx.lock("door")?; // free, however it ended
+//!     assert!(guard.revision() > Revision(first));
+//!     assert!(crashed.join().is_err());
+//!     Ok(())
+//! }
+//! ```
+//!
 //! # Nothing outlives
 //!
 //! When the program ends, however it does (return, panic, SIGKILL), every process below it is dead,

@@ -18,7 +18,7 @@ use super::sweep;
 use super::sys::{self, Pid};
 use crate::proto::codec;
 use crate::proto::frame;
-use crate::proto::ids::ProcessId;
+use crate::proto::ids::{ProcessId, Revision};
 use crate::proto::server::{Commit, Server};
 use crate::proto::time::Time;
 use crate::runtime::{ConnectError, LinkId, Observation, Parker, Port, Ready, Usage};
@@ -86,6 +86,13 @@ pub enum What<'a> {
     Unwatched {
         /// The watch's number.
         watch: u64,
+    },
+    /// The holder of a lock gives it back.
+    Unlocked {
+        /// The lock.
+        name: &'a str,
+        /// The revision of its grant.
+        grant: Revision,
     },
     /// The kernel has taken these bytes for the server.
     Wrote {
@@ -481,6 +488,7 @@ impl<P: Port> Port for RecordingPort<P> {
                 update: &codec::to_bytes(update),
             }),
             Observation::Unwatched { watch } => recorder.write(What::Unwatched { watch }),
+            Observation::Unlocked { name, grant } => recorder.write(What::Unlocked { name, grant }),
         }
     }
 }

@@ -30,7 +30,7 @@ pub use calls::{Effect, Loss, SubmitError};
 pub use watches::WatchLoss;
 
 use super::frame::{self, Outbox};
-use super::ids::{BuildId, ProcessId, Seq, Token, WatchId};
+use super::ids::{BuildId, ProcessId, Revision, Seq, Token, WatchId};
 use super::limits::{Agreed, FRAME_BYTES_MAX, REPLIES_BYTES_MAX, VALUE_BYTES_MAX};
 use super::loss::ServerLoss;
 use super::marks::{self, Mark};
@@ -162,6 +162,8 @@ pub struct Client {
     watches: BTreeMap<WatchId, Watch>,
     /// Watches to be ended as soon as there is room for the request.
     unwatch_later: VecDeque<WatchId>,
+    /// Locks to be given back, likewise: each with the revision of its grant.
+    unlock_later: VecDeque<(String, Revision)>,
 }
 
 impl Client {
@@ -192,6 +194,7 @@ impl Client {
             probe: None,
             watches: BTreeMap::new(),
             unwatch_later: VecDeque::new(),
+            unlock_later: VecDeque::new(),
         }
     }
 
@@ -334,7 +337,7 @@ impl Client {
                     self.send_acks();
                     self.send_cancel(seq, Vec::new());
                 }
-                self.submit_unwatches();
+                self.submit_owed();
                 Effect::None
             }
             Kind::Read => {
@@ -373,7 +376,7 @@ impl Client {
             // The requests behind it were counted on to come after these.
             self.send_acks();
         }
-        self.submit_unwatches();
+        self.submit_owed();
     }
 
     /// True when [`outbox`](Client::outbox) has something to append.
@@ -516,7 +519,7 @@ impl Client {
         }
         self.confirm(seq);
         self.acknowledge(seq, body.len());
-        self.submit_unwatches();
+        self.submit_owed();
         Ok(())
     }
 

@@ -3,10 +3,11 @@
 //! The server's machine draws it, the simulator shows the same one for a run that can't go on, and
 //! users get it from [`Context::dump`](crate::Context::dump).
 
+mod circles;
+
 use super::ids::{ProcessId, Revision};
 use super::time::nanoseconds;
 use speedy::{Readable, Writable};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
@@ -147,6 +148,15 @@ pub enum Awaited {
         /// It has ended, and the answer waits until this process has acknowledged others.
         held_back: bool,
     },
+    /// A lock.
+    Lock {
+        /// Its name.
+        name: String,
+        /// The process that holds it.
+        holder: ProcessId,
+        /// How many others get it first; they are counted up to 1024.
+        ahead: u64,
+    },
 }
 
 /// Which keys are read or watched.
@@ -222,86 +232,22 @@ impl Dump {
         place.ok().map(|place| &self.processes[place])
     }
 
-    /// Circles of processes, each of which waits for the end of the next, and the last for that of
-    /// the first: a deadlock, unless another thread of one of them ends it. Each begins with its
-    /// smallest number.
+    /// Circles of processes, each of which waits for the next, and the last for the first: a
+    /// deadlock, unless another thread of one of them ends it. Each begins with its smallest number.
     ///
-    /// A process waits for the end of another when it joins it, or when a condition of its reads
-    /// nothing but records of processes.
+    /// A process waits for another when it waits for a lock that this one holds; when it joins it; or
+    /// when a condition of its reads nothing but records of processes. One that waits for a lock that it
+    /// holds itself is a circle of its own: that is usual where several threads of it take turns, and a
+    /// deadlock where one thread takes a lock twice.
     #[must_use]
     pub fn circles(&self) -> Vec<Vec<ProcessId>> {
-        let mut edges: BTreeMap<ProcessId, BTreeSet<ProcessId>> = BTreeMap::new();
-        for (process, wait) in self.waits() {
-            edges.entry(process.id).or_default().extend(wait.ends());
-        }
-        let mut circles = Vec::new();
-        for start in edges.keys() {
-            circles.extend(shortest_circle(&edges, *start));
-        }
-        circles
+        circles::of(self)
     }
 
     fn name(&self, id: ProcessId) -> String {
         match self.process(id) {
             Some(process) => format!("process {} ({})", id.0, process.function),
             None => format!("process {}", id.0),
-        }
-    }
-}
-
-/// The shortest way from `start` back to it over greater numbers, if there is one.
-fn shortest_circle(
-    edges: &BTreeMap<ProcessId, BTreeSet<ProcessId>>,
-    start: ProcessId,
-) -> Option<Vec<ProcessId>> {
-    let mut came_from: BTreeMap<ProcessId, ProcessId> = BTreeMap::new();
-    let mut queue = VecDeque::from([start]);
-    while let Some(at) = queue.pop_front() {
-        for next in edges.get(&at).into_iter().flatten() {
-            if *next == start {
-                let mut circle = vec![at];
-                let mut back = at;
-                while back != start {
-                    back = came_from[&back];
-                    circle.push(back);
-                }
-                circle.reverse();
-                return Some(circle);
-            }
-            if *next > start && !came_from.contains_key(next) {
-                came_from.insert(*next, at);
-                queue.push_back(*next);
-            }
-        }
-    }
-    None
-}
-
-impl WaitDump {
-    /// The processes whose end it waits for.
-    fn ends(&self) -> Vec<ProcessId> {
-        match &self.awaited {
-            Awaited::End {
-                held_back: true, ..
-            }
-            | Awaited::Equal { .. }
-            | Awaited::Key { .. } => Vec::new(),
-            Awaited::End { process, .. } => vec![*process],
-            Awaited::Condition {
-                reads,
-                reads_left_out,
-                ..
-            } => {
-                let record = |(namespace, keys): &(String, Keys)| match keys {
-                    Keys::Key(key) if namespace.is_empty() => key
-                        .strip_prefix(RECORD_PREFIX)
-                        .and_then(|id| id.parse().ok())
-                        .map(ProcessId),
-                    _ => None,
-                };
-                let records: Option<Vec<_>> = reads.iter().map(record).collect();
-                records.filter(|_| *reads_left_out == 0).unwrap_or_default()
-            }
         }
     }
 }
@@ -393,6 +339,17 @@ impl fmt::Display for Awaited {
                     )?;
                 }
                 Ok(())
+            }
+            Awaited::Lock {
+                name,
+                holder,
+                ahead,
+            } => {
+                write!(f, "lock {name:?}, held by process {}", holder.0)?;
+                match ahead {
+                    0 => Ok(()),
+                    ahead => write!(f, ", as number {} of those who wait", ahead + 1),
+                }
             }
         }
     }
@@ -505,11 +462,8 @@ impl fmt::Display for Dump {
             write!(f, "\n{process}")?;
         }
         for circle in self.circles() {
-            f.write_str("\na circle, none can go on before the other ends: ")?;
-            for id in &circle {
-                write!(f, "{} waits for ", self.name(*id))?;
-            }
-            f.write_str(&self.name(circle[0]))?;
+            f.write_str("\n")?;
+            circles::tell(self, &circle, f)?;
         }
         for call in &self.calls {
             write!(f, "\nthis process's own call: {call}")?;
@@ -548,7 +502,7 @@ impl From<Elapsed> for Duration {
 mod tests {
     use super::*;
 
-    fn process(id: u64, waits: Vec<Awaited>) -> ProcessDump {
+    pub(super) fn process(id: u64, waits: Vec<Awaited>) -> ProcessDump {
         let wait = |(request, awaited)| WaitDump {
             request,
             tests: 1,
@@ -567,69 +521,13 @@ mod tests {
         }
     }
 
-    fn join(id: u64) -> Awaited {
-        Awaited::End {
-            process: ProcessId(id),
-            function: format!("f{id}"),
-            held_back: false,
-        }
-    }
-
-    fn dump(processes: Vec<ProcessDump>) -> Dump {
+    pub(super) fn dump(processes: Vec<ProcessDump>) -> Dump {
         Dump {
             answered: true,
             revision: Revision(17),
             processes,
             ..Dump::default()
         }
-    }
-
-    #[test]
-    fn joins_in_a_circle_are_told() {
-        let dump = dump(vec![
-            process(1, vec![join(2)]),
-            process(2, vec![join(4), join(3)]),
-            process(3, vec![join(2)]),
-            process(4, vec![]),
-            process(5, vec![join(5)]),
-        ]);
-        let circles = [vec![ProcessId(2), ProcessId(3)], vec![ProcessId(5)]];
-        assert_eq!(dump.circles(), circles);
-        assert_eq!(
-            dump.to_string(),
-            "at revision r17: 5 processes, 5 waits\n\
-             process 1 (f1) waits 12.3 s for: join of process 2 (f2)\n\
-             process 2 (f2) waits 12.3 s for: join of process 4 (f4)\n\
-             process 2 (f2) waits 12.3 s for: join of process 3 (f3)\n\
-             process 3 (f3) waits 12.3 s for: join of process 2 (f2)\n\
-             process 4 (f4) runs, and waits for nothing\n\
-             process 5 (f5) waits 12.3 s for: join of process 5 (f5)\n\
-             a circle, none can go on before the other ends: process 2 (f2) waits for process 3 \
-             (f3) waits for process 2 (f2)\n\
-             a circle, none can go on before the other ends: process 5 (f5) waits for process 5 (f5)"
-        );
-    }
-
-    #[test]
-    fn a_condition_on_a_record_is_a_join_and_one_on_more_is_not() {
-        let condition = |namespace: &str, key: &str, left| Awaited::Condition {
-            function: "c".to_owned(),
-            namespace: String::new(),
-            reads: vec![(namespace.to_owned(), Keys::Key(key.to_owned()))],
-            reads_left_out: left,
-        };
-        let of = |namespace, key, left| {
-            let processes = vec![
-                process(1, vec![join(2)]),
-                process(2, vec![condition(namespace, key, left)]),
-            ];
-            dump(processes).circles().len()
-        };
-        assert_eq!(of("", "process/1", 0), 1);
-        assert_eq!(of("", "process/1", 1), 0, "another read may make it hold");
-        assert_eq!(of("", "process/x", 0), 0);
-        assert_eq!(of("", "process/3", 0), 0);
-        assert_eq!(of("n", "process/1", 0), 0, "a user's key");
     }
 
     #[test]

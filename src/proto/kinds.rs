@@ -70,7 +70,7 @@ macro_rules! kinds {
 kinds! {
     Request {
         Ping, Get, Len, Page, Updates, Set, Remove, GetOrInsert, Clear, Batch, Atomic, Wait, Watch,
-        Unwatch, Spawn, Begin, Finish, Stop, Kill, ToRoot, Part, Fetch, Forget, Dump,
+        Unwatch, Spawn, Begin, Finish, Stop, Kill, ToRoot, Part, Fetch, Forget, Lock, Unlock, Dump,
     }
     Condition { Function, Equal, Key, Ended }
     Filter { Key, Prefix, All, Keys, AllBut }
@@ -79,8 +79,8 @@ kinds! {
     FromServer { Welcome, Refused, Reply, Update, WatchCompacted }
     FromKeeper { Started, NotStarted, Ended }
     Reply {
-        Done, Value, Count, Page, Updates, Written, Batched, Returned, Watching, Compacted, Spawned, Task,
-        Ended, Part, Failed, Dump,
+        Done, Value, Count, Page, Updates, Written, Batched, Returned, Locked, Watching, Compacted,
+        Spawned, Task, Ended, Part, Failed, Dump,
     }
     Failure {
         Error, Panic, Undecodable, UnknownFunction, Limit, ReadOnly, Unmet, NotInteger, Overflow,

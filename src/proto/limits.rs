@@ -83,6 +83,14 @@ pub const WATCHES_PER_SESSION_MAX: usize = 16 * 1024;
 pub const INTERESTS_PER_SESSION_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Most connections that have not said hello. When there is one more, the oldest of them goes.
 pub const CONNECTIONS_SILENT_MAX: usize = 256;
+/// Longest name of a lock, in bytes of UTF-8.
+pub const LOCK_NAME_BYTES_MAX: usize = 255;
+/// Most locks that are held at a time.
+pub const LOCKS_MAX: usize = 64 * 1024;
+/// Most locks that one session may hold or wait for: what it holds is released in one change set.
+pub const LOCKS_PER_SESSION_MAX: usize = 1024;
+/// Most requests that wait for one lock.
+pub const LOCK_WAITERS_MAX: usize = 16 * 1024;
 /// Most connections.
 pub const CONNECTIONS_MAX: usize = 4096;
 /// Most sessions, detached ones included.
@@ -195,6 +203,12 @@ pub struct Limits {
     pub interests_per_session_bytes_max: usize,
     /// See [`CONNECTIONS_SILENT_MAX`].
     pub connections_silent_max: usize,
+    /// See [`LOCKS_MAX`].
+    pub locks_max: usize,
+    /// See [`LOCKS_PER_SESSION_MAX`].
+    pub locks_per_session_max: usize,
+    /// See [`LOCK_WAITERS_MAX`].
+    pub lock_waiters_max: usize,
     /// See [`CONNECTIONS_MAX`].
     pub connections_max: usize,
     /// See [`SESSIONS_MAX`].
@@ -273,6 +287,9 @@ impl Limits {
         watches_per_session_max: WATCHES_PER_SESSION_MAX,
         interests_per_session_bytes_max: INTERESTS_PER_SESSION_BYTES_MAX,
         connections_silent_max: CONNECTIONS_SILENT_MAX,
+        locks_max: LOCKS_MAX,
+        locks_per_session_max: LOCKS_PER_SESSION_MAX,
+        lock_waiters_max: LOCK_WAITERS_MAX,
         connections_max: CONNECTIONS_MAX,
         sessions_max: SESSIONS_MAX,
         processes_live_max: PROCESSES_LIVE_MAX,
@@ -358,6 +375,10 @@ impl Limits {
                 "those who say nothing take all the room for connections",
             ),
             (
+                self.locks_per_session_max <= LOCKS_PER_SESSION_MAX,
+                "the locks of one session are not released in one change set",
+            ),
+            (
                 self.connections_max <= self.sessions_max,
                 "a connection finds no room for its session",
             ),
@@ -402,6 +423,9 @@ impl Limits {
             || self.outbox_bytes_max == 0
             || self.watches_per_session_max == 0
             || self.connections_silent_max == 0
+            || self.locks_max == 0
+            || self.locks_per_session_max == 0
+            || self.lock_waiters_max == 0
             || self.connections_max == 0
             || self.processes_live_max == 0
             || self.processes_ended_max == 0
@@ -426,6 +450,12 @@ const _: () = assert!(
 // A process's task.
 const _: () = assert!(VALUE_BYTES_MAX + TASK_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX <= OUTBOX_BYTES_MAX);
+// All locks of one session, each with its name and its records, fit an update.
+const _: () = assert!(
+    LOCKS_PER_SESSION_MAX * (LOCK_NAME_BYTES_MAX + 512) + MESSAGE_OVERHEAD_BYTES_MAX
+        <= CHANGE_SET_BYTES_MAX
+);
+const _: () = assert!(LOCKS_PER_SESSION_MAX <= CHANGE_SET_CHANGES_MAX / 2);
 const _: () = assert!(RECONNECT_TIMEOUT.as_nanos() < SESSION_GRACE.as_nanos());
 
 #[cfg(test)]
@@ -448,7 +478,7 @@ mod tests {
             ..Limits::USUAL
         };
         assert_eq!(small.check(), Ok(()));
-        let cases: [(Spoil, &str); 13] = [
+        let cases: [(Spoil, &str); 14] = [
             (|l| l.in_flight_max = 0, "zero"),
             (|l| l.value_bytes_max = VALUE_BYTES_MAX + 1, "clients"),
             (|l| l.value_bytes_max = 301, "a value does not fit"),
@@ -464,6 +494,7 @@ mod tests {
                 "wait for a value",
             ),
             (|l| l.connections_silent_max = 5000, "say nothing"),
+            (|l| l.locks_per_session_max = 1025, "the locks"),
             (|l| l.sessions_max = 1, "session"),
         ];
         for (spoil, text) in cases {
@@ -476,7 +507,7 @@ mod tests {
 
     #[test]
     fn no_limit_may_be_zero() {
-        let spoils: [Spoil; 22] = [
+        let spoils: [Spoil; 25] = [
             |l| l.value_bytes_max = 0,
             |l| l.part_bytes_max = 0,
             |l| l.uploads_per_session_max = 0,
@@ -489,6 +520,9 @@ mod tests {
             |l| l.outbox_bytes_max = 0,
             |l| l.watches_per_session_max = 0,
             |l| l.connections_silent_max = 0,
+            |l| l.locks_max = 0,
+            |l| l.locks_per_session_max = 0,
+            |l| l.lock_waiters_max = 0,
             |l| l.connections_max = 0,
             |l| l.processes_live_max = 0,
             |l| l.processes_ended_max = 0,

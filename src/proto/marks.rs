@@ -121,6 +121,16 @@ marks! {
     WatchCredited: "a watch that was behind got new credit";
     WatchTurnOver: "a watch was left for the next turn, as it had looked at enough of the log";
     WatchWaitsForRoom: "a watch waited, as enough was queued for its connection";
+    // Locks.
+    LockAtOnce: "a lock was granted at once";
+    LockQueued: "a request waited for a lock";
+    LockLater: "a lock was granted to one who had waited";
+    LockNotTried: "a lock that was tried was another's";
+    LockGivenBack: "a lock was given back";
+    LockCancelledQueued: "one who waited for a lock gave up";
+    LockCancelledGranted: "a lock was granted to one who had given up, and taken back";
+    LockReleased: "a lock was released by the end of its holder's session";
+    LockInherited: "a lock went from one who had ended to one who waited, in one revision";
     // Processes.
     NestedSpawn: "a process was spawned by another than the program";
     JoinAtOnce: "a join found the process ended";

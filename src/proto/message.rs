@@ -223,6 +223,12 @@ pub enum Request<'a> {
     Fetch { rest: RestOf, from: u64 },
     /// Nobody will fetch this process's result any more. Answered by `Done`.
     Forget { process: ProcessId },
+    /// Hold this lock until it is given back, or the session ends. Answered by `Locked`: when the
+    /// lock is this request's, or, unless it `waits`, at once.
+    Lock { name: &'a str, waits: bool },
+    /// Give back what was granted at this revision. Answered by `Done`, also when it is another's by
+    /// now.
+    Unlock { name: &'a str, grant: Revision },
     /// Who waits for what? Answered by `Dump`.
     Dump,
 }
@@ -415,6 +421,9 @@ pub enum Reply<'a> {
     },
     /// A function's result.
     Returned { revision: Revision, value: &'a [u8] },
+    /// The lock is held from this revision on, which no other grant of it has; or, if it was not
+    /// granted, it is another's.
+    Locked { revision: Revision, granted: bool },
     /// The watch has begun; its first update is at `next` or later.
     Watching { next: Revision },
     /// The watch or the scan wants what the log no longer holds.

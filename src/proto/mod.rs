@@ -30,6 +30,7 @@ pub mod intervals;
 pub mod keeper;
 pub mod kinds;
 pub mod limits;
+pub mod locks;
 pub mod loss;
 pub mod marks;
 pub mod message;

@@ -29,6 +29,14 @@ pub enum Bug {
     /// What a condition reads past the limit is forgotten, not taken for the whole namespace.
     LateReadsForgotten,
 
+    // proto/locks.rs
+    /// Who gives up to wait for a lock keeps its place, and gets it.
+    LockWaiterStays,
+    /// Of those who wait for a lock the last gets it.
+    LockLastInFirst,
+    /// A lock that is passed on keeps the revision of its first grant.
+    LockTokenRepeated,
+
     // proto/store.rs
     /// Keys with a prefix end where a character above U+00FF follows it.
     PrefixEndTooLow,
@@ -176,6 +184,14 @@ pub enum Bug {
     PingTellsUsersRevision,
     /// Whether a session has too many watches is asked before the new one is counted.
     WatchesCountedBefore,
+
+    // proto/server/locks.rs
+    /// A lock that was granted to one who no longer waits stays held.
+    LockKeptByCancelled,
+    /// The locks of a process outlive it.
+    LockOutlivesHolder,
+    /// A lock that is given back is granted to the first two who wait.
+    LockGivenToTwo,
 
     // proto/server/past.rs
     /// A page of the past leaves out keys that are there no more.

@@ -7,6 +7,7 @@
 use super::ids::{ConnectionId, PartsId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
 use super::interest::{Interest, ReadSet};
 use super::limits::{FAILURE_BYTES_MAX, Limits};
+use super::locks::Name;
 use super::marks::{self, Mark};
 use super::message::{Request, WatchPosition};
 use super::operations::Operation;
@@ -97,6 +98,13 @@ pub enum WaitKind {
     },
     /// The end of a process.
     Ended(ProcessId),
+    /// A lock.
+    Lock {
+        /// Its name.
+        name: Name,
+        /// Its place in the queue.
+        ticket: u64,
+    },
 }
 
 /// A wait that is not answered yet.
@@ -121,6 +129,8 @@ impl Wait {
         let kind = match &self.kind {
             // Noted with the process, too; it is never refused.
             WaitKind::Ended(_) => return 0,
+            // Bounded by the number of locks.
+            WaitKind::Lock { .. } => return 0,
             WaitKind::Function { name, args, .. } => name.len() + args.len(),
             WaitKind::Equal { key, value } => key.len() + value.len(),
             WaitKind::Key { key, test } => key.len() + test.len(),

@@ -11,6 +11,7 @@ mod dict;
 mod dumps;
 mod endings;
 mod limits;
+mod locks;
 mod past;
 mod processes;
 mod rows;

@@ -1,6 +1,8 @@
 //! Every body, by name; whoever runs them gives each a tree of its own.
 
-use super::{atomic, batches, dict, dumps, endings, limits, past, processes, rows, waits, watches};
+use super::{
+    atomic, batches, dict, dumps, endings, limits, locks, past, processes, rows, waits, watches,
+};
 use zproc::{Context, Result};
 
 /// Where a body may run.
@@ -183,4 +185,11 @@ bodies! {
     dumps::who_waits_for_what,
     processes::exit_code only real: "`exit` ends the simulator's own process",
     processes::killed_by_a_signal only real: "the simulator has no signals; its crashes are faults",
+    locks::lock_is_held_by_one,
+    locks::locks_are_first_come_first_served,
+    locks::lock_is_released_at_its_drop,
+    locks::try_lock_does_not_wait,
+    locks::lock_timeout_leaves_no_trace,
+    locks::lock_is_released_at_its_holders_death,
+    locks::a_deadlock_is_named,
 }

@@ -49,6 +49,7 @@ const PROTO: &[&str] = &[
     "frame",
     "watchdog",
     "keeper",
+    "locks",
     "interest",
     "intervals",
     "store",

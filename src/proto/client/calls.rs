@@ -68,6 +68,8 @@ impl Kind {
             | Request::Part { .. }
             | Request::Fetch { .. }
             | Request::Forget { .. }
+            // Nobody waits for it, and what is lost with its session is free anyway.
+            | Request::Unlock { .. }
             // Asked twice, it is told the same.
             | Request::Begin => Kind::Read,
             Request::Batch { operations, .. } if operations.iter().all(Operation::is_read) => {
@@ -84,7 +86,8 @@ impl Kind {
             | Request::Stop { .. }
             | Request::Kill { .. }
             | Request::ToRoot { .. } => Kind::Mutating,
-            Request::Wait { .. } => Kind::Wait,
+            // A grant that nobody waits for any more is taken back.
+            Request::Wait { .. } | Request::Lock { .. } => Kind::Wait,
             Request::Watch { watch, .. } => Kind::Watch(*watch),
         }
     }

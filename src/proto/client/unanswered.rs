@@ -77,6 +77,8 @@ fn in_words(request: &Request<'_>) -> String {
             RestOf::Result { process } => format!("fetch the result of {process} from byte {from}"),
         },
         Request::Forget { process } => format!("forget the result of {process}"),
+        Request::Lock { name, .. } => format!("take lock {name:?}"),
+        Request::Unlock { name, .. } => format!("give lock {name:?} back"),
         Request::Dump => "ask who waits for what".to_owned(),
     }
 }

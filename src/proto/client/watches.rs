@@ -139,17 +139,30 @@ impl Client {
         if state.end.is_none() && self.end.is_none() {
             marks::reached_if(self.room() == 0, Mark::UnwatchDelayed);
             self.unwatch_later.push_back(watch);
-            self.submit_unwatches();
+            self.submit_owed();
         }
     }
 
-    /// Sends what [`unwatch`](Client::unwatch) owes, as far as there is room.
-    pub(super) fn submit_unwatches(&mut self) {
-        while self.room() > 0
-            && self.end.is_none()
-            && let Some(watch) = self.unwatch_later.pop_front()
-        {
-            self.submit_own(&Request::Unwatch { watch });
+    /// Gives back a lock that was granted at this revision.
+    pub fn unlock(&mut self, name: &str, grant: Revision) {
+        if self.end.is_none() {
+            self.unlock_later.push_back((name.to_owned(), grant));
+            self.submit_owed();
+        }
+    }
+
+    /// Sends what [`unwatch`](Client::unwatch) and [`unlock`](Client::unlock) owe, as far as there is
+    /// room.
+    pub(super) fn submit_owed(&mut self) {
+        while self.room() > 0 && self.end.is_none() {
+            if let Some((name, grant)) = self.unlock_later.pop_front() {
+                let name = &*name;
+                self.submit_own(&Request::Unlock { name, grant });
+            } else if let Some(watch) = self.unwatch_later.pop_front() {
+                self.submit_own(&Request::Unwatch { watch });
+            } else {
+                return;
+            }
         }
     }
 
@@ -232,5 +245,6 @@ impl Client {
             state.end.get_or_insert(WatchLoss::SessionLost);
         }
         self.unwatch_later.clear();
+        self.unlock_later.clear();
     }
 }

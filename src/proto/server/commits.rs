@@ -13,6 +13,7 @@ use super::super::planted::{self, Bug};
 use super::super::points::Point;
 use super::super::session::{Cursor, Wait, WaitKind};
 use super::super::store::{ChangeSet, RESERVED, Store, View};
+use super::super::time::Time;
 use super::super::value;
 use super::{Commit, Keep, Server, WaitKey, WatchKey, wire};
 use std::collections::BTreeSet;
@@ -328,7 +329,7 @@ impl Server {
         let view = View::new(&self.store);
         let returned = |value: &[u8]| codec::to_bytes(&Reply::Returned { revision, value });
         let body = match &wait.kind {
-            WaitKind::Ended(_) => None,
+            WaitKind::Ended(_) | WaitKind::Lock { .. } => None,
             WaitKind::Equal { key, value } => {
                 let there = view.get(&wait.namespace, key);
                 let holds = there.is_some_and(|there| value::equal(there, value));
@@ -405,23 +406,31 @@ impl Server {
         for (namespace, interest) in wait.reads.iter() {
             self.wait_index.remove(namespace, interest, (id, seq));
         }
-        if let WaitKind::Ended(process) = wait.kind
-            && let Some(process) = self.processes.get_mut(&process)
-        {
-            process.joiners.remove(&(id, seq));
+        match wait.kind {
+            WaitKind::Ended(process) => {
+                if let Some(process) = self.processes.get_mut(&process) {
+                    process.joiners.remove(&(id, seq));
+                }
+            }
+            WaitKind::Lock { name, ticket } => self.locks.leave(&name, ticket),
+            WaitKind::Function { .. } | WaitKind::Equal { .. } | WaitKind::Key { .. } => {}
         }
     }
 
     /// The caller no longer waits for this.
-    pub(super) fn cancel(&mut self, id: SessionId, seq: Seq) {
-        let waits = self
-            .sessions
-            .get(&id)
-            .is_some_and(|s| s.waits.contains_key(&seq));
+    pub(super) fn cancel(&mut self, id: SessionId, seq: Seq, now: Time) {
+        let wait = self.sessions.get(&id).and_then(|s| s.waits.get(&seq));
+        let (waits, locks) = match wait.map(|wait| &wait.kind) {
+            Some(WaitKind::Lock { .. }) => (true, true),
+            Some(_) => (true, false),
+            None => (false, false),
+        };
+        marks::reached_if(locks, Mark::LockCancelledQueued);
         marks::reached_if(waits, Mark::WaitCancelled);
         marks::reached_if(!waits, Mark::CancelTooLate);
         self.remove_wait(id, seq);
         self.acknowledge(id, &[seq]);
+        self.take_grant_back(id, seq, now);
     }
 }
 

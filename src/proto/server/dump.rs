@@ -144,6 +144,14 @@ impl Server {
                     .map_or_else(String::new, |process| cut(process.function())),
                 held_back: session.held.contains(&seq),
             },
+            WaitKind::Lock { name, ticket } => Awaited::Lock {
+                name: cut(name),
+                holder: self
+                    .locks
+                    .holder(name)
+                    .map_or(session.process, |holder| holder.process),
+                ahead: self.locks.ahead(name, *ticket) as u64,
+            },
         }
     }
 

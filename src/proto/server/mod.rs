@@ -8,6 +8,7 @@ mod commits;
 mod connections;
 mod dump;
 mod ending;
+mod locks;
 mod outcomes;
 mod parts;
 mod past;
@@ -26,6 +27,7 @@ use super::history::History;
 use super::ids::{BuildId, ConnectionId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
 use super::kinds;
 use super::limits::{self, Limits};
+use super::locks::Locks;
 use super::marks::{self, Mark};
 use super::message::{FromClient, FromServer, FunctionRef, Refusal, Request, Why};
 use super::planted::{self, Bug};
@@ -265,6 +267,7 @@ pub struct Server {
     /// Invariant: the sum of the parts that no request has named, and of the rests that processes
     /// have not fetched or have not ended with.
     parts_bytes: usize,
+    locks: Locks,
     watch_index: Index<WatchKey>,
     wait_index: Index<WaitKey>,
     timers: BTreeSet<(Time, Timer)>,
@@ -321,6 +324,7 @@ impl Server {
             draining: BTreeMap::new(),
             results_bytes: 0,
             parts_bytes: 0,
+            locks: Locks::default(),
             watch_index: Index::default(),
             wait_index: Index::default(),
             timers: BTreeSet::new(),
@@ -531,7 +535,7 @@ impl Server {
                 self.request(id, session, seq, &body, now);
             }
             (FromClient::Ack { acks }, Some(session)) => self.acknowledge(session, &acks),
-            (FromClient::Cancel { seq }, Some(session)) => self.cancel(session, seq),
+            (FromClient::Cancel { seq }, Some(session)) => self.cancel(session, seq, now),
             (FromClient::Credit { watch, granted }, Some(session)) => {
                 self.credit(session, watch, granted);
             }
@@ -666,6 +670,7 @@ impl Server {
     /// When it does not.
     pub fn invariants(&self) {
         self.store.invariants();
+        self.locks.invariants();
         let usage = self.usage();
         assert_eq!(self.parts_bytes, usage.parts_bytes);
         assert_eq!(self.results_bytes, usage.results_bytes);

@@ -452,7 +452,7 @@ impl Server {
             Some(connection) => {
                 marks::reached(Mark::DiedConnected);
                 if planted::is(Bug::ReleaseBeforeLastWrite) {
-                    self.release(id, "its last writes are still unread", now);
+                    self.release(id, None, "its last writes are still unread", now);
                 }
                 self.hangup(connection);
                 self.draining.insert(connection, id);
@@ -512,7 +512,7 @@ impl Server {
         }
         let forgotten = self.make_room(id);
         if planted::is(Bug::ReleasedInTwo) {
-            self.release(id, &text, now);
+            self.release(id, session, &text, now);
         }
         let owned = self.store.owned_by(id);
         marks::reached_if(!owned.is_empty(), Mark::EndReleased);
@@ -520,14 +520,17 @@ impl Server {
         marks::reached_if(!children.is_empty(), Mark::ChildrenKilled);
         let mut cause = cause(id, now);
         cause.released = Some(Arc::from(text));
+        let passed = self.pass_on_all_of(session, now);
         let released = self.change(&cause, Rights::Framework, |transaction| {
             remove_all(transaction, &owned)?;
+            passed.write(transaction)?;
             for old in forgotten {
                 transaction.remove(RESERVED, &record_key(old))?;
             }
             transaction.set(RESERVED, &record_key(id), &record)
         });
         debug_assert!(released.is_ok(), "the framework's writes are within bounds");
+        self.tell_passed(&passed);
         self.answer_joiners(id);
         for child in children {
             let state = self.processes.get(&child).map(|child| child.state);
@@ -620,15 +623,18 @@ impl Server {
         forgotten
     }
 
-    /// Releases what a process owns, in one revision that says why.
-    fn release(&mut self, id: ProcessId, why: &str, now: Time) {
+    /// Releases what a process owns, and the locks of its session, in one revision that says why.
+    fn release(&mut self, id: ProcessId, session: Option<SessionId>, why: &str, now: Time) {
         let owned = self.store.owned_by(id);
         let mut cause = cause(id, now);
         cause.released = Some(Arc::from(why));
+        let passed = self.pass_on_all_of(session, now);
         let released = self.change(&cause, Rights::Framework, |transaction| {
-            remove_all(transaction, &owned)
+            remove_all(transaction, &owned)?;
+            passed.write(transaction)
         });
         debug_assert!(released.is_ok(), "removing is within all limits");
+        self.tell_passed(&passed);
     }
 
     /// Ends a session whose process may live on: what it owned is released.
@@ -638,7 +644,7 @@ impl Server {
         };
         let process = session.process;
         self.drop_session(id, now);
-        self.release(process, why, now);
+        self.release(process, Some(id), why, now);
     }
 
     /// Forgets a session, its waits and its watches.

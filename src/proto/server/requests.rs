@@ -129,6 +129,8 @@ impl Server {
             } => self.part(session, parts, (size, from), bytes),
             Request::Fetch { rest, from } => self.fetch(process, rest, from),
             Request::Forget { process } => self.forget(process),
+            Request::Lock { name, waits } => return self.lock(session, seq, name, waits, now),
+            Request::Unlock { name, grant } => self.unlock(session, name, grant, now),
             Request::Dump => codec::to_bytes(&Reply::Dump(self.dump(now))),
         })
     }

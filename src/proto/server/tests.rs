@@ -15,6 +15,7 @@ mod endings;
 mod hostile;
 mod left;
 mod lives;
+mod locks;
 mod parts;
 mod past;
 mod pictures;

@@ -34,6 +34,12 @@ pub struct Usage {
     pub interests_bytes: usize,
     /// Connections that have not said hello.
     pub connections_silent: usize,
+    /// Locks that are held.
+    pub locks: usize,
+    /// Locks that one session holds or waits for.
+    pub session_locks: usize,
+    /// Requests that wait for one lock.
+    pub lock_waiters: usize,
     /// Processes that have not ended.
     pub processes_live: usize,
     /// Ended processes that are remembered.
@@ -74,6 +80,8 @@ impl Server {
             state: self.store.count(),
             sessions: self.sessions.len(),
             timers: self.timers.len(),
+            locks: self.locks.len(),
+            lock_waiters: self.locks.waiters_most(),
             ..Usage::default()
         };
         for log in [&self.history, &self.records] {
@@ -92,6 +100,7 @@ impl Server {
             let (in_flight, bytes) = session.count();
             usage.in_flight = usage.in_flight.max(in_flight);
             usage.replies_bytes = usage.replies_bytes.max(bytes);
+            usage.session_locks = usage.session_locks.max(self.locks.asked_by(session.id));
             usage.watches = usage.watches.max(session.watches.len());
             usage.interests_bytes = usage.interests_bytes.max(session.count_interests());
             usage.uploads = usage.uploads.max(session.uploads.len());

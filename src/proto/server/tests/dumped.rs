@@ -90,7 +90,7 @@ fn a_lost_connection_and_a_circle_are_told() {
         standing,
         Some(&Standing::Detached(Duration::from_secs(3).into()))
     );
-    assert!(dump.to_string().contains("a circle"), "{dump}");
+    assert!(dump.to_string().contains("deadlock, unless"), "{dump}");
     // It is dead: nothing of it is left but what joins it.
     let ended = ended(process, 9);
     server.keeper(ended, seconds(9));
