@@ -198,6 +198,42 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         "the past before everything was replaced at once is read as if that had not happened",
     ),
     planted(
+        Bug::AbsenceNotValidated,
+        "proto/server/transactions.rs",
+        LINEARIZABLE,
+        "what a transaction has found absent is not looked at again when it commits",
+    ),
+    planted(
+        Bug::SpanNotValidated,
+        "proto/server/transactions.rs",
+        LINEARIZABLE,
+        "of the spans that a transaction has read nothing is looked at again when it commits",
+    ),
+    planted(
+        Bug::CommitInPart,
+        "proto/server/transactions.rs",
+        ATOMIC,
+        "of what a transaction writes the last operation is left out, if there are several",
+    ),
+    planted(
+        Bug::LeaseOutlivesSession,
+        "proto/server/transactions.rs",
+        BOUND,
+        "the leases of a session that has ended stay with nobody",
+    ),
+    planted(
+        Bug::LeaseBarsNobody,
+        "proto/server/transactions.rs",
+        NO_LOST_WAKEUP,
+        "while a lease is held, other transactions write what it is on",
+    ),
+    planted(
+        Bug::LeaseGivenToTwo,
+        "proto/server/leases.rs",
+        NO_LOST_WAKEUP,
+        "a lease is given at once, whoever holds another on the same",
+    ),
+    planted(
         Bug::PastPageOfPresent,
         "proto/server/past.rs",
         LINEARIZABLE,
@@ -250,6 +286,12 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         "proto/session.rs",
         BOUNDED,
         "requests that wait do not count among those in flight",
+    ),
+    planted(
+        Bug::CommitIsARead,
+        "proto/session.rs",
+        ONCE,
+        "a commit counts as a read, whose reply is not kept: sent again, it is done again",
     ),
     planted(
         Bug::FailedStartNotTold,
@@ -550,6 +592,18 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         "proto/client/watches.rs",
         EVERY_UPDATE,
         "updates that were received and not taken yet are dropped by a resume",
+    ),
+    planted(
+        Bug::ReadsAtNow,
+        "api/run.rs",
+        LINEARIZABLE,
+        "every read of a transaction is of the present",
+    ),
+    planted(
+        Bug::DoomedRunTold,
+        "api/transaction.rs",
+        LINEARIZABLE,
+        "what came of a run that could not read what it had to is told",
     ),
     planted(
         Bug::WriteLeftToReader,

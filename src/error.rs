@@ -81,6 +81,13 @@ pub(crate) enum Kind {
     },
     /// What was to be read is of a revision that is still to come.
     Future(Revision),
+    /// What a transaction has read was changed since, so it runs again.
+    Conflict {
+        barred: bool,
+        held: bool,
+    },
+    /// A transaction met conflict after conflict.
+    Contended,
     Limit {
         limit: String,
         actual: u64,
@@ -320,6 +327,13 @@ impl Error {
         matches!(self.kind(), Kind::Future(_))
     }
 
+    /// A [transaction](crate::State::transaction) got no turn to run undisturbed in its time, and
+    /// changed nothing.
+    #[must_use]
+    pub fn is_contended(&self) -> bool {
+        matches!(self.kind(), Kind::Contended)
+    }
+
     /// A named limit was reached: size of a key, a value, a change set, depth of a value, ... A
     /// function that returned more than can be told is among it.
     #[must_use]
@@ -485,6 +499,12 @@ impl fmt::Display for Kind {
                  by now perhaps a later one): take a snapshot, and watch since the revision after it"
             ),
             Kind::Future(asked) => write!(f, "revision {asked} is still to come"),
+            Kind::Conflict { .. } => {
+                f.write_str("what this transaction has read was changed since: it runs again")
+            }
+            Kind::Contended => f.write_str(
+                "others changed what it reads again and again, and it got no turn in its time",
+            ),
             Kind::Limit { limit, actual, max } => Over(limit, *actual, *max).fmt(f),
             Kind::TooLarge {
                 side,
@@ -669,6 +689,7 @@ impl From<Failure<'_>> for Kind {
             Failure::Setup { what } => Kind::Setup(what.to_owned()),
             // They go with the session, and nothing comes of them alone.
             Failure::NoParts => Kind::SessionLost,
+            Failure::Conflict { barred, held } => Kind::Conflict { barred, held },
             Failure::Future { asked } => Kind::Future(asked),
         }
     }

@@ -49,4 +49,6 @@ macro_rules! themes {
     };
 }
 
-themes! { rows dict past batches limits atomic waits watches processes endings dumps locks }
+themes! {
+    rows dict past batches limits atomic transactions waits watches processes endings dumps locks
+}

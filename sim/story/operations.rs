@@ -1,7 +1,8 @@
 //! How the operations of a batch read.
 
-use super::words::{LISTED, optional, place, value};
-use zproc::seam::proto::operations::{Operation, Span, Test, Told};
+use super::words::{LISTED, optional, place, short_name, value};
+use zproc::seam::proto::ids::Revision;
+use zproc::seam::proto::operations::{Leased, Operation, Part, Read, Span, Test, Told};
 
 /// A batch, with its first operations.
 pub(super) fn batch(namespace: &str, operations: &[Operation<'_>]) -> String {
@@ -74,4 +75,32 @@ pub(super) fn spanned(span: &Span<'_>) -> String {
     };
     let until = span.until.map(|until| format!(" before {until}"));
     format!("{}*{from}{}", span.prefix, until.unwrap_or_default())
+}
+
+/// What a transaction wants to commit.
+pub(super) fn commit(function: &str, at: Revision, parts: &[Part<'_>]) -> String {
+    let mut all: Vec<String> = Vec::new();
+    for part in parts {
+        all.extend(part.reads.iter().map(|read| match read {
+            Read::Key(key) => format!("read {}", place(part.namespace, key)),
+            Read::Span(span) => format!("read {}", place(part.namespace, &spanned(span))),
+        }));
+        let writes = part.writes.iter();
+        all.extend(writes.map(|write| operation(part.namespace, write)));
+    }
+    let count = all.len();
+    all.truncate(LISTED);
+    let (name, at) = (short_name(function), at.0);
+    format!(
+        "commit {name} of revision {at}: {}{}",
+        all.join(", "),
+        dots(count)
+    )
+}
+
+/// What a lease is to be on.
+pub(super) fn lease(on: &[Leased<'_>]) -> String {
+    let named = |(namespace, key): &Leased<'_>| place(namespace, key.unwrap_or("*"));
+    let listed: Vec<String> = on.iter().take(LISTED).map(named).collect();
+    format!("lease on {}{}", listed.join(", "), dots(on.len()))
 }

@@ -238,6 +238,13 @@ pub(crate) fn request(request: &Request<'_>) -> String {
             namespace,
             operations: all,
         } => operations::batch(namespace, all),
+        Request::Commit {
+            function,
+            at,
+            parts,
+            ..
+        } => operations::commit(function, *at, parts),
+        Request::Lease { on, .. } => operations::lease(on),
         Request::Atomic {
             namespace,
             function,
@@ -444,6 +451,8 @@ fn failed(failure: &Failure<'_>) -> String {
         Failure::Overflow => "the sum is too large".to_owned(),
         Failure::NoParts => "there are no such parts".to_owned(),
         Failure::UnknownProcess { process } => format!("there is no process {process}"),
+        Failure::Conflict { barred: true, .. } => "conflict: another has a lease".to_owned(),
+        Failure::Conflict { .. } => "conflict: something was changed".to_owned(),
         Failure::Future { asked } => format!("revision {} is still to come", asked.0),
         Failure::Malformed { what } => format!("malformed: {what}"),
         Failure::Setup { what } => format!("no such setup: {what}"),

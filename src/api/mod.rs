@@ -25,6 +25,10 @@ mod fed;
 
 pub(crate) mod snapshot;
 
+mod transaction;
+
+mod run;
+
 pub(crate) mod txn;
 
 pub(crate) mod view;

@@ -10,10 +10,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::panic::Location;
 
-/// The state as an [atomic](crate::State::atomic) function has it: nobody else sees what it writes
-/// before it has returned `Ok`, and then all see all of it at once.
+/// The state as an [atomic](crate::State::atomic) function or a
+/// [transaction](crate::State::transaction) has it: nobody else sees what it writes before it has
+/// returned `Ok`, and then all see all of it at once.
 ///
-/// It begins in the namespace of the handle that `atomic` was called on;
+/// It begins in the namespace of the handle that `atomic` or `transaction` was called on;
 /// [`namespace`](Txn::namespace) leads to others, within the same transaction.
 ///
 /// A write that is refused (a limit, a read-only namespace) gives an error and dooms the
@@ -33,35 +34,36 @@ impl std::fmt::Debug for Txn<'_> {
     }
 }
 
-/// What a [`Txn`] needs of a transaction: the server's, whose own lifetime this hides.
+/// What a [`Txn`] needs of a transaction: the server's, whose own lifetime this hides, or one that
+/// runs here.
 pub(super) trait Writes: Reads {
-    fn set(&mut self, namespace: &str, key: &str, value: &[u8]) -> Result<(), StoreError>;
-    fn clear(&mut self, namespace: &str, coming: Coming) -> Result<(), StoreError>;
-    fn add(&mut self, namespace: &str, key: &str, by: i64) -> Result<i64, StoreError>;
-    fn take(&mut self, namespace: &str, key: &str) -> Result<Option<Value>, StoreError>;
+    fn set(&mut self, namespace: &str, key: &str, value: &[u8]) -> Result<(), Kind>;
+    fn clear(&mut self, namespace: &str, coming: Coming) -> Result<(), Kind>;
+    fn add(&mut self, namespace: &str, key: &str, by: i64) -> Result<i64, Kind>;
+    fn take(&mut self, namespace: &str, key: &str) -> Result<Option<Value>, Kind>;
     fn pop(
         &mut self,
         namespace: &str,
         prefix: &str,
         last: bool,
-    ) -> Result<Option<(Key, Value)>, StoreError>;
+    ) -> Result<Option<(Key, Value)>, Kind>;
 }
 
 impl Writes for Transaction<'_> {
-    fn set(&mut self, namespace: &str, key: &str, value: &[u8]) -> Result<(), StoreError> {
-        Transaction::set(self, namespace, key, value)
+    fn set(&mut self, namespace: &str, key: &str, value: &[u8]) -> Result<(), Kind> {
+        Ok(Transaction::set(self, namespace, key, value)?)
     }
 
-    fn clear(&mut self, namespace: &str, coming: Coming) -> Result<(), StoreError> {
-        self.clear_before(namespace, coming)
+    fn clear(&mut self, namespace: &str, coming: Coming) -> Result<(), Kind> {
+        Ok(self.clear_before(namespace, coming)?)
     }
 
-    fn add(&mut self, namespace: &str, key: &str, by: i64) -> Result<i64, StoreError> {
-        Transaction::add(self, namespace, key, by)
+    fn add(&mut self, namespace: &str, key: &str, by: i64) -> Result<i64, Kind> {
+        Ok(Transaction::add(self, namespace, key, by)?)
     }
 
-    fn take(&mut self, namespace: &str, key: &str) -> Result<Option<Value>, StoreError> {
-        self.remove(namespace, key)
+    fn take(&mut self, namespace: &str, key: &str) -> Result<Option<Value>, Kind> {
+        Ok(self.remove(namespace, key)?)
     }
 
     fn pop(
@@ -69,8 +71,8 @@ impl Writes for Transaction<'_> {
         namespace: &str,
         prefix: &str,
         last: bool,
-    ) -> Result<Option<(Key, Value)>, StoreError> {
-        Transaction::pop(self, namespace, prefix, last)
+    ) -> Result<Option<(Key, Value)>, Kind> {
+        Ok(Transaction::pop(self, namespace, prefix, last)?)
     }
 }
 
@@ -121,7 +123,9 @@ impl<'a> Txn<'a> {
         &self.namespace
     }
 
-    /// The revision at which the writes will stand.
+    /// The revision at which the writes will stand; in a
+    /// [transaction](crate::State::transaction) the earliest at which they can, as far as that is
+    /// known: the one after the revision that it reads.
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.raw.revision()
@@ -133,10 +137,9 @@ impl<'a> Txn<'a> {
     /// [`is_wrong_type`](Error::is_wrong_type).
     #[track_caller]
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
-        let found = self.raw.get(&self.namespace, key);
-        found
-            .and_then(|value| value.map(|value| value::decode(&value)).transpose())
-            .map_err(self.failed("get", Some(key)))
+        let value = self.raw.get(&self.namespace, key);
+        let decoded = value.and_then(|value| value.map(|value| value::decode(&value)).transpose());
+        decoded.map_err(self.failed("get", Some(key)))
     }
 
     /// Writes `key`.
@@ -146,8 +149,8 @@ impl<'a> Txn<'a> {
     /// [`is_read_only`](Error::is_read_only).
     #[track_caller]
     pub fn set<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Result<()> {
-        let written = value::encode(value)
-            .and_then(|bytes| Ok(self.raw.set(&self.namespace, key, &bytes)?));
+        let written =
+            value::encode(value).and_then(|bytes| self.raw.set(&self.namespace, key, &bytes));
         written.map_err(self.failed("set", Some(key)))
     }
 
@@ -157,7 +160,7 @@ impl<'a> Txn<'a> {
     /// [`is_limit`](Error::is_limit), [`is_read_only`](Error::is_read_only).
     #[track_caller]
     pub fn remove(&mut self, key: &str) -> Result<bool> {
-        let removed = self.raw.take(&self.namespace, key).map_err(Kind::from);
+        let removed = self.raw.take(&self.namespace, key);
         let removed = removed.map_err(self.failed("remove", Some(key)))?;
         Ok(removed.is_some())
     }
@@ -169,7 +172,7 @@ impl<'a> Txn<'a> {
     #[track_caller]
     pub fn clear(&mut self) -> Result<()> {
         let cleared = self.raw.clear(&self.namespace, Coming::default());
-        cleared.map_err(|error| self.failed("clear", None)(error.into()))
+        cleared.map_err(self.failed("clear", None))
     }
 
     /// Writes all of these.
@@ -205,10 +208,10 @@ impl<'a> Txn<'a> {
             encoded.push((key, bytes));
         }
         let cleared = self.raw.clear(&self.namespace, coming);
-        cleared.map_err(|error| failed(self, error.into()))?;
+        cleared.map_err(|kind| failed(self, kind))?;
         for (key, bytes) in encoded {
             let written = self.raw.set(&self.namespace, key.as_ref(), &bytes);
-            written.map_err(|error| failed(self, error.into()))?;
+            written.map_err(|kind| failed(self, kind))?;
         }
         Ok(())
     }
@@ -220,7 +223,7 @@ impl<'a> Txn<'a> {
     /// [`is_read_only`](Error::is_read_only).
     #[track_caller]
     pub fn take<T: DeserializeOwned>(&mut self, key: &str) -> Result<Option<T>> {
-        let taken = self.raw.take(&self.namespace, key).map_err(Kind::from);
+        let taken = self.raw.take(&self.namespace, key);
         let value = taken.and_then(|value| value.map(|value| value::decode(&value)).transpose());
         value.map_err(self.failed("take", Some(key)))
     }
@@ -267,17 +270,17 @@ impl<'a> Txn<'a> {
     #[track_caller]
     pub fn add(&mut self, key: &str, by: i64) -> Result<i64> {
         let sum = self.raw.add(&self.namespace, key, by);
-        sum.map_err(|error| self.failed("add to", Some(key))(error.into()))
+        sum.map_err(self.failed("add to", Some(key)))
     }
 
     /// Is `key` there?
     ///
     /// # Errors
-    /// None today; a transaction that runs elsewhere than in the server may have some.
+    /// In the server none; in a [transaction](crate::State::transaction) those of every call.
     #[track_caller]
     pub fn contains_key(&self, key: &str) -> Result<bool> {
-        let found = self.raw.contains(&self.namespace, key);
-        found.map_err(self.failed("contains_key", Some(key)))
+        let contains = self.raw.contains(&self.namespace, key);
+        contains.map_err(self.failed("contains_key", Some(key)))
     }
 
     /// How many keys there are.

@@ -34,7 +34,7 @@ pub use error::CallError;
 use crate::proto::client::{Client, Config, Effect, RefusalKind, SubmitError, WatchLoss};
 use crate::proto::codec;
 use crate::proto::dump::CallDump;
-use crate::proto::ids::{PartsId, Revision, WatchId};
+use crate::proto::ids::{LeaseId, PartsId, Revision, WatchId};
 use crate::proto::kinds;
 use crate::proto::limits::CREDIT_BYTES_MIN;
 use crate::proto::marks::{self, Mark};
@@ -64,6 +64,7 @@ struct Shared {
     calls: AtomicU64,
     watches: AtomicU64,
     parts: AtomicU64,
+    leases: AtomicU64,
 }
 
 /// A call that came to nothing, and what it may have done.
@@ -88,6 +89,7 @@ impl Connection {
             calls: AtomicU64::new(0),
             watches: AtomicU64::new(0),
             parts: AtomicU64::new(0),
+            leases: AtomicU64::new(0),
         }));
         let shared = &*connection.0;
         let (mut inner, _) = shared.wait(lock(&shared.inner), Want::Welcome, Until::NEVER);
@@ -121,6 +123,12 @@ impl Connection {
     #[must_use]
     pub fn name_parts(&self) -> PartsId {
         PartsId(self.0.parts.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// A name for a lease.
+    #[must_use]
+    pub fn name_lease(&self) -> LeaseId {
+        LeaseId(self.0.leases.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// Sends a request, waits for its reply, and gives it to `read` on this thread, with no lock

@@ -89,6 +89,10 @@ pub struct WatchId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Readable, Writable)]
 pub struct PartsId(pub u64);
 
+/// A lease of one session, named by the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Readable, Writable)]
+pub struct LeaseId(pub u64);
+
 /// A secret of 128 bits: who shows it is let in. Its `Debug` does not show it.
 #[derive(Clone, Copy, PartialEq, Eq, Readable, Writable)]
 pub struct Token(pub [u64; 2]);

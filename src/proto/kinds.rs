@@ -7,7 +7,7 @@ use super::message::{
     Condition, End, Failure, Filter, Finish, FromClient, FromKeeper, FromServer, Refusal, Reply,
     Request,
 };
-use super::operations::{Operation, Test, Told};
+use super::operations::{Operation, Read, Test, Told};
 
 /// A message of several kinds.
 pub trait Kind {
@@ -69,7 +69,7 @@ macro_rules! kinds {
 
 kinds! {
     Request {
-        Ping, Get, Len, Page, Updates, Set, Remove, GetOrInsert, Clear, Batch, Atomic, Wait, Watch,
+        Ping, Get, Len, Page, Updates, Set, Remove, GetOrInsert, Clear, Batch, Commit, Lease, Atomic, Wait, Watch,
         Unwatch, Spawn, Begin, Finish, Stop, Kill, ToRoot, Part, Fetch, Forget, Lock, Unlock, Dump,
     }
     Condition { Function, Equal, Key, Ended }
@@ -84,8 +84,9 @@ kinds! {
     }
     Failure {
         Error, Panic, Undecodable, UnknownFunction, Limit, ReadOnly, Unmet, NotInteger, Overflow,
-        UnknownProcess, Malformed, Setup, NoParts, Future,
+        UnknownProcess, Malformed, Setup, NoParts, Conflict, Future,
     }
+    Read { Key, Span }
     Operation { Require, Get, Set, Remove, Take, Add, Pop, Clear }
     Test { Absent, Present, Equal, Revision, NotEqual, Truthy, Falsy, Nil, NotNil }
     Told { Done, Nothing, Value, Entry, Number }

@@ -47,6 +47,19 @@ pub const READS_BYTES_MAX: usize = 128 * 1024;
 /// Most bytes that comparing values may take in one batch where a walk of them does not do: maps that
 /// have as many entries and not the same ones in the same order.
 pub const COMPARED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Conflicts of one transaction after which it queues for a lease on what it has touched.
+pub const CONFLICTS_MAX: u32 = 3;
+/// Most keys that a lease is on; past it, whole namespaces.
+pub const LEASED_KEYS_MAX: usize = 256;
+/// Most leases, those included that are queued for.
+pub const LEASES_MAX: usize = 8192;
+/// How long a transaction may hold a lease.
+pub const LEASE_TIME: Duration = Duration::from_secs(2);
+/// How long a transaction queues for leases before it is told that it is contended.
+pub const LEASE_WAIT: Duration = Duration::from_secs(30);
+/// Most comparisons by which a commit looks for changes of what was read as a span; past it, it
+/// counts as a conflict.
+pub const VALIDATION_STEPS_MAX: usize = 64 * 1024;
 /// Most keys that a watch may be told, to see them or to leave them out.
 pub const WATCH_KEYS_MAX: usize = 1024;
 /// Least credit of a watch, in bytes: one change set always fits.
@@ -231,6 +244,10 @@ pub struct Limits {
     pub page_entries_max: usize,
     /// See [`PAGE_BYTES_MAX`].
     pub page_bytes_max: usize,
+    /// See [`LEASES_MAX`].
+    pub leases_max: usize,
+    /// See [`VALIDATION_STEPS_MAX`].
+    pub validation_steps_max: usize,
 }
 
 /// What a client has to know of its server's limits, so as not to break the rules.
@@ -301,6 +318,8 @@ impl Limits {
         updates_queued_bytes_max: UPDATES_QUEUED_BYTES_MAX,
         page_entries_max: PAGE_ENTRIES_MAX,
         page_bytes_max: PAGE_BYTES_MAX,
+        leases_max: LEASES_MAX,
+        validation_steps_max: VALIDATION_STEPS_MAX,
     };
 
     /// What clients are told of them.
@@ -436,6 +455,8 @@ impl Limits {
             || self.updates_queued_bytes_max == 0
             || self.page_entries_max == 0
             || self.page_bytes_max == 0
+            || self.leases_max == 0
+            || self.validation_steps_max == 0
     }
 }
 
@@ -507,7 +528,7 @@ mod tests {
 
     #[test]
     fn no_limit_may_be_zero() {
-        let spoils: [Spoil; 25] = [
+        let spoils: [Spoil; 27] = [
             |l| l.value_bytes_max = 0,
             |l| l.part_bytes_max = 0,
             |l| l.uploads_per_session_max = 0,
@@ -533,6 +554,8 @@ mod tests {
             |l| l.updates_queued_bytes_max = 0,
             |l| l.page_entries_max = 0,
             |l| l.page_bytes_max = 0,
+            |l| l.leases_max = 0,
+            |l| l.validation_steps_max = 0,
         ];
         for (number, spoil) in spoils.iter().enumerate() {
             let mut limits = Limits::USUAL;

@@ -79,6 +79,23 @@ marks! {
     Inserted: "get_or_insert inserted one";
     BatchUnmet: "what a batch requires did not hold";
     BatchResets: "a namespace was replaced that was too large to list";
+    CommitConflict: "something that a transaction had read was changed when it was to commit";
+    CommitConflictLeased: "a transaction was broken in spite of its lease";
+    CommitBarred: "a transaction was to write what another had a lease on";
+    CommitOfSeveral: "a transaction changed several namespaces";
+    ValidationGivenUp: "too much was changed since a transaction's reads to be looked through",
+        rare: "needs VALIDATION_STEPS_MAX changes during one run";
+    LeaseAtOnce: "a lease was free when it was asked for";
+    LeaseLater: "a lease was queued for and given later";
+    LeaseTimedOut: "the time of a lease was over";
+    LeaseEndsWithSession: "a lease ended with the session that held it";
+    TransactionRead: "a transaction only read";
+    TransactionDoomed: "a transaction could not read at its revision any more, and ran again";
+    DoomedRunDiscarded: "a transaction's run failed that could not have come to its end, and ran again";
+    TransactionRunAgain: "a transaction ran again after a conflict";
+    TransactionQueuedAgain: "a transaction touched other keys than it had a lease on, and queued again";
+    TransactionContended: "a transaction was given up as contended",
+        rare: "needs plain writes throughout the time of a lease";
     WatchSkippedOwn: "a watch left out what its own process had changed";
     WatchSkippedIdentical: "a watch left out a value equal to the one before";
     WatchWentLive: "a watch dropped what it had not given yet";

@@ -7,9 +7,9 @@
 
 use super::dump::Dump;
 pub use super::ids::FunctionRef;
-use super::ids::{BuildId, PartsId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
+use super::ids::{BuildId, LeaseId, PartsId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
 use super::limits::Agreed;
-use super::operations::{Operation, Span, Test, Told};
+use super::operations::{Leased, Operation, Part, Span, Test, Told};
 use super::setup::Setup;
 use super::time::Time;
 use speedy::{Readable, Writable};
@@ -155,6 +155,25 @@ pub enum Request<'a> {
         /// No more than a change set may have changes.
         #[speedy(length_type = u16)]
         operations: Vec<Operation<'a>>,
+    },
+    /// Make last what a transaction has written that ran in its caller, if nothing of what it has
+    /// read was changed after the revision at which it has. Ends its lease, but for a conflict.
+    /// Answered by `Written`, or `Failed`.
+    Commit {
+        /// The transaction's function.
+        function: &'a str,
+        /// When all was read.
+        at: Revision,
+        #[speedy(length_type = u16)]
+        parts: Vec<Part<'a>>,
+        lease: Option<LeaseId>,
+    },
+    /// Have a lease on these, in turn: while it is held, no other transaction writes them. Answered
+    /// by `Done` when it is given.
+    Lease {
+        lease: LeaseId,
+        #[speedy(length_type = u16)]
+        on: Vec<Leased<'a>>,
     },
     /// Run a function in the server. Answered by `Returned`, or `Failed`.
     Atomic {
@@ -495,6 +514,13 @@ pub enum Failure<'a> {
     Setup { what: &'a str },
     /// The session has no such parts, or not all of them.
     NoParts,
+    /// Something that the transaction has read was changed since, or it is `barred`: another holds a
+    /// lease on what it writes.
+    Conflict {
+        barred: bool,
+        /// The lease that it has named is still its own.
+        held: bool,
+    },
     /// The revision at which it was to be read is still to come.
     Future { asked: Revision },
 }

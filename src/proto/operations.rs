@@ -161,6 +161,30 @@ impl<'a> Span<'a> {
     }
 }
 
+/// What a transaction that has run in its caller did in one namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Readable, Writable)]
+pub struct Part<'a> {
+    pub namespace: &'a str,
+    /// What it has read, as far as it is not what it wrote.
+    #[speedy(length_type = u16)]
+    pub reads: Vec<Read<'a>>,
+    /// What it writes, in the order in which it is to be done.
+    #[speedy(length_type = u16)]
+    pub writes: Vec<Operation<'a>>,
+}
+
+/// What a transaction has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
+pub enum Read<'a> {
+    /// A key, there or not.
+    Key(&'a str),
+    /// All keys of a span.
+    Span(Span<'a>),
+}
+
+/// A key, with its namespace, or all keys of it: what a lease is on.
+pub type Leased<'a> = (&'a str, Option<&'a str>);
+
 /// What one operation of a batch is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
 pub enum Told<'a> {

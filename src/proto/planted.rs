@@ -103,6 +103,8 @@ pub enum Bug {
     ResumedWatchNotReady,
     /// Requests that wait do not count among those in flight.
     WaitsNotInFlight,
+    /// A commit counts as a read, whose reply is not kept: sent again, it is done again.
+    CommitIsARead,
 
     // proto/keeper.rs
     /// That a process could not be started is not told.
@@ -199,6 +201,22 @@ pub enum Bug {
     /// How many keys there were is told to be how many there are.
     PastLengthOfPresent,
 
+    // proto/server/transactions.rs
+    /// What a transaction has found absent is not looked at again when it commits.
+    AbsenceNotValidated,
+    /// Of the spans that a transaction has read nothing is looked at again when it commits.
+    SpanNotValidated,
+    /// Of what a transaction writes the last operation is left out, if there are several.
+    CommitInPart,
+    /// The leases of a session that has ended stay with nobody.
+    LeaseOutlivesSession,
+    /// While a lease is held, other transactions write what it is on.
+    LeaseBarsNobody,
+
+    // proto/server/leases.rs
+    /// A lease is given at once, whoever holds another on the same.
+    LeaseGivenToTwo,
+
     // proto/server/ending.rs
     /// Who is moved to the root still ends with its parent.
     MovedStaysChild,
@@ -232,6 +250,14 @@ pub enum Bug {
     // proto/client/watches.rs
     /// Updates that were received and not taken yet are dropped by a resume.
     QueueLostOnResume,
+
+    // api/run.rs
+    /// Every read of a transaction is of the present.
+    ReadsAtNow,
+
+    // api/transaction.rs
+    /// What came of a run that could not read what it had to is told.
+    DoomedRunTold,
 
     // client/mod.rs
     /// A request is left to the reader to send, who is asleep.

@@ -4,7 +4,9 @@
 //! answered twice and applied once, and the cursors of its watches. The idea is TigerBeetle's
 //! (`docs/reference/sessions.md`) and that of RIFL (Lee et al., SOSP 2015).
 
-use super::ids::{ConnectionId, PartsId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
+use super::ids::{
+    ConnectionId, LeaseId, PartsId, ProcessId, Revision, Seq, SessionId, Token, WatchId,
+};
 use super::interest::{Interest, ReadSet};
 use super::limits::{FAILURE_BYTES_MAX, Limits};
 use super::locks::Name;
@@ -105,6 +107,8 @@ pub enum WaitKind {
         /// Its place in the queue.
         ticket: u64,
     },
+    /// Its turn to have a lease.
+    Lease(LeaseId),
 }
 
 /// A wait that is not answered yet.
@@ -127,8 +131,9 @@ impl Wait {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let kind = match &self.kind {
-            // Noted with the process, too; it is never refused.
-            WaitKind::Ended(_) => return 0,
+            // Noted with the process, too, or among the leases, where they are counted; it is never
+            // refused.
+            WaitKind::Ended(_) | WaitKind::Lease(_) => return 0,
             // Bounded by the number of locks.
             WaitKind::Lock { .. } => return 0,
             WaitKind::Function { name, args, .. } => name.len() + args.len(),
@@ -431,6 +436,9 @@ const TOLD_BYTES: usize = 24;
 pub fn is_read(request: &Request<'_>) -> bool {
     if let Request::Batch { operations, .. } = request {
         return operations.iter().all(Operation::is_read);
+    }
+    if matches!(request, Request::Commit { .. }) && planted::is(Bug::CommitIsARead) {
+        return true;
     }
     matches!(
         request,

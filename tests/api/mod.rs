@@ -15,5 +15,6 @@ mod locks;
 mod past;
 mod processes;
 mod rows;
+mod transactions;
 mod waits;
 mod watches;

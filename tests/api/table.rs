@@ -1,7 +1,8 @@
 //! Every body, by name; whoever runs them gives each a tree of its own.
 
 use super::{
-    atomic, batches, dict, dumps, endings, limits, locks, past, processes, rows, waits, watches,
+    atomic, batches, dict, dumps, endings, limits, locks, past, processes, rows, transactions,
+    waits, watches,
 };
 use zproc::{Context, Result};
 
@@ -79,6 +80,17 @@ bodies! {
     dict::keys_of_prefixes_and_ranges,
     dict::iter_reads_page_by_page,
     dict::handles_are_clones,
+    transactions::a_closure_with_captures_runs_here,
+    transactions::the_same_function_runs_here_and_in_the_server,
+    transactions::every_call_of_a_txn,
+    transactions::all_reads_are_of_one_revision,
+    transactions::what_it_read_must_still_stand,
+    transactions::an_absent_key_and_a_span_count_as_read,
+    transactions::several_namespaces_at_one_revision,
+    transactions::an_error_or_a_panic_leaves_nothing,
+    transactions::a_refused_write_sticks,
+    transactions::processes_that_increment_one_key_all_finish,
+    transactions::plain_writes_break_a_lease,
     past::at_reads_the_past,
     past::the_past_of_many_keys_comes_in_pages,
     past::a_past_that_is_gone_is_compacted,

@@ -80,6 +80,7 @@ impl Kind {
             | Request::Remove { .. }
             | Request::GetOrInsert { .. }
             | Request::Clear { .. }
+            | Request::Commit { .. }
             | Request::Atomic { .. }
             | Request::Spawn { .. }
             | Request::Finish { .. }
@@ -87,7 +88,7 @@ impl Kind {
             | Request::Kill { .. }
             | Request::ToRoot { .. } => Kind::Mutating,
             // A grant that nobody waits for any more is taken back.
-            Request::Wait { .. } | Request::Lock { .. } => Kind::Wait,
+            Request::Wait { .. } | Request::Lock { .. } | Request::Lease { .. } => Kind::Wait,
             Request::Watch { watch, .. } => Kind::Watch(*watch),
         }
     }

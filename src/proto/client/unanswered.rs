@@ -47,6 +47,8 @@ fn in_words(request: &Request<'_>) -> String {
             let count = operations.len();
             format!("do {count} operations on namespace {namespace:?}")
         }
+        Request::Commit { function, .. } => format!("commit {function}"),
+        Request::Lease { .. } => "have a lease".to_owned(),
         Request::Atomic {
             namespace,
             function,

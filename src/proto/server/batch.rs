@@ -13,7 +13,7 @@ use super::requests::cause;
 use super::{Server, wire};
 
 /// What one operation is told, as long as the change set is open.
-enum Answer {
+pub(super) enum Answer {
     Done,
     Nothing,
     Value(Value, Revision),
@@ -22,7 +22,7 @@ enum Answer {
 }
 
 /// Why nothing of a batch was done.
-enum Refused<'a> {
+pub(super) enum Refused<'a> {
     /// What is required of this key does not hold.
     Unmet(&'a str),
     Store(StoreError),
@@ -59,15 +59,7 @@ impl Server {
             .and_then(|answers| Ok((answers, transaction.commit()?)));
         let (answers, changes) = match done {
             Ok(done) => done,
-            Err(Refused::Unmet(key)) => {
-                marks::reached(Mark::BatchUnmet);
-                return self.failed(Failure::Unmet { key });
-            }
-            Err(Refused::Store(error)) => return self.failed(wire::store_failure(&error)),
-            Err(Refused::NoRequirement) => {
-                let what = "a batch requires absence, presence, a value or a revision";
-                return self.failed(Failure::Malformed { what });
-            }
+            Err(refused) => return self.refused(&refused),
         };
         if let Some(changes) = changes {
             marks::reached_if(!changes.resets.is_empty(), Mark::BatchResets);
@@ -77,6 +69,20 @@ impl Server {
             revision: self.store.revision(),
             told: answers.iter().map(told).collect(),
         })
+    }
+
+    pub(super) fn refused(&self, refused: &Refused<'_>) -> Vec<u8> {
+        match refused {
+            Refused::Unmet(key) => {
+                marks::reached(Mark::BatchUnmet);
+                self.failed(Failure::Unmet { key })
+            }
+            Refused::Store(error) => self.failed(wire::store_failure(error)),
+            Refused::NoRequirement => {
+                let what = "a batch requires absence, presence, a value or a revision";
+                self.failed(Failure::Malformed { what })
+            }
+        }
     }
 }
 
@@ -97,7 +103,7 @@ fn told(answer: &Answer) -> Told<'_> {
 
 /// Does all operations, in their order. What they are told is together no more than one function may
 /// return.
-fn all<'a>(
+pub(super) fn all<'a>(
     transaction: &mut Transaction<'_>,
     namespace: &str,
     operations: &[Operation<'a>],

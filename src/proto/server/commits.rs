@@ -329,7 +329,7 @@ impl Server {
         let view = View::new(&self.store);
         let returned = |value: &[u8]| codec::to_bytes(&Reply::Returned { revision, value });
         let body = match &wait.kind {
-            WaitKind::Ended(_) | WaitKind::Lock { .. } => None,
+            WaitKind::Ended(_) | WaitKind::Lock { .. } | WaitKind::Lease(_) => None,
             WaitKind::Equal { key, value } => {
                 let there = view.get(&wait.namespace, key);
                 let holds = there.is_some_and(|there| value::equal(there, value));
@@ -413,6 +413,7 @@ impl Server {
                 }
             }
             WaitKind::Lock { name, ticket } => self.locks.leave(&name, ticket),
+            WaitKind::Lease(lease) => self.end_lease(id, lease),
             WaitKind::Function { .. } | WaitKind::Equal { .. } | WaitKind::Key { .. } => {}
         }
     }

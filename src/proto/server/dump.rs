@@ -136,6 +136,15 @@ impl Server {
                 key: cut(key),
                 test: codec::decode(test).map_or_else(|_| String::new(), |test| in_words(&test)),
             },
+            WaitKind::Lease(lease) => {
+                let first = self.leases.first_of(session.id, *lease);
+                let (namespace, key) = first.unwrap_or_default();
+                Awaited::Key {
+                    namespace: cut(namespace),
+                    key: cut(key.unwrap_or("*")),
+                    test: "free, for the lease of a transaction".to_owned(),
+                }
+            }
             WaitKind::Ended(process) => Awaited::End {
                 process: *process,
                 function: self

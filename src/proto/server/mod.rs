@@ -8,12 +8,14 @@ mod commits;
 mod connections;
 mod dump;
 mod ending;
+mod leases;
 mod locks;
 mod outcomes;
 mod parts;
 mod past;
 mod processes;
 mod requests;
+mod transactions;
 mod usage;
 mod wire;
 
@@ -36,6 +38,7 @@ use super::session::{self, Arrival, Session};
 use super::store::{Store, Transaction, View};
 use super::time::Time;
 use super::watch::Index;
+use leases::{Leases, Ticket};
 use processes::Process;
 use speedy::{Readable, Writable};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -114,6 +117,8 @@ pub struct Config {
     pub limits: Limits,
     /// See [`limits::SESSION_GRACE`].
     pub session_grace: Duration,
+    /// See [`limits::LEASE_TIME`].
+    pub lease_time: Duration,
     /// Keeps each change set for [`Server::poll_commit`]: for the simulator's checkers.
     pub record_commits: bool,
 }
@@ -128,6 +133,7 @@ impl Config {
             seed,
             limits: Limits::USUAL,
             session_grace: limits::SESSION_GRACE,
+            lease_time: limits::LEASE_TIME,
             record_commits: false,
         }
     }
@@ -229,6 +235,8 @@ enum Timer {
     Hello(ConnectionId),
     /// The session has no connection.
     Grace(SessionId),
+    /// The lease is over.
+    Lease(Ticket),
 }
 
 /// Is a reply kept until it is acknowledged, and where is it counted?
@@ -270,6 +278,7 @@ pub struct Server {
     locks: Locks,
     watch_index: Index<WatchKey>,
     wait_index: Index<WaitKey>,
+    leases: Leases,
     timers: BTreeSet<(Time, Timer)>,
     /// Connections that have not said hello, oldest first. Invariant: those with a `hello_by`.
     silent: BTreeSet<ConnectionId>,
@@ -327,6 +336,7 @@ impl Server {
             locks: Locks::default(),
             watch_index: Index::default(),
             wait_index: Index::default(),
+            leases: Leases::default(),
             timers: BTreeSet::new(),
             silent: BTreeSet::new(),
             lagging: BTreeSet::new(),
@@ -413,6 +423,7 @@ impl Server {
                 }
             }
         };
+        self.give_leases(now);
         self.pump();
         self.debug_invariants();
         Received { consumed, more }
@@ -481,7 +492,7 @@ impl Server {
     /// When [`tick`](Server::tick) is wanted. A time that has passed means at once.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        if !self.lagging.is_empty() {
+        if !self.lagging.is_empty() || self.leases.are_free() {
             return Some(Time::default());
         }
         self.timers.first().map(|(time, _)| *time)
@@ -505,8 +516,10 @@ impl Server {
                     }
                 }
                 Timer::Grace(id) => self.grace_ended(id, time, now),
+                Timer::Lease(ticket) => self.lease_is_over(ticket),
             }
         }
+        self.give_leases(now);
         self.debug_invariants();
     }
 

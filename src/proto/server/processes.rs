@@ -655,6 +655,7 @@ impl Server {
         let waits: Vec<_> = session.waits.keys().copied().collect();
         let watches: Vec<_> = session.watches.keys().copied().collect();
         let (process, connection) = (session.process, session.connection);
+        self.end_leases_of(id);
         for seq in waits {
             self.remove_wait(id, seq);
         }

@@ -15,6 +15,7 @@ use super::super::store::{
     ChangeSet, Rights, StoreError, Transaction, check_key, check_namespace, check_value,
 };
 use super::super::time::Time;
+use super::transactions::Asked;
 use super::{FunctionFailure, Server, wire};
 use std::sync::Arc;
 
@@ -84,6 +85,23 @@ impl Server {
                 namespace,
                 ref operations,
             } => self.batch(process, namespace, operations, now),
+            Request::Commit {
+                function,
+                at,
+                ref parts,
+                lease,
+            } => {
+                let asked = Asked {
+                    function,
+                    at,
+                    parts,
+                    lease,
+                };
+                self.commit(session, process, asked, now)
+            }
+            Request::Lease { lease, ref on } => {
+                return self.begin_lease(session, seq, lease, on, now);
+            }
             Request::Atomic {
                 namespace,
                 function,

@@ -1,0 +1,292 @@
+//! Transactions that have run in their callers: whether what they have read still stands, and what
+//! they write; and the leases that they queue for.
+
+use super::super::codec;
+use super::super::ids::{LeaseId, ProcessId, Revision, Seq, SessionId};
+use super::super::interest::{Interest, ReadSet};
+use super::super::kinds;
+use super::super::limits::{
+    FUNCTION_NAME_BYTES_MAX, KEY_BYTES_MAX, LEASED_KEYS_MAX, NAMESPACE_BYTES_MAX,
+};
+use super::super::marks::{self, Mark};
+use super::super::message::{Failure, Reply};
+use super::super::operations::{Leased, Operation, Part, Read};
+use super::super::planted::{self, Bug};
+use super::super::session::{Wait, WaitKind};
+use super::super::store::Rights;
+use super::super::time::Time;
+use super::leases::Ticket;
+use super::requests::cause;
+use super::{Keep, Server, Timer, batch, wire};
+use std::sync::Arc;
+
+/// A transaction that wants to commit.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) function: &'a str,
+    pub(super) at: Revision,
+    pub(super) parts: &'a [Part<'a>],
+    pub(super) lease: Option<LeaseId>,
+}
+
+impl Server {
+    pub(super) fn commit(
+        &mut self,
+        session: SessionId,
+        process: ProcessId,
+        asked: Asked<'_>,
+        now: Time,
+    ) -> Vec<u8> {
+        let own = asked
+            .lease
+            .and_then(|lease| self.leases.ticket(session, lease));
+        if let Err(failure) = self.check(&asked) {
+            return self.failed(failure);
+        }
+        let barred = self.is_barred(asked.parts, own);
+        if barred || !self.still_stands(asked.at, asked.parts) {
+            let held = own.is_some_and(|own| self.leases.is_held(own));
+            marks::reached_if(barred, Mark::CommitBarred);
+            marks::reached_if(!barred && held, Mark::CommitConflictLeased);
+            marks::reached_if(!barred && !held, Mark::CommitConflict);
+            return self.failed(Failure::Conflict { barred, held });
+        }
+        let reply = self.write_all(process, asked, now);
+        if let Some(own) = own {
+            self.over(own);
+        }
+        reply
+    }
+
+    /// What is wrong with it whatever the state is.
+    fn check(&self, asked: &Asked<'_>) -> Result<(), Failure<'static>> {
+        let name = asked.function.len();
+        wire::within("FUNCTION_NAME_BYTES_MAX", name, FUNCTION_NAME_BYTES_MAX)?;
+        if asked.at > self.store.revision() {
+            let asked = asked.at;
+            return Err(Failure::Future { asked });
+        }
+        let writes = asked.parts.iter().map(|part| part.writes.len()).sum();
+        let max = self.config.limits.change_set_changes_max;
+        wire::within("CHANGE_SET_CHANGES_MAX", writes, max)
+    }
+
+    /// Does somebody else hold a lease on what is written?
+    fn is_barred(&self, parts: &[Part<'_>], own: Option<Ticket>) -> bool {
+        if planted::is(Bug::LeaseBarsNobody) {
+            return false;
+        }
+        parts.iter().any(|part| {
+            let mut writes = part.writes.iter();
+            writes.any(|write| self.leases.bars(part.namespace, write.key(), own))
+        })
+    }
+
+    /// Is all that was read as it was at that revision?
+    fn still_stands(&self, at: Revision, parts: &[Part<'_>]) -> bool {
+        let mut steps = self.config.limits.validation_steps_max;
+        parts.iter().all(|part| {
+            let mut spans = Vec::new();
+            for read in &part.reads {
+                kinds::said(read);
+                match read {
+                    Read::Key(key) if !self.key_stands(part.namespace, key, at) => return false,
+                    Read::Key(_) => {}
+                    Read::Span(span) => spans.push(Interest::of_span(*span)),
+                }
+            }
+            self.spans_stand(part.namespace, &spans, at, &mut steps)
+        })
+    }
+
+    fn key_stands(&self, namespace: &str, key: &str, at: Revision) -> bool {
+        if let Some((_, written)) = self.store.versioned(namespace, key) {
+            return written <= at;
+        }
+        let log = self.log(namespace);
+        planted::is(Bug::AbsenceNotValidated)
+            || log.readable_from(namespace) <= at && !log.changed_after(namespace, key, at)
+    }
+
+    fn spans_stand(
+        &self,
+        namespace: &str,
+        spans: &[Interest],
+        at: Revision,
+        steps: &mut usize,
+    ) -> bool {
+        let log = self.log(namespace);
+        if spans.is_empty() || planted::is(Bug::SpanNotValidated) {
+            return true;
+        }
+        if log.readable_from(namespace) > at {
+            return false;
+        }
+        if !log.touched_after(namespace, at) {
+            return true;
+        }
+        let later = log.since(at.next());
+        let spaces = later.filter_map(|entry| {
+            // An entry that is passed over costs a step as well.
+            Some(
+                entry
+                    .spaces
+                    .get(namespace)
+                    .map_or(&[][..], |space| &space.changes),
+            )
+        });
+        for changes in spaces {
+            let cost = 1 + changes.len() * spans.len();
+            if cost > *steps {
+                marks::reached(Mark::ValidationGivenUp);
+                return false;
+            }
+            *steps -= cost;
+            let mut keys = changes.iter().map(|change| &*change.key);
+            if keys.any(|key| spans.iter().any(|span| span.covers(key))) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Writes it all, at one revision.
+    fn write_all(&mut self, process: ProcessId, asked: Asked<'_>, now: Time) -> Vec<u8> {
+        let limits = self.config.limits;
+        let mut transaction = self.store.transaction(process, Rights::User);
+        for part in asked.parts {
+            part.writes.iter().for_each(kinds::said);
+            let mut writes = &part.writes[..];
+            if let [most @ .., _] = writes
+                && !most.is_empty()
+                && planted::is(Bug::CommitInPart)
+            {
+                writes = most;
+            }
+            if let Err(refused) = batch::all(&mut transaction, part.namespace, writes, &limits) {
+                drop(transaction);
+                return self.refused(&refused);
+            }
+        }
+        let changes = match transaction.commit() {
+            Ok(changes) => changes,
+            Err(error) => return self.failed(wire::store_failure(&error)),
+        };
+        if let Some(changes) = changes {
+            marks::reached_if(asked.parts.len() > 1, Mark::CommitOfSeveral);
+            let mut cause = cause(process, now);
+            cause.function = Some(Arc::from(asked.function));
+            self.committed(&changes, &cause);
+        }
+        codec::to_bytes(&Reply::Written {
+            revision: self.store.revision(),
+            before: None,
+        })
+    }
+
+    pub(super) fn begin_lease(
+        &mut self,
+        id: SessionId,
+        seq: Seq,
+        lease: LeaseId,
+        on: &[Leased<'_>],
+        now: Time,
+    ) -> Option<Vec<u8>> {
+        if let Err(failure) = self.check_lease(on) {
+            return Some(self.failed(failure));
+        }
+        let session = self.sessions.get_mut(&id)?;
+        if self.leases.ticket(id, lease).is_some() {
+            let what = "the lease has been asked for";
+            return Some(self.failed(Failure::Malformed { what }));
+        }
+        let namespace = on.first().map_or("", |(namespace, _)| namespace);
+        let wait = Wait {
+            namespace: Arc::from(namespace),
+            kind: WaitKind::Lease(lease),
+            reads: ReadSet::default(),
+            tests: 0,
+            since: now,
+        };
+        session.waits.insert(seq, wait);
+        self.leases.queue(id, lease, on);
+        None
+    }
+
+    fn check_lease(&self, on: &[Leased<'_>]) -> Result<(), Failure<'static>> {
+        let count = self.leases.len() + 1;
+        wire::within("LEASES_MAX", count, self.config.limits.leases_max)?;
+        wire::within("LEASED_KEYS_MAX", on.len(), LEASED_KEYS_MAX)?;
+        on.iter().try_for_each(|(namespace, key)| {
+            let key = key.unwrap_or_default();
+            wire::within("NAMESPACE_BYTES_MAX", namespace.len(), NAMESPACE_BYTES_MAX)?;
+            wire::within("KEY_BYTES_MAX", key.len(), KEY_BYTES_MAX)
+        })
+    }
+
+    /// Gives the leases whose turn has come.
+    pub(super) fn give_leases(&mut self, now: Time) {
+        let until = now.after(self.config.lease_time);
+        while let Some((ticket, id, lease)) = self.leases.give(until) {
+            self.timers.insert((until, Timer::Lease(ticket)));
+            let Some(session) = self.sessions.get_mut(&id) else {
+                continue;
+            };
+            let is_its = |wait: &Wait| matches!(wait.kind, WaitKind::Lease(id) if id == lease);
+            let seq = session.waits.iter().find(|(_, wait)| is_its(wait));
+            if let Some((seq, wait)) = seq.map(|(seq, wait)| (*seq, wait)) {
+                marks::reached_if(wait.since == now, Mark::LeaseAtOnce);
+                marks::reached_if(wait.since != now, Mark::LeaseLater);
+                session.waits.remove(&seq);
+                let revision = self.store.revision();
+                let body = codec::to_bytes(&Reply::Done { revision });
+                self.answer(id, seq, &body, Keep::Answer);
+            }
+        }
+    }
+
+    /// The time of a lease is over.
+    pub(super) fn lease_is_over(&mut self, ticket: Ticket) {
+        marks::reached(Mark::LeaseTimedOut);
+        self.over(ticket);
+    }
+
+    /// A lease is queued for or held no more, if it was.
+    pub(super) fn end_lease(&mut self, session: SessionId, lease: LeaseId) {
+        if let Some(ticket) = self.leases.ticket(session, lease) {
+            self.over(ticket);
+        }
+    }
+
+    pub(super) fn end_leases_of(&mut self, session: SessionId) {
+        for ticket in self.leases.of(session) {
+            marks::reached_if(self.leases.is_held(ticket), Mark::LeaseEndsWithSession);
+            if planted::is(Bug::LeaseOutlivesSession) {
+                self.timers.retain(|(_, t)| *t != Timer::Lease(ticket));
+                continue;
+            }
+            self.over(ticket);
+        }
+    }
+
+    fn over(&mut self, ticket: Ticket) {
+        if let Some(until) = self.leases.end(ticket) {
+            self.timers.remove(&(until, Timer::Lease(ticket)));
+        }
+    }
+}
+
+impl<'a> Operation<'a> {
+    /// The key that it writes; none: any.
+    fn key(&self) -> Option<&'a str> {
+        match *self {
+            Operation::Require { key, .. }
+            | Operation::Get { key }
+            | Operation::Set { key, .. }
+            | Operation::Remove { key }
+            | Operation::Take { key }
+            | Operation::Add { key, .. } => Some(key),
+            Operation::Pop { .. } | Operation::Clear => None,
+        }
+    }
+}
