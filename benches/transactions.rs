@@ -1,5 +1,6 @@
 //! Transactions on one key: sixteen processes that all increment it, beside one that does as many
-//! increments alone. None starves: each must come to its own last one.
+//! increments alone. None starves: each must come to its own last one. And one transaction beside one
+//! atomic call, which is one round trip where it has two.
 //!
 //! ```text
 //! cargo bench --bench transactions [-- --json]
@@ -60,6 +61,20 @@ fn main() -> Result<()> {
         let ctx = ctx.clone();
         move || run(&ctx, processes, increments).expect("it runs to its end")
     };
+    let state = ctx.namespace("one");
+    beside(
+        &options,
+        Work::new("one atomic call", || {
+            let count = state.atomic(|txn, by| txn.add("count", by), 1_i64);
+            assert!(count.is_ok_and(|count| count > 0), "it is done");
+        }),
+        vec![Work::new("one transaction", || {
+            let count = state.transaction(|txn| txn.add("count", 1));
+            assert!(count.is_ok_and(|count| count > 0), "it is done");
+        })],
+        20,
+        100,
+    );
     beside(
         &options,
         Work::timed("4,000 increments by one process", work(1)),

@@ -59,6 +59,15 @@ pub(crate) enum Lost {
     Keeper,
 }
 
+/// What a transaction has seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Looked {
+    /// What a key held: namespace, key and number.
+    Key(String, String, Option<i64>),
+    /// What the keys held that start so: namespace, prefix, and the entries.
+    Span(String, String, Vec<(String, i64)>),
+}
+
 /// What a workload says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Note {
@@ -80,6 +89,13 @@ pub(crate) enum Note {
     Idle,
     /// Not a workload's word but the engine's: from here on there is no server, or no keeper.
     Lost(Lost),
+    /// Its transaction has come to its end, and this is what its last run had read.
+    Transacted {
+        /// What it read, as far as it is not what it wrote.
+        reads: Vec<Looked>,
+        /// It has written something.
+        wrote: bool,
+    },
     /// An invariant of the workload does not hold.
     Broken {
         /// The guarantee that says it should.

@@ -204,6 +204,11 @@ fn build(mut choices: Choices, setup: &Setup) -> Box<World> {
     if setup.only.is_none() && options.faults {
         faults.draw_late(&mut choices);
     }
+    if !options.usual_limits && choices.below(Part::Swarm, 4) == 3 {
+        let lease_us = [10_000, 1_000, 200];
+        let drawn = choices.below(Part::Swarm, 3) as usize;
+        config.lease_time = Duration::from_micros(lease_us[drawn]);
+    }
     faults.spare(!options.crashes, !options.losses);
     let limits = config.limits;
     let mut server = Server::new(config, Box::new(ShippedFunctions), crate::trace::START);

@@ -120,6 +120,12 @@ pub(crate) fn number() -> u64 {
     world::with(|world| running(world) as u64)
 }
 
+/// How long the calling simulation has run, in truth, whatever the clocks of processes say; outside of
+/// simulations nothing.
+pub(crate) fn elapsed_ns() -> u64 {
+    world::with_any(|world| world.now.0).unwrap_or(0)
+}
+
 /// Sleeps for so many nanoseconds of its world's time.
 ///
 /// # Panics

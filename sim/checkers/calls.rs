@@ -36,6 +36,10 @@ impl Call<'_> {
         if let Request::Batch { operations, .. } = &self.request {
             return !operations.iter().all(Operation::is_read);
         }
+        if let Request::Commit { parts, .. } = &self.request {
+            // One of nothing gives a lease back.
+            return !parts.is_empty();
+        }
         matches!(
             self.request,
             Request::Set { .. }

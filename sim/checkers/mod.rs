@@ -20,6 +20,7 @@ pub(crate) mod revision;
 mod scripted;
 pub(crate) mod search;
 mod timeline;
+pub(crate) mod transactions;
 pub(crate) mod updates;
 pub(crate) mod wakes;
 
@@ -202,6 +203,8 @@ fn judge_all(
     done("naive model");
     revision::check(history, &calls, &timeline, &attribution, verdict);
     done("revision witness");
+    transactions::check(history, &calls, &timeline, &attribution, verdict);
+    done("transactions");
     search::check(&calls, verdict);
     done("search");
     updates::check(history, &calls, &timeline, ending, verdict);

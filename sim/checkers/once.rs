@@ -1,7 +1,7 @@
 //! "Once": every commit belongs to exactly one call, and every returned call to its one effect.
 
 use super::timeline::{Timeline, before};
-use super::{ATOMIC, Call, Calls, End, ONCE, Verdict, batches, model};
+use super::{ATOMIC, Call, Calls, End, ONCE, Verdict, batches, model, transactions};
 use crate::history::{Changed, Committed};
 use crate::workloads::models;
 use std::collections::BTreeMap;
@@ -75,6 +75,7 @@ fn fit(call: &Call<'_>, commit: &Committed, timeline: &Timeline<'_>) -> Fit {
     }
     let function = match &call.request {
         Request::Atomic { function, .. } => Some(function.name),
+        Request::Commit { function, .. } => Some(*function),
         _ => None,
     };
     if function != commit.function.as_deref() {
@@ -121,6 +122,12 @@ fn fit(call: &Call<'_>, commit: &Committed, timeline: &Timeline<'_>) -> Fit {
             }
         }
         Request::Atomic { .. } => fit_atomic(call, commit, timeline, at),
+        Request::Commit { parts, .. } => {
+            match transactions::is_change_of(parts, commit, timeline) {
+                true => Fit::Exact,
+                false => Fit::Wrong,
+            }
+        }
         Request::Batch { .. } => match batches::run(call, timeline, at, commit.revision) {
             Some(ran) if batches::is_change_of(call, &ran, commit, timeline) => Fit::Exact,
             _ => Fit::Wrong,
@@ -168,6 +175,7 @@ fn is_idle(call: &Call<'_>, timeline: &Timeline<'_>, at: Revision) -> bool {
             let idle = |ran: models::Ran| ran.result.is_ok() && ran.changes.is_empty();
             model::run(call, timeline, at).is_none_or(idle)
         }
+        Request::Commit { parts, .. } => transactions::changes(parts, timeline, at).is_empty(),
         Request::Batch { .. } => {
             batches::run(call, timeline, at, at).is_some_and(|ran| ran.is_idle())
         }
@@ -324,14 +332,16 @@ fn claim_for_open_calls(
 
 /// Did the call run the commit's function, around its time, and fail?
 fn has_failed(call: &Call<'_>, commit: &Committed) -> bool {
-    let Request::Atomic { function, .. } = &call.request else {
-        return false;
+    let name = match &call.request {
+        Request::Atomic { function, .. } => function.name,
+        Request::Commit { function, .. } => function,
+        _ => return false,
     };
     let during = call.process == commit.process && call.called < commit.stamp;
     let End::Returned { stamp, reply } = &call.end else {
         return false;
     };
-    let same = commit.function.as_deref() == Some(function.name);
+    let same = commit.function.as_deref() == Some(name);
     during && same && *stamp > commit.stamp && matches!(reply, Reply::Failed { .. })
 }
 

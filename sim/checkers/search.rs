@@ -9,7 +9,7 @@
 //! key held at the start of a later window is not taken over from the one before, but found in the search.
 
 use super::once::RECORDS;
-use super::{Call, Calls, End, GIVEN_UP, LINEARIZABLE, SEARCHED, Verdict, batches};
+use super::{Call, Calls, End, GIVEN_UP, LINEARIZABLE, SEARCHED, Verdict, batches, transactions};
 use crate::workloads::models::{self, Keys};
 use std::collections::{BTreeMap, BTreeSet};
 use zproc::seam::proto::message::{Reply, Request};
@@ -218,6 +218,20 @@ impl<'a> Named<'a> {
                     .entry(namespace)
                     .or_default()
                     .insert((*key).to_owned());
+            }
+            Request::Commit { parts, .. } => {
+                for part in parts {
+                    for write in &part.writes {
+                        match transactions::written(write) {
+                            Some(key) => {
+                                self.barred.insert((part.namespace, key.to_owned()));
+                            }
+                            None => {
+                                self.barred_whole.insert(part.namespace);
+                            }
+                        }
+                    }
+                }
             }
             Request::Atomic {
                 namespace,

@@ -19,6 +19,7 @@ pub(crate) mod models;
 mod past;
 mod strict;
 pub(crate) mod tiny;
+mod transactions;
 mod visitor;
 mod writers;
 
@@ -68,6 +69,8 @@ pub(crate) enum Role {
     Heavy,
     /// Batches, and what is made of them.
     Batcher,
+    /// Transactions that run in it.
+    Transactor,
     /// Reads of the past.
     Historian,
     /// Locks that several want.
@@ -183,6 +186,7 @@ fn act(ctx: &Context, role: Role, steps: u64) -> Result<u64> {
         Role::Bulk => writers::bulk(ctx, steps),
         Role::Heavy => consumers::heavy(ctx),
         Role::Batcher => batches::batcher(ctx, steps),
+        Role::Transactor => transactions::transactor(ctx, steps),
         Role::Historian => past::historian(ctx, steps),
         Role::Locker => lockers::locker(ctx, steps),
         Role::Visitor => visitor::visitor(ctx, steps),
@@ -217,6 +221,7 @@ fn role_of(drawn: u64) -> Role {
         66..70 => Role::Batcher,
         70..74 => Role::Historian,
         74..80 => Role::Locker,
+        80..94 => Role::Transactor,
         109..112 => Role::Ender,
         112..116 => Role::Glutton,
         116..119 => Role::Hostile,

@@ -70,6 +70,8 @@ struct Write {
     added: Option<i64>,
 }
 
+type Entries = Vec<(String, Value)>;
+
 /// A part of a scan.
 struct Page {
     namespace: Box<str>,
@@ -79,7 +81,7 @@ struct Page {
     values: bool,
     /// It has what comes after this.
     after: Option<String>,
-    entries: Vec<(String, Value)>,
+    entries: Entries,
     /// And up to this, if it is not the last.
     more: Option<String>,
 }
@@ -319,7 +321,7 @@ impl<'a> Run<'a> {
         span: Span<'_>,
         after: Option<&str>,
         values: bool,
-    ) -> Result<(Vec<(String, Value)>, Option<String>), Kind> {
+    ) -> Result<(Entries, Option<String>), Kind> {
         let request = |at| Request::Page {
             namespace,
             span,

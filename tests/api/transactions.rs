@@ -94,7 +94,7 @@ pub(super) fn every_call_of_a_txn(ctx: &Context) -> Result<()> {
         state.replace_all([("a", 1), ("b/1", 2), ("b/2", 3), ("c", 4)])?;
         let before = ctx.namespace("txn/other").set("k", "old")?;
         match here {
-            true => state.transaction(|txn| all_calls(txn))?,
+            true => state.transaction(all_calls)?,
             false => state.atomic(|txn, ()| all_calls(txn), ())?,
         }
         let snapshot = state.snapshot()?;

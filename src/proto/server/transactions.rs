@@ -125,16 +125,9 @@ impl Server {
         if !log.touched_after(namespace, at) {
             return true;
         }
-        let later = log.since(at.next());
-        let spaces = later.filter_map(|entry| {
-            // An entry that is passed over costs a step as well.
-            Some(
-                entry
-                    .spaces
-                    .get(namespace)
-                    .map_or(&[][..], |space| &space.changes),
-            )
-        });
+        // An entry that is passed over costs a step as well.
+        let spaces = (log.since(at.next())).map(|entry| entry.spaces.get(namespace));
+        let spaces = spaces.map(|space| space.map_or(&[][..], |space| &space.changes));
         for changes in spaces {
             let cost = 1 + changes.len() * spans.len();
             if cost > *steps {
