@@ -113,6 +113,8 @@ pub(crate) enum Kind {
     },
     /// A process can't be set up so.
     Setup(String),
+    /// The limits of a tree do not fit each other.
+    BadLimits(String),
     /// A value of the caller's does not serialise.
     Unencodable {
         type_name: String,
@@ -382,6 +384,13 @@ impl Error {
         matches!(self.kind(), Kind::Setup(_))
     }
 
+    /// The [`Limits`](crate::Limits) of a tree do not fit each other; it says which. Nothing was
+    /// started.
+    #[must_use]
+    pub fn is_bad_limits(&self) -> bool {
+        matches!(self.kind(), Kind::BadLimits(_))
+    }
+
     /// The argument or the result of a function could not be decoded or encoded where it ran.
     #[must_use]
     pub fn is_undecodable(&self) -> bool {
@@ -516,6 +525,7 @@ impl fmt::Display for Kind {
             Kind::Unmet(key) => write!(f, "what is required of key {key:?} does not hold"),
             Kind::Overflow => f.write_str("the sum does not fit an i64"),
             Kind::Malformed(what) => write!(f, "the value is not well-formed: {what}"),
+            Kind::BadLimits(what) => write!(f, "the limits do not fit each other: {what}"),
             Kind::Setup(what) => write!(f, "no process can be started so: {what}"),
             Kind::WrongType { wanted, found, why } => {
                 write!(f, "wanted {wanted}, but there is {found} ({why})")

@@ -167,6 +167,7 @@ pub use proto::dump::{
     Awaited, CallDump, Dump, Elapsed, Keys, LeftOut, ProcessDump, Standing, WaitDump, WatchDump,
 };
 pub use proto::ids::{ProcessId, Revision};
+pub use proto::limits::Limits;
 pub use proto::loss::{ServerEnd, ServerLoss};
 pub use proto::setup::Resource;
 pub use tree::ContextBuilder;

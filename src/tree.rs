@@ -14,7 +14,7 @@ use crate::process::record;
 use crate::process::{code, directory, overflow, panics, peer, start, stopping, sweep, sys};
 use crate::proto::client::Config;
 use crate::proto::ids::{ProcessId, Token};
-use crate::proto::limits;
+use crate::proto::limits::{self, Limits};
 use crate::proto::loss::{ServerEnd, ServerLoss};
 use crate::proto::server::{self, Server};
 use crate::runtime::Port;
@@ -82,6 +82,7 @@ pub struct ContextBuilder {
     home: Home,
     function_time_max: Duration,
     grace: Duration,
+    limits: Limits,
 }
 
 impl Default for ContextBuilder {
@@ -90,6 +91,7 @@ impl Default for ContextBuilder {
             home: Home::default(),
             function_time_max: limits::FUNCTION_TIME_MAX,
             grace: limits::GRACE,
+            limits: Limits::USUAL,
         }
     }
 }
@@ -135,10 +137,17 @@ impl ContextBuilder {
         self
     }
 
+    /// How much the tree may hold of everything: [`Limits`].
+    pub fn limits(mut self, limits: Limits) -> ContextBuilder {
+        self.limits = limits;
+        self
+    }
+
     /// Starts the tree.
     ///
     /// # Errors
-    /// As for [`Context::new`].
+    /// As for [`Context::new`]; and [`is_bad_limits`](Error::is_bad_limits) if the
+    /// [limits](ContextBuilder::limits) do not fit each other.
     #[track_caller]
     pub fn start(self) -> Result<Context> {
         let operation = Operation {
@@ -151,7 +160,10 @@ impl ContextBuilder {
             function_max: self.function_time_max,
             grace: self.grace,
         };
-        let tree = start::start(times)
+        self.limits
+            .check()
+            .map_err(|unfit| Error::new(Kind::BadLimits(unfit.0.to_owned()), &operation))?;
+        let tree = start::start(times, self.limits)
             .map_err(|error| Error::new(Kind::NoTree(error.to_string()), &operation))?;
         begin(ProcessId::PROGRAM);
         let page = Arc::clone(&tree.page);
@@ -238,6 +250,8 @@ pub(crate) struct ServerStart {
     pub(crate) page: OwnedFd,
     /// Rung when it begins one and the keeper does not watch.
     pub(crate) bell: OwnedFd,
+    /// What it allows.
+    pub(crate) limits: Limits,
 }
 
 /// Runs the server until its keeper is gone.
@@ -266,10 +280,11 @@ pub(crate) fn server_main(start: ServerStart) -> ! {
         sys::exit_now(EXIT_BUG)
     };
     let functions = Noted::new(ShippedFunctions, own_page, start.bell);
-    let key = start.key;
+    let (key, limits) = (start.key, start.limits);
     let end = catch_unwind(AssertUnwindSafe(|| {
         let seed = [(); 2].map(|()| sys::random_u64().expect("the kernel has randomness"));
-        let config = server_config(key, seed);
+        let mut config = server_config(key, seed);
+        config.limits = limits;
         let clock = Clock::new();
         let server = Server::new(config, Box::new(functions), clock.now());
         server_loop::run(server, clock, sockets)

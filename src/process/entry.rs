@@ -134,6 +134,7 @@ fn run(role: Role<'_>, later_constructors: impl FnOnce()) -> ! {
             lock,
             page,
             bell,
+            limits,
         } => {
             settle_server();
             let [link, listener, lock, page, bell] = adopt([link, listener, lock, page, bell]);
@@ -148,6 +149,7 @@ fn run(role: Role<'_>, later_constructors: impl FnOnce()) -> ! {
                 lock,
                 page,
                 bell,
+                limits,
             })
         }
         Role::Child {
@@ -200,6 +202,7 @@ fn run_keeper(role: &KeeperRole<'_>) -> ! {
         last_signal: role.last_signal,
         grace: Duration::from_nanos(role.grace_ns),
         function_time_max: Duration::from_nanos(role.function_time_max_ns),
+        limits: role.limits,
         stdin,
     })
 }

@@ -22,6 +22,7 @@ use crate::proto::codec::{self, Malformed};
 use crate::proto::frame::{self, Outbox};
 use crate::proto::ids::{ProcessId, Token};
 use crate::proto::keeper::{Effect, Keeper as Machine, Reaped};
+use crate::proto::limits::Limits;
 use crate::proto::message::FromKeeper;
 use crate::proto::time::Time;
 use std::ffi::CString;
@@ -62,6 +63,7 @@ pub(crate) struct Start {
     pub(crate) grace: Duration,
     /// How long a function in the server may run.
     pub(crate) function_time_max: Duration,
+    pub(crate) limits: Limits,
     /// The program's standard input.
     pub(crate) stdin: OwnedFd,
 }
@@ -225,6 +227,7 @@ impl Keeper {
             lock: lock.as_raw_fd(),
             page: keeper.page.as_raw_fd(),
             bell: keeper.overtime.bell().as_raw_fd(),
+            limits: start.limits,
         };
         let inherit = [
             far_link.as_raw_fd(),

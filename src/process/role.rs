@@ -8,6 +8,7 @@ use super::sys;
 use crate::proto::codec;
 use crate::proto::frame;
 use crate::proto::ids::{ProcessId, Token};
+use crate::proto::limits::Limits;
 use speedy::{Readable, Writable};
 use std::ffi::CString;
 use std::io::{self, Read as _, Write as _};
@@ -43,6 +44,7 @@ pub(crate) enum Role<'a> {
         page: RawFd,
         /// Rung when a function begins and the keeper does not watch.
         bell: RawFd,
+        limits: Limits,
     },
     /// Runs a function of the user's.
     Child {
@@ -81,6 +83,8 @@ pub(crate) struct KeeperRole<'a> {
     pub(crate) grace_ns: u64,
     /// How long a function in the server may run.
     pub(crate) function_time_max_ns: u64,
+    /// For the server.
+    pub(crate) limits: Limits,
 }
 
 /// What the keeper tells the program, once.

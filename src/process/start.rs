@@ -8,6 +8,7 @@ use super::{directory, entry, keeper, page};
 use crate::proto::codec;
 use crate::proto::frame;
 use crate::proto::ids::Token;
+use crate::proto::limits::Limits;
 use crate::proto::time::nanoseconds;
 use std::ffi::{CString, OsStr};
 use std::io::{self, Read as _};
@@ -129,7 +130,7 @@ impl Drop for Guard {
 ///
 /// # Errors
 /// See [`StartError`]; then nothing is left of the attempt.
-pub(crate) fn start(times: Times) -> Result<Tree, StartError> {
+pub(crate) fn start(times: Times, limits: Limits) -> Result<Tree, StartError> {
     if sys::is_secure() {
         return Err(StartError::Secure);
     }
@@ -140,7 +141,7 @@ pub(crate) fn start(times: Times) -> Result<Tree, StartError> {
         return Err(StartError::NotInExecutable);
     }
     let directory = directory::create().map_err(StartError::Directory)?;
-    let result = start_in(&directory, times);
+    let result = start_in(&directory, times, limits);
     if result.is_err() {
         directory::remove_at_end(&directory.path);
     }
@@ -148,7 +149,11 @@ pub(crate) fn start(times: Times) -> Result<Tree, StartError> {
     result
 }
 
-fn start_in(directory: &directory::Directory, times: Times) -> Result<Tree, StartError> {
+fn start_in(
+    directory: &directory::Directory,
+    times: Times,
+    limits: Limits,
+) -> Result<Tree, StartError> {
     let failed = |call| move |error| StartError::System(call, error);
     let (lifeline, far_lifeline) = UnixStream::pair().map_err(failed("socketpair"))?;
     let program = sys::pidfd_open(sys::pid()).map_err(failed("pidfd_open"))?;
@@ -171,6 +176,7 @@ fn start_in(directory: &directory::Directory, times: Times) -> Result<Tree, Star
         last_signal: heeds.last_signal(),
         grace_ns: nanoseconds(times.grace),
         function_time_max_ns: nanoseconds(times.function_max),
+        limits,
     });
     let packed = role::pack(&role).map_err(failed("pipe"))?;
     let inherit = [

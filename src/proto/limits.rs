@@ -173,7 +173,26 @@ pub const RECONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// What one server allows. The default is [`Limits::USUAL`], the constants of this module; a smaller
 /// set makes the limits easy to reach. What both sides of a connection must agree on (frames, keys,
 /// depth, credit) is not here: it is the same everywhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+///
+/// Given to a tree with [`ContextBuilder::limits`](crate::ContextBuilder::limits). Names end in what is
+/// counted (`_bytes_max`; else a number of the things that are named); [the list](crate::guide::limits)
+/// says what happens at each.
+///
+/// ```
+/// # fn main() -> zproc::Result<()> {
+/// let mut limits = zproc::Limits::default();
+/// limits.history_entries_max = 1_000_000;
+/// limits.history_bytes_max = 1 << 30;
+/// let ctx = zproc::Context::builder().limits(limits).start()?;
+/// # ctx.ping()?;
+///
+/// limits.value_bytes_max = 2 * limits.change_set_bytes_max;
+/// let error = zproc::Context::builder().limits(limits).start().unwrap_err();
+/// assert!(error.is_bad_limits(), "{error}");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
 #[non_exhaustive]
 pub struct Limits {
     /// See [`VALUE_BYTES_MAX`].
@@ -340,11 +359,13 @@ impl Limits {
     /// The first relation that does not hold.
     pub const fn check(&self) -> Result<(), Unfit> {
         let outcome = self.outcome_bytes();
-        let update = self.change_set_bytes_max
-            + MESSAGE_OVERHEAD_BYTES_MAX
-            + self.change_set_changes_max * 64;
-        let page =
-            self.page_bytes_max + self.value_bytes_max + KEY_BYTES_MAX + MESSAGE_OVERHEAD_BYTES_MAX;
+        let overhead = MESSAGE_OVERHEAD_BYTES_MAX + KEY_BYTES_MAX;
+        let update = (self.change_set_changes_max.saturating_mul(64))
+            .saturating_add(self.change_set_bytes_max)
+            .saturating_add(MESSAGE_OVERHEAD_BYTES_MAX);
+        let page = (self.page_bytes_max)
+            .saturating_add(self.value_bytes_max)
+            .saturating_add(overhead);
         let relations = [
             (!self.has_zero(), "one of them is zero"),
             (
@@ -415,10 +436,9 @@ impl Limits {
 
     /// A result with its text, or a panic's text, and what the keeper says.
     const fn outcome_bytes(&self) -> usize {
+        let besides = 2 * FAILURE_BYTES_MAX + 2 * OUTPUT_TAIL_BYTES_MAX;
         self.value_bytes_max
-            + 2 * FAILURE_BYTES_MAX
-            + 2 * OUTPUT_TAIL_BYTES_MAX
-            + MESSAGE_OVERHEAD_BYTES_MAX
+            .saturating_add(besides + MESSAGE_OVERHEAD_BYTES_MAX)
     }
 
     const fn parts_fit(&self) -> bool {
@@ -524,6 +544,74 @@ mod tests {
             let unfit = limits.check().expect_err(text);
             assert!(unfit.to_string().contains(text), "{unfit}");
         }
+    }
+
+    #[test]
+    fn figures_without_end_are_looked_at_like_others() {
+        let spoils: [Spoil; 4] = [
+            |l| l.value_bytes_max = usize::MAX,
+            |l| l.change_set_changes_max = usize::MAX,
+            |l| l.page_bytes_max = usize::MAX,
+            |l| l.owned_bytes_max = usize::MAX,
+        ];
+        for spoil in spoils {
+            let mut limits = Limits::USUAL;
+            spoil(&mut limits);
+            assert!(limits.check().is_err());
+        }
+        let mut limits = Limits::USUAL;
+        (limits.in_flight_max, limits.state_bytes_max) = (usize::MAX, usize::MAX);
+        assert_eq!(limits.check(), Ok(()));
+    }
+
+    /// A figure as the page of limits shows it.
+    fn shown(name: &str, figure: usize) -> String {
+        let of_bytes = name.to_lowercase().contains("bytes");
+        let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+        let unit = units
+            .iter()
+            .find(|(_, bytes)| of_bytes && figure.is_multiple_of(*bytes));
+        unit.map_or(figure.to_string(), |(unit, bytes)| {
+            format!("{} {unit}", figure / bytes)
+        })
+    }
+
+    #[test]
+    fn the_page_of_limits_has_each_with_its_figure() {
+        let page = include_str!("../guide/limits.rs");
+        // `Limits { value_bytes_max: 1048576, ... }`
+        let usual = format!("{:?}", Limits::USUAL);
+        let fields = usual
+            .split_once('{')
+            .expect("a struct")
+            .1
+            .trim_end_matches('}');
+        let fields = fields.split(',').map(|field| {
+            let (name, figure) = field.split_once(':').expect("a field");
+            (name.trim(), figure.trim().parse().expect("a number"))
+        });
+        let constants = [
+            ("KEY_BYTES_MAX", KEY_BYTES_MAX),
+            ("NAMESPACE_BYTES_MAX", NAMESPACE_BYTES_MAX),
+            ("DEPTH_MAX", DEPTH_MAX),
+            ("WATCH_KEYS_MAX", WATCH_KEYS_MAX),
+            ("READS_MAX", READS_MAX),
+            ("READS_BYTES_MAX", READS_BYTES_MAX),
+            ("READ_RANGES_MAX", READ_RANGES_MAX),
+            ("COMPARED_BYTES_MAX", COMPARED_BYTES_MAX),
+            ("CREDIT_BYTES_MIN", CREDIT_BYTES_MIN as usize),
+            ("FRAME_BYTES_MAX", FRAME_BYTES_MAX),
+        ];
+        let all: Vec<(&str, usize)> = fields.chain(constants).collect();
+        for (name, figure) in &all {
+            let row = format!("//! | `{name}` | {} | ", shown(name, *figure));
+            assert_eq!(page.matches(&row).count(), 1, "the page needs: {row}");
+        }
+        let rows = page
+            .lines()
+            .filter(|line| line.starts_with("//! | `"))
+            .count();
+        assert_eq!(rows, all.len(), "the page has a limit that is none");
     }
 
     #[test]

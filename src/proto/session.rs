@@ -282,8 +282,9 @@ impl Session {
     /// May a reply of this size be kept? What each reply takes besides comes on top.
     #[must_use]
     pub fn has_room(&self, reply_bytes: usize) -> bool {
-        let words = self.in_flight_max * REPLY_OVERHEAD_BYTES;
-        self.replies_bytes + reply_bytes <= self.replies_bytes_max + words
+        let words = self.in_flight_max.saturating_mul(REPLY_OVERHEAD_BYTES);
+        let max = self.replies_bytes_max.saturating_add(words);
+        self.replies_bytes + reply_bytes <= max
     }
 
     /// The client has these replies.

@@ -118,6 +118,26 @@ fn small_limits_of_the_tree() {
 }
 
 #[test]
+fn sessions_that_have_no_connection_count_too() {
+    let mut server = server_with(|config| {
+        config.limits.sessions_max = 2;
+        config.limits.connections_max = 2;
+        config.limits.connections_silent_max = 2;
+    });
+    let mut program = Peer::program(&mut server);
+    let (first, key) = child(&mut server, &mut program);
+    let peer = Peer::connect(&mut server, first, key);
+    server.disconnected(peer.id, Time(2));
+    let (second, key) = child(&mut server, &mut program);
+    let id = server.connected(Time(2));
+    say(&mut server, id, &hello(second, key, None));
+    assert!(refusal(&mut server, id).contains("SESSIONS_MAX"));
+    // When the first has ended there is room.
+    server.keeper(ended(first, 0), Time(3));
+    Peer::connect(&mut server, second, key);
+}
+
+#[test]
 #[should_panic(expected = "the limits do not fit each other: a value does not fit a change set")]
 fn limits_that_do_not_fit_are_refused() {
     let _ = server_with(|config| config.limits.change_set_bytes_max = 1);

@@ -1,0 +1,80 @@
+//! How much there may be of everything, and what happens at each limit.
+//!
+//! Nothing grows without end, so that no process can take what all need: at a limit the caller waits or
+//! gets a typed error that names it ([`is_limit`](crate::Error::is_limit)); the tree never ends for
+//! it, and nobody else notices.
+//!
+//! # Those that can be set
+//!
+//! They are the fields of [`Limits`](crate::Limits), given to
+//! [`ContextBuilder::limits`](crate::ContextBuilder::limits), and hold for the whole tree. Errors name
+//! them in capitals.
+//!
+//! | name | usually | of what | at it |
+//! |---|---|---|---|
+//! | `value_bytes_max` | 1 MiB | a value; also the argument and the result of a function that runs in the server | refused: `is_limit` |
+//! | `payload_bytes_max` | 65600 KiB | the argument or the result of a process | the spawn is refused; a result that is larger is lost, and a join says so |
+//! | `part_bytes_max` | 256 KiB | one part of such an argument or result | nothing: clients send smaller parts |
+//! | `parts_bytes_max` | 1 GiB | all parts on their way | the spawn is refused; a result is lost, and a join says so |
+//! | `parts_per_session_bytes_max` | 512 MiB | those of one process that nobody has named yet | the same |
+//! | `uploads_per_session_max` | 1024 | arguments and results of which one process has sent some parts | the same |
+//! | `change_set_bytes_max` | 4 MiB | the keys and values, before and after, of what one call, batch or function changes | all of it is undone, and refused; a `clear` or `replace_all` becomes one reset |
+//! | `change_set_changes_max` | 16384 | the keys that it changes, and the operations of a batch | the same |
+//! | `owned_bytes_max` | 2 MiB | keys and values that one process owns | refused |
+//! | `owned_keys_max` | 8192 | the keys that it owns | refused |
+//! | `history_bytes_max` | 64 MiB | the update log | the oldest updates go: who still needs them is told `Compacted` |
+//! | `history_entries_max` | 65536 | the revisions in it | the same |
+//! | `state_bytes_max` | 4 GiB | all keys and values | refused, but for what makes it smaller |
+//! | `namespaces_max` | 65536 | namespaces that have a key | refused |
+//! | `in_flight_max` | 1024 | calls of one process that are unanswered, or whose answers it has not acknowledged | its further calls wait for their turn |
+//! | `replies_bytes_max` | 64 MiB | answers that one process has not acknowledged, and as many again of its waits | its further calls with large answers wait for their turn, and so do joins; other waits are refused instead of answered |
+//! | `outbox_bytes_max` | 16 MiB | what is queued for one process | its requests are not read until it reads |
+//! | `watches_per_session_max` | 16384 | the watches of one process | refused |
+//! | `interests_per_session_bytes_max` | 32 MiB | what its watches and waits are for: keys, values, arguments | refused |
+//! | `connections_silent_max` | 256 | connections that have not said who they are | the oldest of them is closed |
+//! | `connections_max` | 4096 | connections | the new one is closed, with the reason |
+//! | `sessions_max` | 8192 | processes that are known, those included whose connection was lost a moment ago | refused, with the reason |
+//! | `processes_live_max` | 4096 | processes that have not ended | the spawn is refused |
+//! | `processes_ended_max` | 1024 | records of processes that have ended | the oldest goes |
+//! | `results_bytes_max` | 1 GiB | results that nobody has joined | the oldest go; their records stay, and a join says so |
+//! | `frames_per_turn_max` | 64 | requests of one process that are served in one turn | the others have their turns |
+//! | `log_entries_per_turn_max` | 256 | updates that are looked at for one process in one turn | the same |
+//! | `log_entries_per_tick_max` | 4096 | updates that are looked at for all in one turn | requests are served first |
+//! | `updates_queued_bytes_max` | 256 KiB | what is queued for a process while its watches are served | they wait: answers go first |
+//! | `page_entries_max` | 512 | entries of one page of a scan | the scan goes on with the next page, after the others' turns |
+//! | `page_bytes_max` | 256 KiB | bytes after which a page is closed | the same |
+//!
+//! They have to fit each other (a value fits a change set, what one process owns is released in one,
+//! that fits what a watch is sent, and that fits the update log, ...). Some have a highest figure: a value
+//! and what holds one must fit a message.
+//!
+//! ```
+//! # fn main() -> zproc::Result<()> {
+//! let mut limits = zproc::Limits::default();
+//! limits.value_bytes_max = 300 * 1024;
+//! let ctx = zproc::Context::builder().limits(limits).start()?;
+//! let error = ctx.state().set("big", &"x".repeat(300 * 1024)).unwrap_err();
+//! assert!(error.is_limit());
+//! assert!(error.to_string().contains("VALUE_BYTES_MAX"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Those that are the same everywhere
+//!
+//! | name | figure | of what | at it |
+//! |---|---|---|---|
+//! | `KEY_BYTES_MAX` | 1 KiB | a key, in bytes of UTF-8 | refused |
+//! | `NAMESPACE_BYTES_MAX` | 255 | the name of a namespace | refused |
+//! | `DEPTH_MAX` | 128 | nesting of a value | refused |
+//! | `WATCH_KEYS_MAX` | 1024 | keys that one watch names | refused |
+//! | `READS_MAX` | 1024 | keys and ranges that one condition is remembered to have read | whole namespaces count as read: it is tested more often than it need be |
+//! | `READS_BYTES_MAX` | 128 KiB | their keys | the same |
+//! | `READ_RANGES_MAX` | 16 | the ranges of one namespace among them | one range that covers them counts as read |
+//! | `COMPARED_BYTES_MAX` | 64 MiB | work of one batch on comparing maps whose entries differ, or their order | refused |
+//! | `CREDIT_BYTES_MIN` | 8 MiB | updates that a watch is sent before its process has taken some of them | its next ones wait in the log |
+//! | `FRAME_BYTES_MAX` | 8 MiB | one message | refused where it is made; from anybody else it costs the connection |
+//!
+//! A function that runs in the server has a time,
+//! [`function_time_max`](crate::ContextBuilder::function_time_max). What each limit costs when it is
+//! reached is printed by `cargo bench --bench state`.

@@ -1,0 +1,475 @@
+//! Each limit that can be set: what fits it, and one more. A limit that is not in the table fails.
+
+use std::collections::BTreeSet;
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::Duration;
+use zproc::{Context, Filter, Limits, Result};
+
+/// What happens to one more than a limit allows.
+enum Over {
+    /// It is refused, and the error names the limit.
+    Refused(fn(&Context) -> Result<()>),
+    /// It is served all the same, or something else makes room: the body looks.
+    Served(fn(&Context) -> Result<()>),
+    /// It can't be brought about from outside; it is tested there.
+    InCore(&'static str),
+}
+
+use Over::{InCore, Refused, Served};
+
+/// Name of the field; a set in which it is small; what fits; one more.
+type Row = (
+    &'static str,
+    fn(&mut Limits),
+    fn(&Context) -> Result<()>,
+    Over,
+);
+
+const NOTHING: fn(&Context) -> Result<()> = |ctx| ctx.ping();
+
+/// A text that takes so many bytes as a value.
+fn text(bytes: usize) -> String {
+    let head = match bytes {
+        0..=32 => 1,
+        33..=257 => 2,
+        258..=65_538 => 3,
+        _ => 5,
+    };
+    "x".repeat(bytes - head)
+}
+
+fn values_of_1000_bytes(limits: &mut Limits) {
+    limits.value_bytes_max = 1000;
+    limits.part_bytes_max = 500;
+}
+
+fn length(_: &Context, text: String) -> usize {
+    text.len()
+}
+
+fn wait(ctx: &Context, _: ()) -> Result<()> {
+    ctx.state().set("waits", &true)?;
+    ctx.state().wait_equal("enough", &true).map(drop)
+}
+
+/// Eight threads do this at once.
+fn eight(ctx: &Context, body: fn(&Context, u64) -> Result<()>) -> Result<()> {
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|number| scope.spawn(move || body(ctx, number)))
+            .collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().expect("no panic"))
+    })
+}
+
+fn eight_large_answers(ctx: &Context) -> Result<()> {
+    eight(ctx, |ctx, _| {
+        let text = ctx.state().atomic(|_, bytes| Ok(text(bytes)), 1 << 20)?;
+        assert_eq!(text.len(), (1 << 20) - 5);
+        Ok(())
+    })
+}
+
+fn eight_large_values(ctx: &Context) -> Result<()> {
+    let large = text(1 << 20);
+    ctx.state().set("large", &large)?;
+    eight(ctx, |ctx, _| {
+        let read = ctx.state().get::<String>("large")?;
+        assert_eq!(read.map(|text| text.len()), Some((1 << 20) - 5));
+        Ok(())
+    })
+}
+
+/// Many small requests, a scan, and a watch from the start: all is there, however small the turns.
+fn everything_in_small_turns(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    eight(ctx, |ctx, number| {
+        (0..10).try_for_each(|round| {
+            ctx.state()
+                .set(&format!("{number}/{round}"), &round)
+                .map(drop)
+        })
+    })?;
+    assert_eq!(state.keys(..)?.len(), 80);
+    let mut watch = state.watch(Filter::all()).from_start().start()?;
+    let revisions: BTreeSet<_> = (0..80)
+        .map(|_| {
+            watch
+                .next_within(Duration::from_secs(30))
+                .map(|update| update.revision)
+        })
+        .collect::<Result<_>>()?;
+    assert_eq!(revisions.len(), 80);
+    Ok(())
+}
+
+/// Writes so many updates; is the first of them still to be had?
+fn updates(ctx: &Context, count: u64, bytes: usize) -> Result<bool> {
+    let state = ctx.state();
+    let first = state.set("k", &text(bytes))?;
+    for _ in 1..count {
+        state.set("k", &text(bytes))?;
+    }
+    match state.watch(Filter::all()).since(first).start() {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_compacted() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+const TABLE: &[Row] = &[
+    (
+        "value_bytes_max",
+        values_of_1000_bytes,
+        |ctx| ctx.state().set("k", &text(1000)).map(drop),
+        Refused(|ctx| ctx.state().set("k", &text(1001)).map(drop)),
+    ),
+    (
+        "payload_bytes_max",
+        |limits| {
+            values_of_1000_bytes(limits);
+            limits.payload_bytes_max = 2000;
+        },
+        |ctx| ctx.spawn(length, text(2000))?.join().map(drop),
+        Refused(|ctx| ctx.spawn(length, text(2001)).map(drop)),
+    ),
+    (
+        "part_bytes_max",
+        |limits| limits.part_bytes_max = 100,
+        |ctx| ctx.spawn(length, text(100))?.join().map(drop),
+        Served(|ctx| {
+            assert_eq!(ctx.spawn(length, text(10_000))?.join()?, 9997);
+            Ok(())
+        }),
+    ),
+    (
+        "parts_bytes_max",
+        |_| (),
+        NOTHING,
+        InCore("server/tests/parts.rs"),
+    ),
+    (
+        "parts_per_session_bytes_max",
+        |_| (),
+        NOTHING,
+        InCore("server/tests/parts.rs"),
+    ),
+    (
+        "uploads_per_session_max",
+        |_| (),
+        NOTHING,
+        InCore("server/tests/parts.rs"),
+    ),
+    (
+        "change_set_bytes_max",
+        |limits| {
+            values_of_1000_bytes(limits);
+            limits.change_set_bytes_max = 3000;
+            limits.owned_bytes_max = 1000;
+        },
+        |ctx| {
+            ctx.state()
+                .extend(["a", "b", "c"].map(|key| (key, text(999))))
+                .map(drop)
+        },
+        Refused(|ctx| {
+            let entries = [("a", text(999)), ("b", text(999)), ("c", text(1000))];
+            ctx.state().extend(entries).map(drop)
+        }),
+    ),
+    (
+        "change_set_changes_max",
+        |limits| {
+            limits.change_set_changes_max = 4;
+            limits.owned_keys_max = 4;
+        },
+        |ctx| {
+            ctx.state()
+                .extend(["a", "b", "c", "d"].map(|key| (key, 1)))
+                .map(drop)
+        },
+        Refused(|ctx| {
+            ctx.state()
+                .extend(["a", "b", "c", "d", "e"].map(|key| (key, 1)))
+                .map(drop)
+        }),
+    ),
+    (
+        "owned_bytes_max",
+        |limits| limits.owned_bytes_max = 1000,
+        |ctx| ctx.state().set_owned("k", &text(999)).map(drop),
+        Refused(|ctx| ctx.state().set_owned("k", &text(1000)).map(drop)),
+    ),
+    (
+        "owned_keys_max",
+        |limits| limits.owned_keys_max = 2,
+        |ctx| {
+            ctx.state().set_owned("a", &1)?;
+            ctx.state().set_owned("b", &1).map(drop)
+        },
+        Refused(|ctx| ctx.state().set_owned("c", &1).map(drop)),
+    ),
+    (
+        "history_bytes_max",
+        // The least there may be.
+        |limits| limits.history_bytes_max = 8 << 20,
+        |ctx| {
+            // Each is kept twice, before and after, and once more for watchers.
+            assert!(updates(ctx, 4, 1 << 19)?);
+            Ok(())
+        },
+        Served(|ctx| {
+            assert!(!updates(ctx, 9, 1 << 20)?, "the oldest is gone");
+            Ok(())
+        }),
+    ),
+    (
+        "history_entries_max",
+        |limits| limits.history_entries_max = 4,
+        |ctx| {
+            assert!(updates(ctx, 4, 10)?);
+            Ok(())
+        },
+        Served(|ctx| {
+            assert!(!updates(ctx, 5, 10)?, "the oldest is gone");
+            Ok(())
+        }),
+    ),
+    (
+        "state_bytes_max",
+        |limits| limits.state_bytes_max = 1000,
+        |ctx| ctx.state().set("k", &text(999)).map(drop),
+        Refused(|ctx| ctx.state().set("k", &text(1000)).map(drop)),
+    ),
+    (
+        "namespaces_max",
+        |limits| limits.namespaces_max = 2,
+        |ctx| {
+            ["a", "b"]
+                .iter()
+                .try_for_each(|name| ctx.namespace(*name).set("k", &1).map(drop))
+        },
+        Refused(|ctx| ctx.namespace("c").set("k", &1).map(drop)),
+    ),
+    (
+        "in_flight_max",
+        |limits| limits.in_flight_max = 2,
+        NOTHING,
+        Served(everything_in_small_turns),
+    ),
+    (
+        "replies_bytes_max",
+        // Room for one such answer.
+        |limits| limits.replies_bytes_max = 3 << 19,
+        NOTHING,
+        Served(eight_large_answers),
+    ),
+    (
+        "outbox_bytes_max",
+        |limits| limits.outbox_bytes_max = limits.updates_queued_bytes_max,
+        NOTHING,
+        Served(eight_large_values),
+    ),
+    (
+        "watches_per_session_max",
+        |limits| limits.watches_per_session_max = 2,
+        |ctx| {
+            let watch = || ctx.state().watch(Filter::all()).start();
+            let both = (watch()?, watch()?);
+            // One that goes makes room.
+            drop(both);
+            std::mem::forget((watch()?, watch()?));
+            Ok(())
+        },
+        Refused(|ctx| ctx.state().watch(Filter::all()).start().map(drop)),
+    ),
+    (
+        "interests_per_session_bytes_max",
+        |limits| {
+            values_of_1000_bytes(limits);
+            limits.interests_per_session_bytes_max = 1000;
+        },
+        |ctx| {
+            std::mem::forget(ctx.state().watch(Filter::key("k".repeat(600))).start()?);
+            Ok(())
+        },
+        Refused(|ctx| ctx.state().watch(Filter::key("k")).start().map(drop)),
+    ),
+    (
+        "connections_silent_max",
+        |limits| limits.connections_silent_max = 2,
+        NOTHING,
+        Served(|ctx| {
+            let path = zproc::seam::socket_path(ctx).expect("this program has the tree");
+            let silent: Vec<_> = (0..20).map(|_| UnixStream::connect(&path)).collect();
+            assert_eq!(ctx.spawn(length, "text".to_owned())?.join()?, 4);
+            drop(silent);
+            Ok(())
+        }),
+    ),
+    (
+        "connections_max",
+        |limits| {
+            limits.connections_max = 2;
+            limits.connections_silent_max = 2;
+        },
+        |ctx| ctx.spawn(length, "text".to_owned())?.join().map(drop),
+        Served(|ctx| {
+            let first = ctx.spawn(wait, ())?;
+            ctx.state().wait_until(|view| view.contains_key("waits"))?;
+            let second = ctx.spawn(length, String::new())?;
+            assert!(second.join().is_err(), "there is no room for a third");
+            // When one has gone, there is.
+            ctx.state().set("enough", &true)?;
+            first.join()??;
+            ctx.spawn(length, String::new())?.join().map(drop)
+        }),
+    ),
+    (
+        "sessions_max",
+        |_| (),
+        NOTHING,
+        InCore("server/tests/small.rs"),
+    ),
+    (
+        "processes_live_max",
+        // The program is one.
+        |limits| limits.processes_live_max = 2,
+        |ctx| ctx.spawn(wait, ()).map(drop),
+        Refused(|ctx| ctx.spawn(wait, ()).map(drop)),
+    ),
+    (
+        "processes_ended_max",
+        |limits| limits.processes_ended_max = 2,
+        |ctx| {
+            for _ in 0..2 {
+                ctx.spawn(length, String::new())?.join()?;
+            }
+            assert_eq!(ctx.namespace("").len()?, 2);
+            Ok(())
+        },
+        Served(|ctx| {
+            ctx.spawn(length, String::new())?.join()?;
+            assert_eq!(ctx.namespace("").len()?, 2, "the oldest is gone");
+            Ok(())
+        }),
+    ),
+    (
+        "results_bytes_max",
+        |_| (),
+        NOTHING,
+        InCore("server/tests/lives.rs"),
+    ),
+    (
+        "frames_per_turn_max",
+        |limits| limits.frames_per_turn_max = 1,
+        NOTHING,
+        Served(everything_in_small_turns),
+    ),
+    (
+        "log_entries_per_turn_max",
+        |limits| limits.log_entries_per_turn_max = 1,
+        NOTHING,
+        Served(everything_in_small_turns),
+    ),
+    (
+        "log_entries_per_tick_max",
+        |limits| limits.log_entries_per_tick_max = 1,
+        NOTHING,
+        Served(everything_in_small_turns),
+    ),
+    (
+        "updates_queued_bytes_max",
+        |limits| limits.updates_queued_bytes_max = 1,
+        NOTHING,
+        Served(everything_in_small_turns),
+    ),
+    (
+        "page_entries_max",
+        |limits| limits.page_entries_max = 1,
+        NOTHING,
+        Served(everything_in_small_turns),
+    ),
+    (
+        "page_bytes_max",
+        |limits| limits.page_bytes_max = 1,
+        NOTHING,
+        Served(everything_in_small_turns),
+    ),
+];
+
+/// The names of the fields, in order.
+fn fields() -> Vec<String> {
+    let shown = format!("{:?}", Limits::default());
+    let fields = shown.split(['{', ',']).skip(1);
+    let name = |field: &str| field.split(':').next().map(|name| name.trim().to_owned());
+    fields.filter_map(name).collect()
+}
+
+#[test]
+fn each_limit_is_in_the_table() {
+    let names: BTreeSet<String> = TABLE.iter().map(|row| row.0.to_owned()).collect();
+    assert_eq!(names.len(), TABLE.len(), "one is there twice");
+    assert_eq!(names, fields().into_iter().collect());
+}
+
+#[test]
+fn what_fits_is_done_and_one_more_gets_what_its_limit_says() {
+    for (name, set, fits, over) in TABLE {
+        let mut limits = Limits::default();
+        set(&mut limits);
+        if !matches!(over, InCore(_)) {
+            assert_ne!(limits, Limits::default(), "{name} is small");
+        }
+        let ctx = Context::builder().limits(limits).start().expect(name);
+        fits(&ctx).unwrap_or_else(|error| panic!("{name}: what fits is not done: {error:#}"));
+        match over {
+            Refused(body) => {
+                let error = body(&ctx).expect_err(name);
+                assert!(error.is_limit(), "{name}: {error:#}");
+                let text = error.to_string();
+                assert!(text.contains(&name.to_uppercase()), "{name}: {text}");
+            }
+            Served(body) => {
+                body(&ctx).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+            }
+            InCore(tests) => {
+                let path = format!("{}/src/proto/{tests}", env!("CARGO_MANIFEST_DIR"));
+                let tests = std::fs::read_to_string(path).expect("the file of its test");
+                assert!(tests.contains(name), "{name} is not tested there");
+            }
+        }
+        ctx.ping().expect("the tree goes on");
+    }
+}
+
+#[test]
+fn limits_that_do_not_fit_each_other_start_nothing() {
+    let mut limits = Limits::default();
+    limits.sessions_max = 1;
+    let error = Context::builder().limits(limits).start().unwrap_err();
+    assert!(error.is_bad_limits(), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("a connection finds no room for its session"),
+        "{text}"
+    );
+}
+
+/// A hundred calls at once, whose answers together are more than is kept for one process: none is
+/// refused for it.
+#[test]
+fn a_hundred_large_answers_at_once() {
+    let ctx = Context::new().expect("a tree");
+    thread::scope(|scope| {
+        let take = || ctx.state().atomic(|_, bytes| Ok(text(bytes)), 1 << 20);
+        let threads: Vec<_> = (0..100).map(|_| scope.spawn(take)).collect();
+        for thread in threads {
+            let answer = thread.join().expect("no panic");
+            assert_eq!(answer.expect("it was answered").len(), (1 << 20) - 5);
+        }
+    });
+}
