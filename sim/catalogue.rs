@@ -55,13 +55,19 @@ pub(crate) const CATALOGUE: &[Planted] = &[
     ),
     planted(
         Bug::OrderOfMapCounts,
-        "proto/value.rs",
+        "proto/value/compare.rs",
         NO_LOST_WAKEUP,
         "maps are compared in the order of their entries",
     ),
     planted(
+        Bug::EntriesSummedInOrder,
+        "proto/value/compare.rs",
+        NO_LOST_WAKEUP,
+        "the sum that tells different maps apart depends on the order of their entries",
+    ),
+    planted(
         Bug::SignOfZeroCounts,
-        "proto/value.rs",
+        "proto/value/compare.rs",
         NO_LOST_WAKEUP,
         "a negative zero is not equal to a positive one",
     ),
@@ -420,6 +426,12 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         "a cursor that was overtaken goes on at the oldest entry, and says nothing",
     ),
     planted(
+        Bug::CreditEdgeSkipped,
+        "proto/server/commits.rs",
+        EVERY_UPDATE,
+        "a cursor steps over the update that it has no credit for",
+    ),
+    planted(
         Bug::CreditLost,
         "proto/server/commits.rs",
         EVERY_UPDATE,
@@ -484,6 +496,24 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         "proto/server/requests.rs",
         OWN_WRITES,
         "a ping tells the newest revision of the users' log, which knows no records",
+    ),
+    planted(
+        Bug::InterestsCountedBefore,
+        "proto/server/requests.rs",
+        BOUNDED,
+        "whether watches and waits take too much is asked before the new one is counted",
+    ),
+    planted(
+        Bug::SilentCountedBefore,
+        "proto/server/connections.rs",
+        BOUNDED,
+        "whether too many connections say nothing is asked before the new one is counted",
+    ),
+    planted(
+        Bug::FirstKeyFindsAll,
+        "proto/watch.rs",
+        EVERY_UPDATE,
+        "of the keys of one change set only the first is looked up",
     ),
     planted(
         Bug::WatchesCountedBefore,

@@ -16,12 +16,16 @@ pub enum Bug {
     OverlongFrameAwaited,
 
     // proto/value.rs
+    /// Bytes behind a value are overlooked.
+    BytesBehindValue,
+
+    // proto/value/compare.rs
     /// Maps are compared in the order of their entries.
     OrderOfMapCounts,
     /// A negative zero is not equal to a positive one.
     SignOfZeroCounts,
-    /// Bytes behind a value are overlooked.
-    BytesBehindValue,
+    /// The sum that tells different maps apart depends on the order of their entries.
+    EntriesSummedInOrder,
 
     // proto/interest.rs
     /// A watch of one key gets those that begin with its name too.
@@ -91,6 +95,8 @@ pub enum Bug {
     PrefixLengthForgotten,
     /// The last interest in a single key takes those in prefixes with it.
     IndexSpaceDropped,
+    /// Of the keys of one change set only the first is looked up.
+    FirstKeyFindsAll,
     /// A key that is itself the prefix that is watched is not found.
     WholeKeyIsNoPrefix,
 
@@ -145,6 +151,8 @@ pub enum Bug {
     GraceNotStopped,
     /// The secret of a process that was here before is not looked at.
     SecretNotAskedAgain,
+    /// Whether too many connections say nothing is asked before the new one is counted.
+    SilentCountedBefore,
 
     // proto/server/wire.rs
     /// Of a limit, what was asked for and what is allowed are told the wrong way round.
@@ -161,6 +169,8 @@ pub enum Bug {
     CursorSkipsWrap,
     /// Credit that comes while a watch lags does not wake it.
     CreditLost,
+    /// A cursor steps over the update that it has no credit for.
+    CreditEdgeSkipped,
     /// A watch that lags is put at the newest revision of interest.
     CursorJumpsAhead,
     /// A watch that begins in the future does not get the revision that it begins at.
@@ -186,6 +196,8 @@ pub enum Bug {
     PingTellsUsersRevision,
     /// Whether a session has too many watches is asked before the new one is counted.
     WatchesCountedBefore,
+    /// Whether watches and waits take too much is asked before the new one is counted.
+    InterestsCountedBefore,
 
     // proto/server/locks.rs
     /// A lock that was granted to one who no longer waits stays held.

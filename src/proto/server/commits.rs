@@ -470,6 +470,9 @@ fn serve(
         // Invariant: sent <= granted, and one change set always fits the least credit.
         marks::reached_if(cursor.sent + size > cursor.granted, Mark::WatchOutOfCredit);
         if cursor.sent + size > cursor.granted {
+            if planted::is(Bug::CreditEdgeSkipped) {
+                cursor.next = Some(entry.revision.next());
+            }
             return Served::NoCredit;
         }
         cursor.sent += size;

@@ -119,7 +119,11 @@ fn sum(reader: &mut Reader<'_>) -> Option<u64> {
             let mut all = count as u64;
             for _ in 0..count {
                 let key = sum(reader)?;
-                all = all.wrapping_add(mixed(key, sum(reader)?));
+                let entry = mixed(key, sum(reader)?);
+                all = match planted::is(Bug::EntriesSummedInOrder) {
+                    true => mixed(all, entry),
+                    false => all.wrapping_add(entry),
+                };
             }
             mixed(9, all)
         }

@@ -1,0 +1,106 @@
+//! Redis on a socket of its own, and as much of its protocol as is needed.
+
+use crate::Failure;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+pub(crate) struct Redis {
+    server: Child,
+    directory: tempfile::TempDir,
+}
+
+impl Redis {
+    /// `None`: it is not installed here.
+    pub(crate) fn start() -> Result<Option<Redis>, Failure> {
+        let directory = tempfile::tempdir()?;
+        let server = Command::new("redis-server")
+            .args(["--port", "0", "--save", "", "--appendonly", "no"])
+            .arg("--unixsocket")
+            .arg(directory.path().join("socket"))
+            .arg("--dir")
+            .arg(directory.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let Ok(server) = server else {
+            println!("(redis-server is not installed: no figures of it)");
+            return Ok(None);
+        };
+        let redis = Redis { server, directory };
+        for _ in 0..500 {
+            if redis.connect().is_ok() {
+                return Ok(Some(redis));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Err("redis-server does not listen".into())
+    }
+
+    pub(crate) fn process(&self) -> u32 {
+        self.server.id()
+    }
+
+    pub(crate) fn connect(&self) -> Result<Peer, Failure> {
+        let stream = UnixStream::connect(self.directory.path().join("socket"))?;
+        let reader = BufReader::new(stream.try_clone()?);
+        Ok(Peer { stream, reader })
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+/// One connection to it.
+pub(crate) struct Peer {
+    stream: UnixStream,
+    reader: BufReader<UnixStream>,
+}
+
+impl Peer {
+    pub(crate) fn send(&mut self, commands: &[Vec<&[u8]>]) -> Result<(), Failure> {
+        let mut bytes = Vec::new();
+        for command in commands {
+            write!(bytes, "*{}\r\n", command.len())?;
+            for word in command {
+                write!(bytes, "${}\r\n", word.len())?;
+                bytes.extend_from_slice(word);
+                bytes.extend_from_slice(b"\r\n");
+            }
+        }
+        Ok(self.stream.write_all(&bytes)?)
+    }
+
+    /// Reads one answer or message over.
+    pub(crate) fn read(&mut self) -> Result<(), Failure> {
+        let mut missing = 1;
+        while missing > 0 {
+            missing -= 1;
+            let mut line = String::new();
+            if self.reader.read_line(&mut line)? == 0 {
+                return Err("redis-server has closed".into());
+            }
+            let number = || line[1..].trim().parse::<i64>();
+            match line.as_bytes().first() {
+                Some(b'*') => missing += usize::try_from(number()?)?,
+                Some(b'$') if number()? >= 0 => {
+                    let mut text = vec![0; usize::try_from(number()?)? + 2];
+                    self.reader.read_exact(&mut text)?;
+                }
+                Some(b'-') => return Err(line.into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn call(&mut self, command: Vec<&[u8]>) -> Result<(), Failure> {
+        self.send(&[command])?;
+        self.read()
+    }
+}
