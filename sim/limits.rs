@@ -34,9 +34,9 @@ const SHRINKS: [Shrink; 15] = [
     // As many as threads of one process ever wait for each other.
     |limits, choices| limits.in_flight_max = 5 + choices.below(Part::Swarm, 4) as usize,
     |limits, _| limits.watches_per_session_max = 2,
-    |limits, _| limits.connections_silent_max = 1,
+    |limits, _| limits.connections_silent_max = 2,
     |limits, _| {
-        limits.value_bytes_max = 1024;
+        limits.value_bytes_max = 2 * 1024;
         limits.part_bytes_max = limits.part_bytes_max.min(1024);
         limits.interests_per_session_bytes_max = limits.value_bytes_max;
     },

@@ -39,7 +39,8 @@ pub struct Logged {
     /// Who did it.
     pub cause: Cause,
     /// What it did, by namespace.
-    pub spaces: BTreeMap<Namespace, LoggedSpace>,
+    /// Mostly there is one: a map would take ten times as much.
+    pub spaces: Box<[(Namespace, LoggedSpace)]>,
     bytes: usize,
 }
 
@@ -86,13 +87,22 @@ impl Logged {
             let encoded = space.encoded.get().map_or(0, |encoded| encoded.len());
             encoded + space.changes.iter().map(change).sum::<usize>()
         };
-        self.spaces.values().map(space).sum()
+        self.spaces.iter().map(|(_, logged)| space(logged)).sum()
+    }
+
+    /// What it did to this namespace.
+    #[must_use]
+    pub fn space(&self, namespace: &str) -> Option<&LoggedSpace> {
+        let place = self
+            .spaces
+            .binary_search_by(|(name, _)| (**name).cmp(namespace));
+        Some(&self.spaces[place.ok()?].1)
     }
 
     /// The update that a watch with this interest sees, encoded. `None`: nothing of interest.
     #[must_use]
     pub fn encoded(&self, namespace: &str, interest: &Interest) -> Option<Arc<[u8]>> {
-        let space = self.spaces.get(namespace)?;
+        let space = self.space(namespace)?;
         let covered = |change: &&KeyChange| interest.covers(&change.key);
         let count = space.changes.iter().filter(covered).count();
         if count == 0 && !space.reset {
@@ -202,12 +212,13 @@ impl History {
         for (namespace, space) in &mut spaces {
             let touched = self.touched.entry(namespace.clone()).or_default();
             space.grown = touched.push(changes.revision, space);
+            space.changes.shrink_to_fit();
         }
         self.bytes += bytes;
         self.entries.push_back(Logged {
             revision: changes.revision,
             cause: cause.clone(),
-            spaces,
+            spaces: spaces.into_iter().collect(),
             bytes,
         });
         let mut dropped = Vec::new();
@@ -241,7 +252,7 @@ impl History {
                 self.touched.remove(namespace);
             }
         }
-        for namespace in oldest.spaces.keys() {
+        for (namespace, _) in &oldest.spaces {
             self.dropped.insert(namespace.clone(), oldest.revision);
             if planted::is(Bug::DropNotedForOne) {
                 break;

@@ -97,6 +97,10 @@ pub enum Bug {
     IndexSpaceDropped,
     /// Of the keys of one change set only the first is looked up.
     FirstKeyFindsAll,
+    /// Where there are more keys than prefixes, only the first key is asked which it has.
+    PrefixesOfFirstKey,
+    /// A change set with a key that a watch leaves out is left out whole.
+    AllButOfEachKey,
     /// A key that is itself the prefix that is watched is not found.
     WholeKeyIsNoPrefix,
 
@@ -151,8 +155,6 @@ pub enum Bug {
     GraceNotStopped,
     /// The secret of a process that was here before is not looked at.
     SecretNotAskedAgain,
-    /// Whether too many connections say nothing is asked before the new one is counted.
-    SilentCountedBefore,
 
     // proto/server/wire.rs
     /// Of a limit, what was asked for and what is allowed are told the wrong way round.
@@ -196,8 +198,6 @@ pub enum Bug {
     PingTellsUsersRevision,
     /// Whether a session has too many watches is asked before the new one is counted.
     WatchesCountedBefore,
-    /// Whether watches and waits take too much is asked before the new one is counted.
-    InterestsCountedBefore,
 
     // proto/server/locks.rs
     /// A lock that was granted to one who no longer waits stays held.

@@ -118,7 +118,10 @@ impl<T: Copy + Ord> Index<T> {
         let sets = keys.iter().filter_map(|key| space.keys.get(*key));
         found.extend(sets.flatten());
         let all_but = space.all_but.iter();
-        let touched = all_but.filter(|(but, _)| keys.iter().any(|key| !but.contains(*key)));
+        let touched = all_but.filter(|(but, _)| match planted::is(Bug::AllButOfEachKey) {
+            true => keys.iter().all(|key| !but.contains(*key)),
+            false => keys.iter().any(|key| !but.contains(*key)),
+        });
         found.extend(touched.flat_map(|(_, set)| set));
         let prefixes = space.find_prefixes(keys, found);
         let ranges = space.ranges.find(keys, found);
@@ -142,7 +145,10 @@ impl<T: Copy + Ord> Space<T> {
         let lookups = keys.len() * self.lengths.len();
         if self.prefixes.len() < lookups {
             for (prefix, set) in &self.prefixes {
-                let first = keys.partition_point(|key| *key < &**prefix);
+                let mut first = keys.partition_point(|key| *key < &**prefix);
+                if planted::is(Bug::PrefixesOfFirstKey) {
+                    first = 0;
+                }
                 if keys
                     .get(first)
                     .is_some_and(|key| key.starts_with(&**prefix))

@@ -91,7 +91,7 @@ impl History {
             true => revisions.back().copied().filter(|last| *last > at)?,
             false => first_after(revisions, at)?,
         };
-        let space = self.entries[self.place(changed)].spaces.get(namespace)?;
+        let space = self.entries[self.place(changed)].space(namespace)?;
         let place = space
             .changes
             .binary_search_by(|change| (*change.key).cmp(key));
@@ -138,7 +138,7 @@ impl History {
         let Some(first) = first_after(&touched.revisions, at) else {
             return 0;
         };
-        let space = self.entries[self.place(first)].spaces.get(namespace);
+        let space = self.entries[self.place(first)].space(namespace);
         space.map_or(0, |space| touched.grown - space.grown)
     }
 }

@@ -14,8 +14,7 @@ impl Server {
     /// Makes room for a connection that has to say hello. Of those that say nothing the oldest goes:
     /// they can't keep others out, and who was slow comes back.
     pub(super) fn expect_hello(&mut self, id: ConnectionId, now: Time) {
-        let slack = usize::from(planted::is(Bug::SilentCountedBefore));
-        if self.silent.len() >= self.config.limits.connections_silent_max + slack
+        if self.silent.len() >= self.config.limits.connections_silent_max
             && let Some(oldest) = self.silent.first().copied()
         {
             marks::reached(Mark::SilentDropped);

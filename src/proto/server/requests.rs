@@ -495,8 +495,7 @@ impl Server {
 
 /// Is there room for one more watch or wait that costs so much?
 fn interests_fit(session: &Session, bytes: usize, limits: &Limits) -> Result<(), Failure<'static>> {
-    let counts = !planted::is(Bug::InterestsCountedBefore);
-    let bytes = session.interests_bytes + if counts { bytes } else { 0 };
+    let bytes = session.interests_bytes + bytes;
     let max = limits.interests_per_session_bytes_max;
     wire::within("INTERESTS_PER_SESSION_BYTES_MAX", bytes, max)
 }

@@ -12,6 +12,7 @@ mod coming_back;
 mod counting;
 mod dumped;
 mod endings;
+mod fairness;
 mod hostile;
 mod left;
 mod lives;

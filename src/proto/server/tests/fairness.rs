@@ -1,0 +1,115 @@
+//! What is done for one client at a time, counted, where it asks for as much as it can.
+
+use super::*;
+use crate::proto::limits::Limits;
+
+/// The invariants of all of it are checked at each step.
+const MANY: usize = 3_000;
+
+/// Writes many entries, each in a revision of its own.
+fn fill(server: &mut Server, peer: &mut Peer) {
+    for number in 0..MANY {
+        let key = format!("{number:06}");
+        let set = Request::Set {
+            namespace: "many",
+            key: &key,
+            value: &[1],
+            owned: false,
+        };
+        peer.ask(server, set);
+        if number % 100 == 0 {
+            frames(server, peer.id);
+            let acks = (1..=peer.seq).map(Seq).collect();
+            say(server, peer.id, &FromClient::Ack { acks });
+        }
+    }
+    frames(server, peer.id);
+}
+
+fn large(limits: &mut Limits) {
+    limits.history_entries_max = 2 * MANY;
+    limits.history_bytes_max *= 4;
+}
+
+/// The cost of a page is that of its entries, wherever it is in the scan.
+#[test]
+fn a_scan_comes_in_pages() {
+    let mut server = server_with(|config| large(&mut config.limits));
+    let mut peer = Peer::program(&mut server);
+    fill(&mut server, &mut peer);
+    let mut after: Option<String> = None;
+    let (mut pages, mut seen) = (0, 0);
+    loop {
+        let page = Request::Page {
+            namespace: "many",
+            span: Span::default(),
+            after: after.as_deref(),
+            values: true,
+            at: None,
+        };
+        let mut next = None;
+        peer.call(&mut server, page, |reply| match reply {
+            Reply::Page { entries, more, .. } => {
+                assert!(entries.len() <= Limits::USUAL.page_entries_max);
+                seen += entries.len();
+                next = more.map(str::to_owned);
+            }
+            other => panic!("no page: {other:?}"),
+        });
+        pages += 1;
+        after = next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(
+        (seen, pages),
+        (MANY, MANY.div_ceil(Limits::USUAL.page_entries_max))
+    );
+}
+
+fn count_updates(mut frames: &[u8]) -> usize {
+    let mut count = 0;
+    while let Ok(Some((payload, length))) = frame::split(frames) {
+        let message = codec::decode(payload).expect("the server's own message");
+        count += usize::from(matches!(message, FromServer::Update { .. }));
+        frames = &frames[length..];
+    }
+    count
+}
+
+/// A watcher that is far behind gets no more in a turn than its share, and others are answered in
+/// each.
+#[test]
+fn a_watcher_that_is_far_behind_keeps_nobody_waiting() {
+    let mut server = server_with(|config| large(&mut config.limits));
+    let mut program = Peer::program(&mut server);
+    fill(&mut server, &mut program);
+    let (process, key) = child(&mut server, &mut program);
+    let mut laggard = Peer::connect(&mut server, process, key);
+    let body = Request::Watch {
+        watch: WatchId(1),
+        namespace: "many",
+        filter: Filter::All,
+        from: Some(Revision(1)),
+        credit: 1 << 40,
+    };
+    laggard.ask(&mut server, body);
+    let limits = server.config.limits;
+    let (mut updates, mut turns) = (0, 0);
+    while updates < MANY {
+        turns += 1;
+        let queued = server.outbox(laggard.id).to_vec();
+        assert!(queued.len() <= limits.updates_queued_bytes_max + 1024);
+        let come = count_updates(&queued);
+        assert!(
+            come <= limits.log_entries_per_tick_max,
+            "{come} in one turn"
+        );
+        updates += come;
+        server.sent(laggard.id, queued.len(), Time(turns));
+        program.set(&mut server, "k", 1);
+        server.tick(Time(turns));
+    }
+    assert!(turns as usize >= MANY / limits.log_entries_per_turn_max / 16);
+}
