@@ -1,6 +1,6 @@
 //! Plants the bugs of the catalogue, and sees that the right checker finds each.
 
-use crate::catalogue::CATALOGUE;
+use crate::catalogue::catalogue;
 #[cfg(feature = "planted")]
 use crate::say::say;
 use std::process::Command;
@@ -23,7 +23,7 @@ pub(crate) struct Mutants {
 impl Mutants {
     /// The names of the bugs that are wanted.
     fn names(&self) -> Result<Vec<String>, String> {
-        let all = CATALOGUE.iter().map(|planted| format!("{:?}", planted.bug));
+        let all = catalogue().map(|planted| format!("{:?}", planted.bug));
         let names: Vec<String> = match &self.only {
             Some(only) => all.filter(|name| name == only).collect(),
             None => {
@@ -63,9 +63,8 @@ pub(crate) fn run(mutants: &Mutants) -> Result<bool, String> {
 #[cfg(feature = "planted")]
 pub(crate) fn run(mutants: &Mutants) -> Result<bool, String> {
     let names = mutants.names()?;
-    if let Some(planted) = CATALOGUE
-        .iter()
-        .find(|planted| mutants.only == Some(format!("{:?}", planted.bug)))
+    if let Some(planted) =
+        catalogue().find(|planted| mutants.only == Some(format!("{:?}", planted.bug)))
     {
         return Ok(crate::kill::kill(
             planted,

@@ -63,7 +63,7 @@ pub fn main() -> ExitCode {
 #[cfg(feature = "planted")]
 fn planted(name: Option<&str>) -> Result<(), String> {
     let Some(name) = name else { return Ok(()) };
-    let bug = (crate::catalogue::CATALOGUE.iter())
+    let bug = crate::catalogue::catalogue()
         .find(|planted| format!("{:?}", planted.bug) == name)
         .ok_or_else(|| format!("no such bug: {name}"))?;
     zproc::seam::proto::planted::activate(Some(bug.bug));

@@ -3,17 +3,16 @@
 //! The shape (a boxed kind behind `is_*` questions, so that kinds can be added and given operands
 //! without breaking anybody) is that of `hyper::Error` and `reqwest::Error`.
 
+mod causes;
 mod operation;
 
 pub(crate) use operation::Operation;
 
 use crate::api::outcome::{End, Outcome};
-use crate::client::CallError;
 use crate::proto::ids::{ProcessId, Revision};
 use crate::proto::loss::ServerLoss;
-use crate::proto::message::{Failure, Fault};
+use crate::proto::message::Fault;
 use crate::proto::server::FaultText;
-use crate::proto::setup::Unfit;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::panic::Location;
@@ -639,68 +638,5 @@ impl From<&str> for Error {
     #[track_caller]
     fn from(message: &str) -> Error {
         Error::msg(message)
-    }
-}
-
-impl From<CallError> for Kind {
-    fn from(error: CallError) -> Kind {
-        match error {
-            CallError::TimedOut => Kind::TimedOut,
-            CallError::Stopped => Kind::Stopped,
-            CallError::ServerLost(loss) => Kind::ServerLost(loss),
-            CallError::SessionLost => Kind::SessionLost,
-            CallError::OutcomeUnknown => Kind::OutcomeUnknown,
-            CallError::Refused(displayed, ..) => Kind::Refused(displayed),
-            CallError::Protocol(what) => Kind::Protocol(what),
-            CallError::TooLarge { limit, actual, max } => Kind::Limit {
-                limit: limit.to_string(),
-                actual,
-                max,
-            },
-            CallError::Compacted { oldest } => Kind::Compacted { oldest },
-            CallError::Closed => Kind::Closed,
-            CallError::Forked => Kind::Forked,
-            CallError::Connect(error) => Kind::Connect(error.to_string()),
-        }
-    }
-}
-
-impl From<Unfit> for Kind {
-    fn from(unfit: Unfit) -> Kind {
-        match unfit {
-            Unfit::Limit { limit, actual, max } => Kind::Limit {
-                limit: limit.to_owned(),
-                actual: actual as u64,
-                max: max as u64,
-            },
-            Unfit::Nonsense(what) => Kind::Setup(what.to_owned()),
-        }
-    }
-}
-
-impl From<Failure<'_>> for Kind {
-    fn from(failure: Failure<'_>) -> Kind {
-        match failure {
-            Failure::Error(fault) => Kind::Remote(fault.into()),
-            Failure::Panic(fault) => Kind::Panic(fault.into()),
-            Failure::Undecodable(fault) => Kind::Undecodable(fault.into()),
-            Failure::UnknownFunction { name } => Kind::UnknownFunction(name.to_owned()),
-            Failure::Limit { limit, actual, max } => Kind::Limit {
-                limit: limit.to_owned(),
-                actual,
-                max,
-            },
-            Failure::ReadOnly => Kind::ReadOnly,
-            Failure::Unmet { key } => Kind::Unmet(key.to_owned()),
-            Failure::NotInteger { found } => Kind::not_integer(found),
-            Failure::Overflow => Kind::Overflow,
-            Failure::UnknownProcess { process } => Kind::UnknownProcess(process),
-            Failure::Malformed { what } => Kind::Malformed(what.to_owned()),
-            Failure::Setup { what } => Kind::Setup(what.to_owned()),
-            // They go with the session, and nothing comes of them alone.
-            Failure::NoParts => Kind::SessionLost,
-            Failure::Conflict { barred, held } => Kind::Conflict { barred, held },
-            Failure::Future { asked } => Kind::Future(asked),
-        }
     }
 }

@@ -8,6 +8,7 @@ mod commits;
 mod connections;
 mod dump;
 mod ending;
+mod functions;
 mod leases;
 mod locks;
 mod outcomes;
@@ -20,6 +21,7 @@ mod usage;
 mod wire;
 
 pub use super::dump::RECORD_PREFIX;
+pub use functions::{FaultText, FunctionFailure, Functions};
 pub use processes::{Record, Used};
 pub use usage::Usage;
 
@@ -31,11 +33,11 @@ use super::kinds;
 use super::limits::{self, Limits};
 use super::locks::Locks;
 use super::marks::{self, Mark};
-use super::message::{FromClient, FromServer, FunctionRef, Refusal, Request, Why};
+use super::message::{FromClient, FromServer, Refusal, Request, Why};
 use super::planted::{self, Bug};
 use super::points::{Point, Points};
 use super::session::{self, Arrival, Session};
-use super::store::{Store, Transaction, View};
+use super::store::Store;
 use super::time::Time;
 use super::watch::Index;
 use leases::{Leases, Ticket};
@@ -43,66 +45,6 @@ use processes::Process;
 use speedy::{Readable, Writable};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
-
-/// The functions of the program, which the server calls in the middle of its work.
-pub trait Functions: Send {
-    /// Runs an atomic function on the transaction; gives its encoded result.
-    ///
-    /// # Errors
-    /// What came of it instead; everything it wrote is then undone.
-    fn atomic(
-        &mut self,
-        namespace: &str,
-        function: &FunctionRef<'_>,
-        args: &[u8],
-        transaction: &mut Transaction<'_>,
-    ) -> Result<Vec<u8>, FunctionFailure>;
-
-    /// Tests a condition; gives its encoded result if it holds.
-    ///
-    /// # Errors
-    /// What came of it instead; it ends that wait alone.
-    fn condition(
-        &mut self,
-        namespace: &str,
-        function: &FunctionRef<'_>,
-        args: &[u8],
-        view: &View<'_>,
-    ) -> Result<Option<Vec<u8>>, FunctionFailure>;
-}
-
-/// An error or a panic, as text.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct FaultText {
-    /// What it says.
-    pub message: String,
-    /// `file:line:column`, if known.
-    pub location: String,
-    /// The backtrace, if there is one.
-    pub backtrace: String,
-}
-
-/// Why a function gave no result.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FunctionFailure {
-    /// It returned an error.
-    Error(FaultText),
-    /// It panicked.
-    Panic(FaultText),
-    /// Its argument could not be decoded or its result not encoded.
-    Undecodable(FaultText),
-    /// Its result is over this limit.
-    TooLarge {
-        /// The limit's name.
-        limit: String,
-        /// What it is.
-        actual: u64,
-        /// What is allowed.
-        max: u64,
-    },
-    /// There is no such function in this program.
-    Unknown,
-}
 
 /// What a server is told at its start.
 #[derive(Debug, Clone)]

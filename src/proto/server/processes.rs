@@ -10,7 +10,7 @@ use super::super::message::{Failure, Finish, FromKeeper, FunctionRef, Reply, Why
 use super::super::planted::{self, Bug};
 use super::super::session::{Session, WaitKind};
 use super::super::setup::Setup;
-use super::super::store::{Key, Namespace, RESERVED, Rights};
+use super::super::store::{Key, Namespace, RESERVED, Rights, Transaction};
 use super::super::time::Time;
 use super::ending;
 use super::outcomes::{Remains, outcome_of, wall_ns};
@@ -684,7 +684,7 @@ impl Server {
 }
 
 fn remove_all(
-    transaction: &mut super::Transaction<'_>,
+    transaction: &mut Transaction<'_>,
     keys: &[(Namespace, Key)],
 ) -> Result<(), super::super::store::StoreError> {
     for (namespace, key) in keys {

@@ -3,6 +3,7 @@
 use super::super::message::*;
 use super::super::operations::{Operation, Span};
 use super::super::setup::Setup;
+use super::super::store::{Transaction, View};
 use super::*;
 use crate::proto::limits::{CREDIT_BYTES_MIN, PROTOCOL_VERSION};
 

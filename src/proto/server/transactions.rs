@@ -126,7 +126,7 @@ impl Server {
             return true;
         }
         // An entry that is passed over costs a step as well.
-        let spaces = (log.since(at.next())).map(|entry| entry.spaces.get(namespace));
+        let spaces = (log.since(at.next())).map(|entry| entry.space(namespace));
         let spaces = spaces.map(|space| space.map_or(&[][..], |space| &space.changes));
         for changes in spaces {
             let cost = 1 + changes.len() * spans.len();

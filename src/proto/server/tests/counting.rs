@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::proto::server::requests::cause;
-use crate::proto::store::Rights;
+use crate::proto::store::{Rights, Transaction};
 
 #[test]
 fn connections_sessions_processes_and_replies() {

@@ -4,7 +4,7 @@ use super::*;
 use crate::proto::dump::Standing;
 use crate::proto::limits::DUMP_LINES_MAX;
 use crate::proto::server::requests::cause;
-use crate::proto::store::Rights;
+use crate::proto::store::{Rights, Transaction};
 
 fn wait(condition: Condition<'static>) -> Request<'static> {
     Request::Wait {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::proto::interest::Interest;
 use crate::proto::server::requests::cause;
-use crate::proto::store::Rights;
+use crate::proto::store::{Rights, Transaction};
 
 /// Change sets as the framework makes them: no turn of anybody's goes with them.
 fn change(server: &mut Server, key: &str, times: u8) {

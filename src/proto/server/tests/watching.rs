@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::proto::history::Cause;
-use crate::proto::store::Rights;
+use crate::proto::store::{Rights, Transaction};
 
 #[test]
 fn a_watch_sees_each_revision_of_its_filter_once_in_order() {
