@@ -120,7 +120,45 @@ fn updates(ctx: &Context, count: u64, bytes: usize) -> Result<bool> {
     }
 }
 
+/// Two locks, for good.
+fn hold_two(ctx: &Context) -> Result<()> {
+    // One that is given back makes room.
+    drop((ctx.lock("first")?, ctx.lock("second")?));
+    std::mem::forget((ctx.lock("first")?, ctx.lock("second")?));
+    Ok(())
+}
+
 const TABLE: &[Row] = &[
+    (
+        "locks_max",
+        |limits| limits.locks_max = 2,
+        hold_two,
+        Refused(|ctx| ctx.try_lock("third").map(drop)),
+    ),
+    (
+        "locks_per_session_max",
+        |limits| limits.locks_per_session_max = 2,
+        hold_two,
+        Refused(|ctx| ctx.try_lock("third").map(drop)),
+    ),
+    (
+        "lock_waiters_max",
+        |_| (),
+        NOTHING,
+        InCore("server/tests/locks.rs"),
+    ),
+    (
+        "leases_max",
+        |_| (),
+        NOTHING,
+        InCore("server/tests/leases.rs"),
+    ),
+    (
+        "validation_steps_max",
+        |_| (),
+        NOTHING,
+        InCore("server/tests/leases.rs"),
+    ),
     (
         "value_bytes_max",
         values_of_1000_bytes,

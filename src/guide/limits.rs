@@ -37,6 +37,11 @@
 //! | `processes_live_max` | 4096 | processes that have not ended | the spawn is refused |
 //! | `processes_ended_max` | 1024 | records of processes that have ended | the oldest goes |
 //! | `results_bytes_max` | 1 GiB | results that nobody has joined | the oldest go; their records stay, and a join says so |
+//! | `locks_max` | 65536 | locks that are held | refused |
+//! | `locks_per_session_max` | 1024 | locks that one process holds or waits for | refused |
+//! | `lock_waiters_max` | 16384 | requests that wait for one lock | refused |
+//! | `leases_max` | 8192 | leases of transactions, those included that are queued for | refused |
+//! | `validation_steps_max` | 65536 | comparisons by which one commit looks for changes of the spans that it read | it counts as a conflict |
 //! | `frames_per_turn_max` | 64 | requests of one process that are served in one turn | the others have their turns |
 //! | `log_entries_per_turn_max` | 256 | updates that are looked at for one process in one turn | the same |
 //! | `log_entries_per_tick_max` | 4096 | updates that are looked at for all in one turn | requests are served first |

@@ -192,12 +192,12 @@ impl Keeper {
         let (link, far_link) = UnixStream::pair()?;
         link.set_nonblocking(true)?;
         let mark = std::env::var(TREE_VARIABLE).unwrap_or_else(|_| tree.to_string());
+        let arguments = std::env::args_os().skip(1);
         let mut keeper = Keeper {
             machine: Machine::new(0, start.grace),
             tree: tree.to_string(),
             socket,
-            arguments: std::env::args_os()
-                .skip(1)
+            arguments: arguments
                 .filter_map(|argument| CString::new(argument.into_vec()).ok())
                 .collect(),
             environment: environment(),
@@ -237,15 +237,9 @@ impl Keeper {
             keeper.overtime.bell().as_raw_fd(),
         ];
         let mark = keeper.mark.clone();
+        let (kind, stage) = (Kind::Lasting, Stage::default());
         let server = keeper
-            .launch(
-                Kind::Lasting,
-                "zproc-server",
-                &mark,
-                &role,
-                &inherit,
-                Stage::default(),
-            )
+            .launch(kind, "zproc-server", &mark, &role, &inherit, stage)
             .map_err(|error| io::Error::other(format!("the server: {error}")))?;
         keeper.machine = Machine::new(server.unsigned_abs(), start.grace);
         // Our copies of the server's ends close here, so that its end shows.

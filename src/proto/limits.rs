@@ -359,13 +359,8 @@ impl Limits {
     /// The first relation that does not hold.
     pub const fn check(&self) -> Result<(), Unfit> {
         let outcome = self.outcome_bytes();
-        let overhead = MESSAGE_OVERHEAD_BYTES_MAX + KEY_BYTES_MAX;
-        let update = (self.change_set_changes_max.saturating_mul(64))
-            .saturating_add(self.change_set_bytes_max)
-            .saturating_add(MESSAGE_OVERHEAD_BYTES_MAX);
-        let page = (self.page_bytes_max)
-            .saturating_add(self.value_bytes_max)
-            .saturating_add(overhead);
+        let update = self.update_bytes();
+        let page = self.page_bytes();
         let relations = [
             (!self.has_zero(), "one of them is zero"),
             (
@@ -381,8 +376,7 @@ impl Limits {
                 "a part, a value, an argument, all that are kept: one is larger than the next",
             ),
             (
-                self.owned_bytes_max < self.change_set_bytes_max
-                    && self.owned_keys_max <= self.change_set_changes_max,
+                self.ends_fit(),
                 "what one process owns is not released in one change set",
             ),
             (
@@ -415,10 +409,6 @@ impl Limits {
                 "those who say nothing take all the room for connections",
             ),
             (
-                self.locks_per_session_max <= LOCKS_PER_SESSION_MAX,
-                "the locks of one session are not released in one change set",
-            ),
-            (
                 self.connections_max <= self.sessions_max,
                 "a connection finds no room for its session",
             ),
@@ -439,6 +429,27 @@ impl Limits {
         let besides = 2 * FAILURE_BYTES_MAX + 2 * OUTPUT_TAIL_BYTES_MAX;
         self.value_bytes_max
             .saturating_add(besides + MESSAGE_OVERHEAD_BYTES_MAX)
+    }
+
+    /// What a process owns and the locks of its session go in one change set.
+    const fn ends_fit(&self) -> bool {
+        self.owned_bytes_max < self.change_set_bytes_max
+            && self.owned_keys_max <= self.change_set_changes_max
+            && self.locks_per_session_max <= LOCKS_PER_SESSION_MAX
+    }
+
+    /// The largest page: its last value may be too much.
+    const fn page_bytes(&self) -> usize {
+        (self.page_bytes_max)
+            .saturating_add(self.value_bytes_max)
+            .saturating_add(MESSAGE_OVERHEAD_BYTES_MAX + KEY_BYTES_MAX)
+    }
+
+    /// A change set as it is sent.
+    const fn update_bytes(&self) -> usize {
+        (self.change_set_changes_max.saturating_mul(64))
+            .saturating_add(self.change_set_bytes_max)
+            .saturating_add(MESSAGE_OVERHEAD_BYTES_MAX)
     }
 
     const fn parts_fit(&self) -> bool {
@@ -535,7 +546,7 @@ mod tests {
                 "wait for a value",
             ),
             (|l| l.connections_silent_max = 5000, "say nothing"),
-            (|l| l.locks_per_session_max = 1025, "the locks"),
+            (|l| l.locks_per_session_max = 1025, "owns"),
             (|l| l.sessions_max = 1, "session"),
         ];
         for (spoil, text) in cases {

@@ -15,6 +15,7 @@ mod dumped;
 mod endings;
 mod fairness;
 mod hostile;
+mod leases;
 mod left;
 mod lives;
 mod locks;

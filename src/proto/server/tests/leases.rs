@@ -1,0 +1,95 @@
+//! Transactions of clients: their limits. What they promise is checked in the simulator.
+
+use super::*;
+use crate::proto::ids::LeaseId;
+use crate::proto::operations::{Operation, Part, Read, Span};
+
+/// The limit that a request was refused for, if it was.
+fn over(reply: Reply<'_>) -> Option<(String, u64, u64)> {
+    match reply {
+        Reply::Failed {
+            failure: Failure::Limit { limit, actual, max },
+            ..
+        } => Some((limit.to_owned(), actual, max)),
+        _ => None,
+    }
+}
+
+fn lease(number: u64, key: &str) -> Request<'_> {
+    Request::Lease {
+        lease: LeaseId(number),
+        on: vec![("n", Some(key))],
+    }
+}
+
+#[test]
+fn leases_at_their_limit_and_over_it() {
+    let mut server = server_with(|config| config.limits.leases_max = 2);
+    let mut program = Peer::program(&mut server);
+    program.call(&mut server, lease(0, "k"), |reply| {
+        assert_eq!(over(reply), None);
+    });
+    // The second one waits for the first, and takes room all the same.
+    program.ask(&mut server, lease(1, "k"));
+    program.call(&mut server, lease(2, "free"), |reply| {
+        assert_eq!(over(reply), Some(("LEASES_MAX".to_owned(), 3, 2)));
+    });
+    let ended = Request::Commit {
+        function: "f",
+        at: Revision::ZERO,
+        parts: Vec::new(),
+        lease: Some(LeaseId(0)),
+    };
+    program.ask(&mut server, ended);
+    program.call(&mut server, lease(3, "free"), |reply| {
+        assert_eq!(over(reply), None);
+    });
+}
+
+/// What comes of a commit that has read all of a namespace, three changes of another span ago.
+fn committed(steps_max: usize) -> bool {
+    let mut server = server_with(|config| config.limits.validation_steps_max = steps_max);
+    let mut program = Peer::program(&mut server);
+    program.set(&mut server, "a", 0);
+    let at = server.store.revision();
+    for value in 1..=3 {
+        program.set(&mut server, "b", value);
+    }
+    let span = Span {
+        prefix: "a",
+        from: "",
+        until: None,
+    };
+    let write = Operation::Add { key: "a", by: 1 };
+    let commit = Request::Commit {
+        function: "f",
+        at,
+        parts: vec![Part {
+            namespace: "n",
+            reads: vec![Read::Span(span)],
+            writes: vec![write],
+        }],
+        lease: None,
+    };
+    let mut done = false;
+    program.call(&mut server, commit, |reply| {
+        done = matches!(reply, Reply::Written { .. });
+        assert!(
+            done || matches!(
+                reply,
+                Reply::Failed {
+                    failure: Failure::Conflict { .. },
+                    ..
+                }
+            )
+        );
+    });
+    done
+}
+
+/// Each change passed over takes two: itself, and its one key beside the one span.
+#[test]
+fn a_commit_that_would_have_to_look_at_too_much_is_a_conflict() {
+    assert!(committed(6));
+    assert!(!committed(5));
+}
