@@ -1,5 +1,5 @@
 //! Many processes, one live state: a plain, blocking program becomes many processes that share a
-//! dict, by messages, without shared memory, locks, an async runtime or a broker to install.
+//! dict, by messages, without shared memory, mutexes, an async runtime or a broker to install.
 //!
 //! ```
 //! use zproc::{Context, Result, Txn};

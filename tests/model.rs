@@ -57,6 +57,8 @@ enum Call {
     Batch(Vec<Step>),
     /// In the server, as one function, which fails at its end or not.
     Atomic(Vec<Step>, bool),
+    /// The same here.
+    Transaction(Vec<Step>, bool),
     GetOrInsert(String, Value),
     Extend(Vec<(String, Value)>),
     ReplaceAll(Vec<(String, Value)>),
@@ -109,6 +111,16 @@ impl Model {
             self.updates.push(touched);
         }
         Ok(given)
+    }
+}
+
+impl Model {
+    /// What ran here is told as it has come out: a key that came and went again was never there.
+    fn net(&mut self, first: usize) {
+        for changes in &mut self.updates[first..] {
+            changes.retain(|_, (before, after)| before.is_some() || after.is_some());
+        }
+        self.updates.retain(|changes| !changes.is_empty());
     }
 }
 
@@ -297,16 +309,26 @@ impl Call {
                 let given = batch(state, steps).map_err(|error| refused(&error));
                 assert_eq!(given, model.run(steps));
             }
-            Call::Atomic(list, fails) => {
-                let given = state.atomic(steps, (list.clone(), *fails));
+            Call::Atomic(list, fails) | Call::Transaction(list, fails) => {
+                let given = match self {
+                    Call::Atomic(..) => state.atomic(steps, (list.clone(), *fails)),
+                    _ => state.transaction(|txn| steps(txn, (list.clone(), *fails))),
+                };
+                let before = model.updates.len();
                 let expected = match fails {
                     true => Err(Refused::Remote),
                     // Which error it was is the function's business.
                     false => model.run(list).map_err(|_| Refused::Remote),
                 };
-                let given = given.map_err(|error| match refused(&error) {
-                    Refused::WrongType | Refused::Overflow => Refused::Remote,
-                    other => other,
+                if matches!(self, Call::Transaction(..)) {
+                    model.net(before);
+                }
+                let given = given.map_err(|error| match &*error.to_string() {
+                    "unmet" | "it fails" => Refused::Remote,
+                    _ => match refused(&error) {
+                        Refused::WrongType | Refused::Overflow => Refused::Remote,
+                        other => other,
+                    },
                 });
                 assert_eq!(given, expected);
             }
@@ -510,6 +532,7 @@ fn call() -> impl Strategy<Value = Call> {
         8 => step().prop_map(Call::One),
         4 => steps().prop_map(Call::Batch),
         4 => (steps(), fails).prop_map(|(steps, fails)| Call::Atomic(steps, fails)),
+        4 => (steps(), fails).prop_map(|(steps, fails)| Call::Transaction(steps, fails)),
         1 => (key(), value()).prop_map(|(key, value)| Call::GetOrInsert(key, value)),
         1 => entries().prop_map(Call::Extend),
         1 => entries().prop_map(Call::ReplaceAll),

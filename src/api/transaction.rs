@@ -39,6 +39,9 @@ impl State {
     /// wait for leases; where they change what it reads again and again, and it takes long, it may
     /// be given up as [contended](Error::is_contended) after half a minute.
     ///
+    /// What it has written is told to watches as it has come out: of a key that it set and removed
+    /// again there is nothing.
+    ///
     /// If `f` returns an error or panics, nothing is written, and the error or the panic is the
     /// caller's: it is true of the revision that was read.
     ///

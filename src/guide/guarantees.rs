@@ -34,7 +34,7 @@
 //!
 //! # Atomic
 //!
-//! All writes of one atomic function, or of one batch, appear at one revision, or none does: an
+//! All writes of one atomic function, of one batch or of one transaction appear at one revision, or none does: an
 //! error, a panic or the death of the caller leaves the state as it was, or wholly changed.
 //!
 //! ```
@@ -215,6 +215,34 @@
 //!     let guard = ctx.lock("door")?; // free, however it ended
 //!     assert!(guard.revision() > Revision(first));
 //!     assert!(crashed.join().is_err());
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Locks
+//!
+//! A [lock](crate::Context::lock) is held by one at a time, in the order of asking, and is released
+//! at its guard's drop, or in one revision with what its holder owned when that dies. Each grant has
+//! a greater revision than the one before, so that who was stopped for long while another has got the
+//! lock can be told from that other (a fencing token).
+//!
+//! ```
+//! use zproc::{Context, Result};
+//!
+//! fn careless(ctx: &Context, (): ()) -> Result<u64> {
+//!     let guard = ctx.lock("printer")?;
+//!     ctx.state().set("printing", &guard.revision().0)?;
+//!     std::process::abort()
+//! }
+//!
+//! fn main() -> Result<()> {
+//!     let ctx = Context::new()?;
+//!     let process = ctx.spawn(careless, ())?;
+//!     let (before, _) = ctx.state().wait_available::<u64>("printing")?;
+//!     // It has died with the lock, and nobody need clean up.
+//!     let guard = ctx.lock("printer")?;
+//!     assert!(guard.revision().0 > before);
+//!     assert!(process.join().is_err());
 //!     Ok(())
 //! }
 //! ```
