@@ -278,6 +278,7 @@ pub(crate) fn revision_of(reply: &Reply<'_>) -> Option<Revision> {
         | Reply::Batched { revision, .. }
         | Reply::Returned { revision, .. }
         | Reply::Locked { revision, .. }
+        | Reply::Changed { revision, .. }
         | Reply::Spawned { revision, .. }
         | Reply::Ended { revision, .. }
         | Reply::Failed { revision, .. } => Some(*revision),

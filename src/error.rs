@@ -504,7 +504,7 @@ impl fmt::Display for Kind {
             Kind::Compacted { oldest } => write!(
                 f,
                 "the update log no longer holds what is needed (its oldest revision is {oldest}, \
-                 by now perhaps a later one): take a snapshot, and watch since the revision after it"
+                 by now perhaps a later one): take a snapshot and go on from there, as a watch's `restart` does"
             ),
             Kind::Future(asked) => write!(f, "revision {asked} is still to come"),
             Kind::Conflict { .. } => {

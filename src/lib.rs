@@ -149,6 +149,7 @@ pub mod guide;
 pub use api::batch::{Batch, Batched, Expected};
 pub use api::context::Context;
 pub use api::group::Group;
+pub use api::history::History;
 pub use api::locks::{LockGuard, LockInfo};
 pub use api::outcome::{Captured, End, Outcome, Why};
 pub use api::past::Past;

@@ -7,7 +7,7 @@ use crate::checkers::{
 };
 
 /// By file.
-pub(super) const BUGS: [Planted; 38] = [
+pub(super) const BUGS: [Planted; 41] = [
     planted(
         Bug::AbsenceNotValidated,
         "proto/server/transactions.rs",
@@ -151,6 +151,24 @@ pub(super) const BUGS: [Planted; 38] = [
         "proto/server/commits.rs",
         EVERY_UPDATE,
         "a watch that lags is ended when the log drops a key that it does not watch",
+    ),
+    planted(
+        Bug::FirstChangeKept,
+        "proto/server/changes.rs",
+        EVERY_UPDATE,
+        "of the changes of a key the first counts, not the last",
+    ),
+    planted(
+        Bug::ChangeSinceOverlooked,
+        "proto/server/changes.rs",
+        EVERY_UPDATE,
+        "who waits for a change since a revision waits for the next",
+    ),
+    planted(
+        Bug::UpdatesNotFiltered,
+        "proto/server/requests.rs",
+        LINEARIZABLE,
+        "who asks for the updates of one key is told all that came with them",
     ),
     planted(
         Bug::RevisionBeforeInsert,

@@ -9,6 +9,7 @@ pub(crate) mod batches;
 pub(crate) mod bound;
 pub(crate) mod bounded;
 mod calls;
+mod changes;
 pub(crate) mod endings;
 pub(crate) mod locks;
 pub(crate) mod model;
@@ -208,6 +209,7 @@ fn judge_all(
     search::check(&calls, verdict);
     done("search");
     updates::check(history, &calls, &timeline, ending, verdict);
+    changes::check(&calls, &timeline, verdict);
     done("updates");
     bound::check(history, &calls, &timeline, &attribution, ending, verdict);
     done("bound");

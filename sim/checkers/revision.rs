@@ -8,13 +8,14 @@
 use super::once::Attribution;
 use super::plain;
 use super::timeline::{Timeline, before};
+use super::updates::covers;
 use super::{Call, Calls, End, LINEARIZABLE, OWN_WRITES, Verdict, batches};
-use crate::history::{History, Note, What, revision_of};
+use crate::history::{Changed, History, Note, What, revision_of};
 use crate::workloads::models;
 use std::collections::BTreeMap;
 use zproc::seam::proto::codec;
 use zproc::seam::proto::ids::{ProcessId, Revision};
-use zproc::seam::proto::message::{Change, Condition, Failure, Reply, Request, Update};
+use zproc::seam::proto::message::{Change, Condition, Failure, Filter, Reply, Request, Update};
 
 /// Judges every reply that tells a revision.
 pub(crate) fn check(
@@ -313,11 +314,19 @@ fn expected_scan(call: &Call<'_>, reply: &Reply<'_>, timeline: &Timeline<'_>) ->
         }
         (
             Request::Updates {
-                namespace, after, ..
+                namespace,
+                filter,
+                after,
+                ..
             },
-            Reply::Updates { updates, until, .. },
+            Reply::Updates {
+                revision,
+                updates,
+                until,
+            },
         ) => {
-            let holds = are_updates(namespace, *after, *until, updates, timeline);
+            let until = (*until).min(*revision);
+            let holds = are_updates((namespace, filter), *after, until, updates, timeline);
             Some(Expected::new(holds, &"other updates"))
         }
         _ => None,
@@ -354,29 +363,30 @@ pub(crate) fn condition_at(
             };
             models::condition(function.name, &get, &entries)
         }
-        Condition::Ended { .. } => None,
+        Condition::Ended { .. } | Condition::Changed { .. } => None,
     }
 }
 
 /// Are these all the updates of the namespace in a range of revisions?
 fn are_updates(
-    namespace: &str,
+    (namespace, filter): (&str, &Filter<'_>),
     after: Revision,
     until: Revision,
     updates: &[&[u8]],
     timeline: &Timeline<'_>,
 ) -> bool {
+    let wanted = |c: &Changed| c.namespace == namespace && covers(filter, &c.key);
     let expected = (timeline.since(after.next()).iter())
         .take_while(|commit| commit.revision <= until)
         .filter(|commit| {
-            let touches = commit.changes.iter().any(|c| c.namespace == namespace);
-            touches || commit.resets.iter().any(|reset| reset == namespace)
+            commit.changes.iter().any(wanted)
+                || commit.resets.iter().any(|reset| reset == namespace)
         });
     let decoded: Option<Vec<Update<'_>>> = updates.iter().map(|u| codec::decode(u).ok()).collect();
     decoded.is_some_and(|decoded| {
         decoded.len() == expected.clone().count()
             && decoded.iter().zip(expected).all(|(update, commit)| {
-                let changes = commit.changes.iter().filter(|c| c.namespace == namespace);
+                let changes = commit.changes.iter().filter(|c| wanted(c));
                 update.revision == commit.revision
                     && (update.reset
                         || update.changes.iter().copied().eq(changes.map(|c| Change {

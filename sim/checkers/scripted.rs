@@ -13,6 +13,7 @@ use zproc::seam::proto::time::Time;
 use zproc::seam::runtime::Observation;
 
 mod batches;
+mod changes;
 mod endings;
 mod limits;
 mod locks;

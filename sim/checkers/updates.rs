@@ -20,15 +20,20 @@ struct Watched<'a> {
     ended: bool,
 }
 
+/// Does the filter see this key?
+pub(super) fn covers(filter: &Filter<'_>, key: &str) -> bool {
+    match *filter {
+        Filter::Key(wanted) => key == wanted,
+        Filter::Prefix(prefix) => key.starts_with(prefix),
+        Filter::All => true,
+        Filter::Keys(ref keys) => keys.contains(&key),
+        Filter::AllBut(ref keys) => !keys.contains(&key),
+    }
+}
+
 impl Watched<'_> {
     fn covers(&self, key: &str) -> bool {
-        match self.filter {
-            Filter::Key(wanted) => key == wanted,
-            Filter::Prefix(prefix) => key.starts_with(prefix),
-            Filter::All => true,
-            Filter::Keys(ref keys) => keys.contains(&key),
-            Filter::AllBut(ref keys) => !keys.contains(&key),
-        }
+        covers(&self.filter, key)
     }
 
     fn touches(&self, commit: &Committed) -> bool {

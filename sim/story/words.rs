@@ -212,9 +212,13 @@ pub(crate) fn request(request: &Request<'_>) -> String {
         }
         Request::Updates {
             namespace,
+            filter,
             after: Revision(after),
             until: Revision(until),
-        } => format!("updates of {namespace} after revision {after} until {until}"),
+        } => {
+            let filtered = filtered(namespace, filter);
+            format!("updates of {filtered} after revision {after} until {until}")
+        }
         Request::Set {
             namespace,
             key,
@@ -338,6 +342,10 @@ fn wait(namespace: &str, condition: &Condition<'_>) -> String {
             )
         }
         Condition::Ended { process } => format!("wait until {process} has ended"),
+        Condition::Changed { filter, after, .. } => {
+            let filtered = filtered(namespace, filter);
+            format!("changes of {filtered} after {}", start(*after))
+        }
     }
 }
 
@@ -363,6 +371,29 @@ fn locked(revision: &Revision, granted: bool) -> String {
     format!("{what} {}", at(revision))
 }
 
+fn changed(revision: &Revision, any: bool, more: bool) -> String {
+    let what = if any { "changes" } else { "none" };
+    let more = if more { ", and the log goes on," } else { "" };
+    format!("{what}{more} {}", at(revision))
+}
+
+fn page(revision: &Revision, entries: &[(&str, &[u8])], more: bool) -> String {
+    let more = if more { ", and there are more" } else { "" };
+    let all: Vec<String> = (entries.iter().take(LISTED))
+        .map(|(key, bytes)| match bytes {
+            [] => (*key).to_owned(),
+            _ => format!("{key}: {}", value(bytes)),
+        })
+        .collect();
+    let dots = if entries.len() > LISTED { ", ..." } else { "" };
+    format!(
+        "{} entries {{{}{dots}}} {}{more}",
+        entries.len(),
+        all.join(", "),
+        at(revision)
+    )
+}
+
 fn reply(reply: &Reply<'_>) -> String {
     match reply {
         Reply::Done { revision } => format!("done {}", at(revision)),
@@ -375,22 +406,7 @@ fn reply(reply: &Reply<'_>) -> String {
             revision,
             entries,
             more,
-        } => {
-            let more = more.map_or("", |_| ", and there are more");
-            let all: Vec<String> = (entries.iter().take(LISTED))
-                .map(|(key, bytes)| match bytes {
-                    [] => (*key).to_owned(),
-                    _ => format!("{key}: {}", value(bytes)),
-                })
-                .collect();
-            let dots = if entries.len() > LISTED { ", ..." } else { "" };
-            format!(
-                "{} entries {{{}{dots}}} {}{more}",
-                entries.len(),
-                all.join(", "),
-                at(revision)
-            )
-        }
+        } => page(revision, entries, more.is_some()),
         Reply::Updates { updates, until, .. } => {
             format!("{} updates until revision {}", updates.len(), until.0)
         }
@@ -406,6 +422,12 @@ fn reply(reply: &Reply<'_>) -> String {
             revision,
             value: bytes,
         } => format!("{} {}", value(bytes), at(revision)),
+        Reply::Changed {
+            revision,
+            update,
+            more,
+            ..
+        } => changed(revision, update.is_some(), *more),
         Reply::Locked { revision, granted } => locked(revision, *granted),
         Reply::Watching { next } => format!("the watch begins at revision {}", next.0),
         Reply::Compacted { oldest } => {

@@ -112,6 +112,10 @@ pub(crate) fn watcher(ctx: &Context, steps: u64) -> Result<u64> {
             Some(from) => builder.since(from),
             None => builder,
         };
+        let builder = match choose(4) {
+            3 => builder.latest(),
+            _ => builder,
+        };
         let watch = match builder.start() {
             Ok(watch) => watch,
             Err(error) if error.is_compacted() => {
@@ -192,7 +196,8 @@ impl Reader {
             *seen += 1;
             marks::reached_if(update.origin.released.is_some(), Mark::UpdateReleased);
             let mut keys = update.changes.iter().map(|change| change.key());
-            if keys.any(|key| key.ends_with(DONE)) {
+            // A reset names no keys.
+            if keys.any(|key| key.ends_with(DONE)) || update.reset && self.is_over()? {
                 return Ok(Consumed::Done);
             }
             if self.pace_ns > 0 {

@@ -283,6 +283,7 @@ impl Peer {
             },
             2 => Request::Updates {
                 namespace: NAMESPACE,
+                filter: Filter::All,
                 after: revision,
                 until: Revision(100),
             },

@@ -5,7 +5,7 @@ use super::{MIX, is_lost};
 use crate::checkers::LINEARIZABLE;
 use crate::history::Note;
 use crate::thread::{choose, note};
-use zproc::{Context, Past, Result, Revision, State};
+use zproc::{Context, History, Past, Result, Revision, State};
 
 /// A text of nearly the largest value.
 const LARGE_BYTES: usize = 900_000;
@@ -26,11 +26,29 @@ pub(crate) fn historian(ctx: &Context, steps: u64) -> Result<u64> {
                     .revision()
             }
             2 if choose(4) == 0 => replaced(&own)?,
+            3 => remember(&shared)?,
             _ => look(&shared, newest)?,
         }
     }
     own.clear()?;
     Ok(steps)
+}
+
+/// What became of a key: in order, and only what is held.
+fn remember(state: &State) -> Result<()> {
+    let key = key();
+    let history = state.history(&key)?;
+    let mut next = History::oldest(&history);
+    for update in history {
+        let update = match update {
+            Err(error) if error.is_compacted() => return Ok(()),
+            update => update?,
+        };
+        let own = update.changes.iter().all(|change| change.key() == key);
+        expect(own && update.revision >= next, "the next of this key");
+        next = update.revision.next();
+    }
+    Ok(())
 }
 
 /// Reads at some revision; what must come of it, the checkers know.

@@ -474,6 +474,7 @@ pub(crate) fn unexpected(reply: &Reply<'_>) -> Kind {
         Reply::Written { .. } => "Written",
         Reply::Batched { .. } => "Batched",
         Reply::Returned { .. } => "Returned",
+        Reply::Changed { .. } => "Changed",
         Reply::Locked { .. } => "Locked",
         Reply::Watching { .. } => "Watching",
         Reply::Compacted { oldest } => return Kind::Compacted { oldest: *oldest },

@@ -410,7 +410,7 @@ impl Fed<'_> {
                     Feed { watch, sees }
                 }
             };
-            watches.push(feed.watch.id());
+            watches.extend(feed.watch.id());
             part.feed = Some(feed);
         }
         Ok(watches)
@@ -422,7 +422,7 @@ impl Fed<'_> {
         let of = |watch: WatchId| {
             let mut parts = copy.namespaces.iter();
             let found = parts.find(|(_, part)| {
-                (part.feed.as_ref()).is_some_and(|feed| feed.watch.id() == watch)
+                (part.feed.as_ref()).is_some_and(|feed| feed.watch.id() == Some(watch))
             });
             found.map(|(namespace, _)| namespace.clone())
         };

@@ -41,6 +41,10 @@ pub(crate) mod processes;
 
 pub(crate) mod group;
 
+pub(crate) mod history;
+
+mod latest;
+
 pub(crate) mod locks;
 
 pub(crate) mod spawn;

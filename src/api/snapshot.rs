@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Operation, Result};
 use crate::proto::codec;
 use crate::proto::ids::Revision;
 use crate::proto::marks::{self, Mark};
-use crate::proto::message::{Reply, Request, Update};
+use crate::proto::message::{Filter, Reply, Request, Update};
 use crate::proto::value as wire;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -183,6 +183,7 @@ pub(super) fn updates(
     while after < until {
         let request = Request::Updates {
             namespace: state.namespace_name(),
+            filter: Filter::All,
             after,
             until,
         };

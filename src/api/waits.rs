@@ -1,6 +1,7 @@
 //! Waits for something that is asked of keys often, ready-made.
 
 use super::context::unexpected;
+use super::latest::Asked;
 use super::state::State;
 use super::value;
 use super::watch::{Filter, Update};
@@ -10,7 +11,7 @@ use crate::proto::message::{Condition, Reply, Request};
 use crate::proto::operations::Test;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::panic::Location;
+use std::sync::Arc;
 
 /// Waits for one key. Each tests the present state first, then each later change of the key; all are
 /// safe where the key is missing; [`within`](State::within) bounds them.
@@ -124,10 +125,11 @@ impl State {
 /// Waits for the next change, whatever the state is when the call begins.
 impl State {
     /// Blocks until one of these keys is written or removed, after the call has begun, and gives the
-    /// update, as a [watch](State::watch) of them would.
+    /// update, as a [watch](State::watch) of them would. Of no keys at all there is nothing to come: it
+    /// waits until its time is up, if it has a limit.
     ///
     /// # Errors
-    /// Those of a [watch](crate::Watch::next_update), and [`is_limit`](Error::is_limit).
+    /// [`is_limit`](Error::is_limit), and what a lost server gives.
     ///
     /// ```
     /// # fn main() -> zproc::Result<()> {
@@ -150,10 +152,20 @@ impl State {
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<Update> {
-        let caller = Location::caller();
+        let operation = self.operation("wait_change", None);
+        let filter = Filter::keys(keys);
+        let namespace = Arc::from(self.namespace_name());
+        let checked = filter.check(&namespace);
+        checked.map_err(|kind| Error::new(kind, &operation))?;
+        let asked = Asked {
+            context: self.context(),
+            namespace: &namespace,
+            filter: &filter,
+            skip_own: false,
+        };
         let deadline = self.context().deadline(self.limit());
-        let builder = self.watch(Filter::keys(keys));
-        builder.start_at(caller)?.update_by(deadline, caller)
+        let (update, _) = asked.next(&operation, None, deadline)?;
+        Ok(update)
     }
 }
 

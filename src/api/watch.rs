@@ -1,6 +1,7 @@
 //! Watches: every update of some keys, in order.
 
-use super::context::Context;
+use super::context::{Context, unexpected};
+use super::latest::Asked;
 use super::snapshot::Snapshot;
 use super::state::{State, check_names};
 use super::value;
@@ -8,7 +9,7 @@ use crate::error::{Error, Kind, Operation, Result};
 use crate::proto::ids::{ProcessId, Revision, WatchId};
 use crate::proto::limits::WATCH_KEYS_MAX;
 use crate::proto::marks::{self, Mark};
-use crate::proto::message;
+use crate::proto::message::{self, Reply, Request};
 use crate::proto::time::Time;
 use crate::proto::value as wire;
 use serde::de::DeserializeOwned;
@@ -68,7 +69,7 @@ impl Filter {
     }
 
     /// Is all of it within the limits?
-    fn check(&self, namespace: &str) -> Result<(), Kind> {
+    pub(super) fn check(&self, namespace: &str) -> Result<(), Kind> {
         check_names(namespace, self.text().unwrap_or(""))?;
         let (Keys::These(keys) | Keys::AllBut(keys)) = &self.0 else {
             return Ok(());
@@ -83,7 +84,7 @@ impl Filter {
         keys.iter().try_for_each(|key| check_names(namespace, key))
     }
 
-    fn as_message(&self) -> message::Filter<'_> {
+    pub(super) fn as_message(&self) -> message::Filter<'_> {
         match &self.0 {
             Keys::Key(key) => message::Filter::Key(key),
             Keys::Prefix(prefix) => message::Filter::Prefix(prefix),
@@ -113,13 +114,15 @@ pub struct WatchBuilder {
 struct Options {
     skip_own: bool,
     skip_identical: bool,
+    latest: bool,
     timeout: Option<Duration>,
 }
 
 impl Options {
     /// The update, as far as it is wanted.
     fn wanted(&self, mut update: Update, own: ProcessId) -> Option<Update> {
-        if self.skip_own && update.origin.process == own {
+        // The latest is made of many: the server leaves some out.
+        if self.skip_own && !self.latest && update.origin.process == own {
             marks::reached(Mark::WatchSkippedOwn);
             return None;
         }
@@ -156,6 +159,35 @@ impl WatchBuilder {
     /// Leaves out keys that were written with a value equal to the one before.
     pub fn skip_identical(mut self) -> WatchBuilder {
         self.options.skip_identical = true;
+        self
+    }
+
+    /// Gives the newest only: whoever takes an update has all that changed since the one before,
+    /// made one, at once, however much that is.
+    ///
+    /// Of each key it has the value before the first of these changes and the one after the last; its
+    /// revision, time and origin are those of the last change. What can't be listed, since it is over
+    /// 4 MiB, or the log of the server has dropped some of it, is told by a
+    /// [reset](Update::reset): a [snapshot](State::snapshot) tells what is there. Nothing is queued for
+    /// such a watch, neither here nor in the server, and it is never
+    /// [compacted](Error::is_compacted).
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// # let ctx = zproc::Context::new()?;
+    /// let state = ctx.namespace("doc-latest");
+    /// let mut watch = state.watch(zproc::Filter::key("n")).latest().start()?;
+    /// for n in 1..=1000 {
+    ///     state.set("n", &n)?;
+    /// }
+    /// let update = watch.next_update()?;
+    /// assert_eq!(update.changes[0].before::<u32>()?, None);
+    /// assert_eq!(update.changes[0].after()?, Some(1000));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn latest(mut self) -> WatchBuilder {
+        self.options.latest = true;
         self
     }
 
@@ -224,7 +256,7 @@ impl WatchBuilder {
         &self,
         from: Option<Revision>,
         caller: &'static Location<'static>,
-    ) -> Result<(WatchId, Revision)> {
+    ) -> Result<(Option<WatchId>, Revision)> {
         let namespace = self.state.namespace_name();
         let operation = Operation {
             verb: "watch",
@@ -236,18 +268,36 @@ impl WatchBuilder {
         let started = self.filter.check(namespace).and_then(|()| {
             let deadline = context.deadline(self.state.limit());
             let filter = self.filter.as_message();
+            if self.options.latest {
+                return Ok((None, from));
+            }
             let started = context
                 .connection()
                 .watch(namespace, filter, from, deadline);
-            started.map_err(Kind::from)
+            let (id, next) = started.map_err(Kind::from)?;
+            Ok((Some(id), Some(next)))
         });
-        started.map_err(|kind| Error::new(kind, &operation))
+        let (id, next) = started.map_err(|kind| Error::new(kind, &operation))?;
+        let next = match next {
+            Some(next) => next.max(Revision::ZERO.next()),
+            None => self.head(&operation)?.next(),
+        };
+        Ok((id, next))
+    }
+
+    /// The revision that is newest now.
+    fn head(&self, operation: &Operation<'_>) -> Result<Revision> {
+        let state = &self.state;
+        state.call(operation, &Request::Ping, |reply| match reply {
+            Reply::Done { revision } => Ok(*revision),
+            other => Err(unexpected(other)),
+        })
     }
 
     fn begin_with_snapshot(
         &self,
         caller: &'static Location<'static>,
-    ) -> Result<(Snapshot, WatchId, Revision)> {
+    ) -> Result<(Snapshot, Option<WatchId>, Revision)> {
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -269,8 +319,7 @@ impl WatchBuilder {
 ///
 /// When it can't go on, it gives one `Err`, and `None` from then on (it is fused): a gap is never
 /// silent. One who reads too slowly gets [`is_compacted`](Error::is_compacted) when what comes next
-/// is no longer in the log; a new watch [since](WatchBuilder::since) the [oldest](Error::oldest)
-/// revision, and a [snapshot](State::snapshot), lead on from there. A time limit set by
+/// is no longer in the log; [`restart`](Watch::restart) leads on from there. A time limit set by
 /// [`State::within`] holds for the start only; see [`next_within`](Watch::next_within).
 ///
 /// It goes on over a lost connection by itself. Dropping it ends it, at once.
@@ -293,7 +342,8 @@ impl WatchBuilder {
 /// ```
 pub struct Watch {
     context: Context,
-    id: WatchId,
+    /// None: of the latest only, which is asked for when it is wanted.
+    id: Option<WatchId>,
     namespace: Arc<str>,
     /// To begin again.
     builder: WatchBuilder,
@@ -313,7 +363,7 @@ impl std::fmt::Debug for Watch {
 }
 
 impl Watch {
-    fn new(builder: WatchBuilder, id: WatchId, next: Revision) -> Watch {
+    fn new(builder: WatchBuilder, id: Option<WatchId>, next: Revision) -> Watch {
         Watch {
             context: builder.state.context().clone(),
             id,
@@ -362,13 +412,14 @@ impl Watch {
         Ok(snapshot)
     }
 
-    pub(super) fn id(&self) -> WatchId {
+    pub(super) fn id(&self) -> Option<WatchId> {
         self.id
     }
 
-    fn go_on_as(&mut self, id: WatchId, next: Revision) {
-        let old = std::mem::replace(&mut self.id, id);
-        self.context.connection().unwatch(old);
+    fn go_on_as(&mut self, id: Option<WatchId>, next: Revision) {
+        if let Some(old) = std::mem::replace(&mut self.id, id) {
+            self.context.connection().unwatch(old);
+        }
         self.next = next;
         self.ended = None;
     }
@@ -406,28 +457,16 @@ impl Watch {
         limit: Option<Duration>,
         caller: &'static Location<'static>,
     ) -> Result<Update> {
-        self.update_by(self.context.deadline(limit), caller)
-    }
-
-    pub(super) fn update_by(
-        &mut self,
-        deadline: Option<Time>,
-        caller: &'static Location<'static>,
-    ) -> Result<Update> {
+        let deadline = self.context.deadline(limit);
         if let Some(error) = &self.ended {
             marks::reached(Mark::WatchFused);
             return Err(error.clone());
         }
         let own = self.context.process_id();
-        let namespace = &self.namespace;
         let error = loop {
-            let connection = self.context.connection();
-            let taken = connection.next_update(self.id, deadline, |update| {
-                Update::from_message(update, namespace)
-            });
-            match taken {
-                Ok(update) => {
-                    self.next = update.revision.next();
+            match self.take_next(deadline, caller) {
+                Ok((update, next)) => {
+                    self.next = next;
                     if let Some(update) = self.builder.options.wanted(update, own) {
                         return Ok(update);
                     }
@@ -435,20 +474,45 @@ impl Watch {
                 Err(error) => break error,
             }
         };
-        let error = Error::new(
-            error.into(),
-            &Operation {
-                verb: "watch",
-                object: None,
-                namespace: Some(&self.namespace),
-                caller,
-            },
-        );
         marks::reached_if(error.is_timeout(), Mark::WatchTimedOut);
         if !error.is_timeout() {
             self.ended = Some(error.clone());
         }
         Err(error)
+    }
+}
+
+impl Watch {
+    /// The next update, wanted or not, and the first revision behind it.
+    fn take_next(
+        &self,
+        deadline: Option<Time>,
+        caller: &'static Location<'static>,
+    ) -> Result<(Update, Revision)> {
+        let operation = Operation {
+            verb: "watch",
+            object: self.builder.filter.text(),
+            namespace: Some(&self.namespace),
+            caller,
+        };
+        let Some(id) = self.id else {
+            let asked = Asked {
+                context: &self.context,
+                namespace: &self.namespace,
+                filter: &self.builder.filter,
+                skip_own: self.builder.options.skip_own,
+            };
+            let after = Revision(self.next.0.saturating_sub(1));
+            let (update, until) = asked.next(&operation, Some(after), deadline)?;
+            return Ok((update, until.next()));
+        };
+        let connection = self.context.connection();
+        let taken = connection.next_update(id, deadline, |update| {
+            Update::from_message(update, &self.namespace)
+        });
+        let update = taken.map_err(|error| Error::new(error.into(), &operation))?;
+        let next = update.revision.next();
+        Ok((update, next))
     }
 }
 
@@ -468,7 +532,9 @@ impl std::iter::FusedIterator for Watch {}
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.context.connection().unwatch(self.id);
+        if let Some(id) = self.id {
+            self.context.connection().unwatch(id);
+        }
     }
 }
 
@@ -483,7 +549,8 @@ pub struct Update {
     /// Who did it.
     pub origin: Origin,
     /// The namespace was emptied at once, and held too much to list it here: `changes` is empty,
-    /// every key that was there is gone, and a [snapshot](State::snapshot) tells what is there.
+    /// every key that was there is gone, and a [snapshot](State::snapshot) tells what is there. Of a
+    /// watch of the [latest](WatchBuilder::latest): what has changed can't be listed.
     pub reset: bool,
     /// Each key that changed, in order.
     pub changes: Vec<Change>,
@@ -536,6 +603,17 @@ impl Update {
 }
 
 impl Change {
+    /// What it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let values = [&self.before, &self.after].into_iter().flatten();
+        self.key.len() + values.map(|value| value.len()).sum::<usize>()
+    }
+
+    /// The same key has changed again.
+    pub(super) fn goes_on_as(&mut self, later: Change) {
+        self.after = later.after;
+    }
+
     /// The key.
     #[must_use]
     pub fn key(&self) -> &str {

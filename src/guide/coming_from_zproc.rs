@@ -83,9 +83,11 @@
 //! | `when_change(*keys, exclude=)` | [`watch`](crate::State::watch) with a [`Filter`](crate::Filter): `keys`, `all_but` |
 //! | `when_change_raw` | an [`Update`](crate::Update): revision, time, origin, and before and after of each key |
 //! | identical writes | given; [`skip_identical`](crate::WatchBuilder::skip_identical) leaves them out |
+//! | `live=True` | [`latest`](crate::WatchBuilder::latest): all since the last update, made one |
 //! | `live=False` | every update, which is the default |
 //! | `go_live()` | [`go_live`](crate::Watch::go_live) |
 //! | `timeout=`, `count=` | [`timeout`](crate::WatchBuilder::timeout), [`State::within`](crate::State::within); a watch is an iterator: `take(n)` |
+//! | no such thing | [`history`](crate::State::history) of a key: its updates, with who made them and when |
 //! | `start_time=` | [`since`](crate::WatchBuilder::since) a revision, [`from_start`](crate::WatchBuilder::from_start); [`State::at`](crate::State::at) reads the past |
 //! | a State never sees its own writes | [`skip_own`](crate::WatchBuilder::skip_own), off by default |
 //! | `call_when_*` | *not yet*: a process that waits, and then spawns |

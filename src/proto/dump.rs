@@ -148,6 +148,15 @@ pub enum Awaited {
         /// It has ended, and the answer waits until this process has acknowledged others.
         held_back: bool,
     },
+    /// A change of keys.
+    Changed {
+        /// Their namespace.
+        namespace: String,
+        /// Which.
+        keys: Keys,
+        /// Later than this revision.
+        after: Revision,
+    },
     /// A lock.
     Lock {
         /// Its name.
@@ -340,6 +349,14 @@ impl fmt::Display for Awaited {
                 }
                 Ok(())
             }
+            Awaited::Changed {
+                namespace,
+                keys,
+                after,
+            } => write!(
+                f,
+                "a change of {keys} in namespace {namespace:?} after {after}"
+            ),
             Awaited::Lock {
                 name,
                 holder,

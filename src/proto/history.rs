@@ -288,6 +288,12 @@ impl History {
         self.entries.back().map(|entry| entry.revision)
     }
 
+    /// The newest entry.
+    #[must_use]
+    pub fn newest_entry(&self) -> Option<&Logged> {
+        self.entries.back()
+    }
+
     /// The revision from which every namespace's updates are held.
     #[must_use]
     pub fn first_held(&self) -> Revision {

@@ -72,14 +72,14 @@ kinds! {
         Ping, Get, Len, Page, Updates, Set, Remove, GetOrInsert, Clear, Batch, Commit, Lease, Atomic, Wait, Watch,
         Unwatch, Spawn, Begin, Finish, Stop, Kill, ToRoot, Part, Fetch, Forget, Lock, Unlock, Dump,
     }
-    Condition { Function, Equal, Key, Ended }
+    Condition { Function, Equal, Key, Ended, Changed }
     Filter { Key, Prefix, All, Keys, AllBut }
     Finish { Value, Error, Panic, Undecodable, TooLarge }
     FromClient { Hello, Request, Ack, Cancel, Credit, Goodbye }
     FromServer { Welcome, Refused, Reply, Update, WatchCompacted }
     FromKeeper { Started, NotStarted, Ended }
     Reply {
-        Done, Value, Count, Page, Updates, Written, Batched, Returned, Locked, Watching, Compacted,
+        Done, Value, Count, Page, Updates, Written, Batched, Returned, Changed, Locked, Watching, Compacted,
         Spawned, Task, Ended, Part, Failed, Dump,
     }
     Failure {

@@ -138,6 +138,13 @@ marks! {
     WatchCredited: "a watch that was behind got new credit";
     WatchTurnOver: "a watch was left for the next turn, as it had looked at enough of the log";
     WatchWaitsForRoom: "a watch waited, as enough was queued for its connection";
+    ChangesMerged: "a key that had changed several times was told once";
+    ChangesInParts: "what had changed since a revision did not fit one answer";
+    ChangesTooMany: "what had changed since a revision was too much for one update",
+        rare: "needs more than 4 MiB of changes between two looks";
+    HistoryInParts: "what became of a key came in parts";
+    HistoryCutShort: "what became of a key was no longer held in whole";
+    ChangesCompacted: "what had changed since a revision was dropped in part";
     // Locks.
     LockAtOnce: "a lock was granted at once";
     LockQueued: "a request waited for a lock";

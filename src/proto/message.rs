@@ -124,10 +124,11 @@ pub enum Request<'a> {
         values: bool,
         at: Option<Revision>,
     },
-    /// The updates with `after < revision <= until` of a namespace, as many as fit.
+    /// The updates with `after < revision <= until` of a namespace, of these keys, as many as fit.
     /// Answered by `Updates`, or `Compacted`.
     Updates {
         namespace: &'a str,
+        filter: Filter<'a>,
         after: Revision,
         until: Revision,
     },
@@ -275,6 +276,14 @@ pub enum Condition<'a> {
     Key { key: &'a str, test: Test<'a> },
     /// The process has ended. Answered by `Ended`.
     Ended { process: ProcessId },
+    /// One of these keys has changed after this revision (`None`: after now), and, if `skip_own`, not by
+    /// the asker. Answered by `Changed`: unless it `waits`, at once.
+    Changed {
+        filter: Filter<'a>,
+        after: Option<Revision>,
+        skip_own: bool,
+        waits: bool,
+    },
 }
 
 /// Which keys a watch sees.
@@ -440,6 +449,16 @@ pub enum Reply<'a> {
     },
     /// A function's result.
     Returned { revision: Revision, value: &'a [u8] },
+    /// All that has changed up to `until`, as one update.
+    Changed {
+        revision: Revision,
+        until: Revision,
+        /// An encoded [`Update`]: of each key what was before, what is after, and who was last. `None`:
+        /// nothing has.
+        update: Option<&'a [u8]>,
+        /// The log goes on behind `until`.
+        more: bool,
+    },
     /// The lock is held from this revision on, which no other grant of it has; or, if it was not
     /// granted, it is another's.
     Locked { revision: Revision, granted: bool },

@@ -185,7 +185,15 @@ pub enum Bug {
     /// A watch that lags is ended when the log drops a key that it does not watch.
     CompactedForOthers,
 
+    // proto/server/changes.rs
+    /// Of the changes of a key the first counts, not the last.
+    FirstChangeKept,
+    /// Who waits for a change since a revision waits for the next.
+    ChangeSinceOverlooked,
+
     // proto/server/requests.rs
+    /// Who asks for the updates of one key is told all that came with them.
+    UpdatesNotFiltered,
     /// An insert is answered with the revision before its own.
     RevisionBeforeInsert,
     /// A range of updates ends before its last revision.

@@ -100,6 +100,15 @@ pub enum WaitKind {
     },
     /// The end of a process.
     Ended(ProcessId),
+    /// A change of keys.
+    Changed {
+        /// Which.
+        interest: Interest,
+        /// Later than this revision.
+        after: Revision,
+        /// By another than who waits.
+        skip_own: bool,
+    },
     /// A lock.
     Lock {
         /// Its name.
@@ -139,6 +148,7 @@ impl Wait {
             WaitKind::Function { name, args, .. } => name.len() + args.len(),
             WaitKind::Equal { key, value } => key.len() + value.len(),
             WaitKind::Key { key, test } => key.len() + test.len(),
+            WaitKind::Changed { interest, .. } => interest.bytes(),
         };
         INTEREST_OVERHEAD_BYTES + self.namespace.len() + kind
     }

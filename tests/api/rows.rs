@@ -288,6 +288,21 @@ pub(super) fn when_change_raw(ctx: &Context) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn live_is_the_newest(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let mut watch = state.watch(Filter::key("k")).latest().start()?;
+    for number in 1..=5 {
+        state.set("k", &number)?;
+    }
+    let update = watch.next_update()?;
+    assert_eq!(update.changes[0].after()?, Some(5), "the newest alone");
+    let sixth = state.set("k", &6)?;
+    let update = watch.next_update()?;
+    assert_eq!(update.revision, sixth, "one by one for who keeps up");
+    assert_eq!(update.changes[0].before()?, Some(5));
+    Ok(())
+}
+
 pub(super) fn not_live_and_go_live(ctx: &Context) -> Result<()> {
     let state = ctx.state();
     let mut watch = state.watch(Filter::key("k")).start()?;

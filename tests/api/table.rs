@@ -64,6 +64,7 @@ bodies! {
     rows::when_truthy_falsy_none_not_none_available,
     rows::when_change_of_keys_or_of_all_but_keys,
     rows::when_change_raw,
+    rows::live_is_the_newest,
     rows::not_live_and_go_live,
     rows::count_start_time_and_consume,
     rows::own_writes_are_seen_or_not,
@@ -204,4 +205,9 @@ bodies! {
     locks::lock_timeout_leaves_no_trace,
     locks::lock_is_released_at_its_holders_death,
     locks::a_deadlock_is_named,
+    watches::latest_gives_the_newest_at_once,
+    watches::latest_begins_where_it_is_told,
+    watches::latest_is_never_too_late,
+    watches::history_lists_who_and_when,
+    watches::history_says_what_is_lost,
 }

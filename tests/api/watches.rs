@@ -416,3 +416,140 @@ pub(super) fn large_clear_is_a_reset(ctx: &Context) -> Result<()> {
     assert!(state.is_empty()?);
     Ok(())
 }
+
+pub(super) fn latest_gives_the_newest_at_once(ctx: &Context) -> Result<()> {
+    let state = ctx.namespace("latest");
+    let first = state.set("kept", &1)?;
+    state.set("b", &0)?;
+    let mut watch = state.watch(Filter::all_but(["kept"])).latest().start()?;
+    let mut last = first;
+    for number in 1..=700 {
+        state.set("a", &number)?;
+        state.set("kept", &number)?;
+        last = state.set("b", &number)?;
+    }
+    state.remove("a")?;
+    let update = watch.next_update()?;
+    assert!(!update.reset && update.revision > last);
+    let seen: Result<Vec<_>> = (update.changes.iter())
+        .map(|change| Ok((change.key(), change.before()?, change.after()?)))
+        .collect();
+    // Of each key what was before the first change, and what is after the last.
+    let expected: [(&str, Option<u64>, Option<u64>); 2] =
+        [("a", None, None), ("b", Some(0), Some(700))];
+    assert_eq!(seen?, expected);
+    // That was all: nothing is kept back.
+    let nothing = watch.next_within(Duration::from_millis(5));
+    assert!(nothing.is_err_and(|error| error.is_timeout()));
+    let next = state.set("a", &1)?;
+    assert_eq!(watch.next_update()?.revision, next);
+    assert_eq!(watch.next_revision(), next.next());
+    Ok(())
+}
+
+pub(super) fn latest_begins_where_it_is_told(ctx: &Context) -> Result<()> {
+    let state = ctx.namespace("latest");
+    state.set("a", &1)?;
+    let second = state.set("a", &2)?;
+    state.set("a", &3)?;
+    let seen = |builder: zproc::WatchBuilder| -> Result<(Option<u64>, Option<u64>)> {
+        let update = builder.latest().start()?.next_update()?;
+        Ok((update.changes[0].before()?, update.changes[0].after()?))
+    };
+    let all = || state.watch(Filter::all());
+    assert_eq!(seen(all().from_start())?, (None, Some(3)));
+    assert_eq!(seen(all().since(second))?, (Some(1), Some(3)));
+    let mut live = all().from_start().latest().start()?;
+    live.go_live()?;
+    state.set("a", &4)?;
+    assert_eq!(live.next_update()?.changes[0].before::<u64>()?, Some(3));
+    // What this process has written itself, and what is equal to what was there.
+    let mut others = all().skip_own().latest().start()?;
+    let mut different = all().skip_identical().latest().start()?;
+    state.set("a", &4)?;
+    let other = ctx.spawn(|ctx, ()| ctx.namespace("latest").set("b", &1), ())?;
+    other.join()??;
+    for watch in [&mut others, &mut different] {
+        let update = watch.next_update()?;
+        assert_eq!(update.changes.len(), 1, "{update:?}");
+        assert_eq!(update.changes[0].key(), "b");
+    }
+    Ok(())
+}
+
+pub(super) fn latest_is_never_too_late(ctx: &Context) -> Result<()> {
+    let state = ctx.namespace("latest");
+    let mut watch = state.watch(Filter::key("small")).latest().start()?;
+    state.set("small", &0)?;
+    // More than the log keeps.
+    let large = "x".repeat(900_000);
+    for _ in 0..80 {
+        state.set("large", &large)?;
+    }
+    let last = state.set("small", &1)?;
+    let update = watch.next_update()?;
+    assert!(update.reset && update.changes.is_empty());
+    assert_eq!(state.snapshot()?.get("small")?, Some(1));
+    assert_eq!(update.revision, last);
+    state.set("small", &2)?;
+    assert_eq!(watch.next_update()?.changes[0].before()?, Some(1));
+    Ok(())
+}
+
+fn raises(txn: &mut Txn<'_>, by: i64) -> Result<()> {
+    let price: i64 = txn.get("price")?.unwrap_or(0);
+    txn.set("other", &by)?;
+    txn.set("price", &(price + by))
+}
+
+pub(super) fn history_lists_who_and_when(ctx: &Context) -> Result<()> {
+    let state = ctx.namespace("history");
+    let first = state.set("price", &5)?;
+    state.set("another", &1)?;
+    let child = ctx.spawn(|ctx, ()| ctx.namespace("history").atomic(raises, 2), ())?;
+    let by = child.id();
+    child.join()??;
+    state.remove("price")?;
+    let history = state.history("price")?;
+    assert_eq!(history.oldest(), Revision(1), "all of it is held");
+    let updates: Vec<Update> = history.collect::<Result<_>>()?;
+    assert_eq!(updates[0].revision, first);
+    let seen: Vec<_> = (updates.iter())
+        .map(|update| {
+            assert_eq!(update.changes.len(), 1, "of this key alone");
+            let price: Option<i64> = update.changes[0].after().expect("a number");
+            (
+                update.origin.process,
+                update.origin.function.is_some(),
+                price,
+            )
+        })
+        .collect();
+    let own = ctx.process_id();
+    let expected = [
+        (own, false, Some(5)),
+        (by, true, Some(7)),
+        (own, false, None),
+    ];
+    assert_eq!(seen, expected);
+    assert!(updates.is_sorted_by_key(|update| update.time));
+    assert_eq!(state.history("nobody's")?.count(), 0);
+    let long = "x".repeat(2000);
+    assert!(state.history(&long).is_err_and(|error| error.is_limit()));
+    Ok(())
+}
+
+pub(super) fn history_says_what_is_lost(ctx: &Context) -> Result<()> {
+    let state = ctx.namespace("history");
+    let lost = state.set("small", &0)?;
+    let large = "x".repeat(900_000);
+    for _ in 0..80 {
+        state.set("large", &large)?;
+    }
+    let held = state.set("small", &1)?;
+    let history = state.history("small")?;
+    assert!(history.oldest() > lost);
+    let revisions: Result<Vec<_>> = history.map(|update| Ok(update?.revision)).collect();
+    assert_eq!(revisions?, [held]);
+    Ok(())
+}

@@ -63,6 +63,7 @@ fn in_words(request: &Request<'_>) -> String {
             }
             Condition::Equal { key, .. } => on("wait for a value of", key, namespace),
             Condition::Key { key, .. } => on("wait for a change of", key, namespace),
+            Condition::Changed { .. } => format!("wait for a change in namespace {namespace:?}"),
             Condition::Ended { process } => format!("join process {}", process.0),
         },
         Request::Watch { namespace, .. } => format!("begin a watch of namespace {namespace:?}"),

@@ -52,7 +52,8 @@ fn awaited_by(wait: &WaitDump) -> Vec<ProcessId> {
             held_back: true, ..
         }
         | Awaited::Equal { .. }
-        | Awaited::Key { .. } => Vec::new(),
+        | Awaited::Key { .. }
+        | Awaited::Changed { .. } => Vec::new(),
         Awaited::End { process, .. } => vec![*process],
         Awaited::Lock { holder, .. } => vec![*holder],
         Awaited::Condition {

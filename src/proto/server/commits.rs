@@ -15,6 +15,7 @@ use super::super::session::{Cursor, Wait, WaitKind};
 use super::super::store::{ChangeSet, RESERVED, Store, View};
 use super::super::time::Time;
 use super::super::value;
+use super::changes::Wanted;
 use super::{Commit, Keep, Server, WaitKey, WatchKey, wire};
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -323,12 +324,32 @@ impl Server {
     /// What a wait's condition says now (the encoded reply, if it holds or failed), and what it
     /// read for it.
     fn tested(&mut self, id: SessionId, seq: Seq) -> Option<(Option<Vec<u8>>, ReadSet)> {
-        let wait = self.sessions.get_mut(&id)?.waits.get_mut(&seq)?;
+        let session = self.sessions.get_mut(&id)?;
+        let process = session.process;
+        let wait = session.waits.get_mut(&seq)?;
         wait.tests += 1;
         let revision = self.store.revision();
         let view = View::new(&self.store);
         let returned = |value: &[u8]| codec::to_bytes(&Reply::Returned { revision, value });
-        let body = match &wait.kind {
+        let log = match &*wait.namespace {
+            RESERVED => &self.records,
+            _ => &self.history,
+        };
+        let body = match &mut wait.kind {
+            WaitKind::Changed {
+                interest,
+                after,
+                skip_own,
+            } => {
+                view.note(&wait.namespace, interest.clone());
+                let is_first = wait.reads.iter().next().is_none();
+                let wanted = Wanted {
+                    namespace: &wait.namespace,
+                    interest,
+                    but_by: skip_own.then_some(process),
+                };
+                wanted.awaited(log, (after, is_first), revision, &self.config.limits)
+            }
             WaitKind::Ended(_) | WaitKind::Lock { .. } | WaitKind::Lease(_) => None,
             WaitKind::Equal { key, value } => {
                 let there = view.get(&wait.namespace, key);
@@ -414,7 +435,10 @@ impl Server {
             }
             WaitKind::Lock { name, ticket } => self.locks.leave(&name, ticket),
             WaitKind::Lease(lease) => self.end_lease(id, lease),
-            WaitKind::Function { .. } | WaitKind::Equal { .. } | WaitKind::Key { .. } => {}
+            WaitKind::Function { .. }
+            | WaitKind::Equal { .. }
+            | WaitKind::Key { .. }
+            | WaitKind::Changed { .. } => {}
         }
     }
 

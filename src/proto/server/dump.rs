@@ -153,6 +153,13 @@ impl Server {
                     .map_or_else(String::new, |process| cut(process.function())),
                 held_back: session.held.contains(&seq),
             },
+            WaitKind::Changed {
+                interest, after, ..
+            } => Awaited::Changed {
+                namespace: cut(&wait.namespace),
+                keys: keys(interest),
+                after: *after,
+            },
             WaitKind::Lock { name, ticket } => Awaited::Lock {
                 name: cut(name),
                 holder: self

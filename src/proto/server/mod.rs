@@ -4,6 +4,7 @@
 //! wait and watch, `processes` knows the tree, `ending` what is done to it.
 
 mod batch;
+mod changes;
 mod commits;
 mod connections;
 mod dump;

@@ -55,9 +55,10 @@ impl Server {
             } => self.page(namespace, (span, after), values, at),
             Request::Updates {
                 namespace,
+                ref filter,
                 after,
                 until,
-            } => self.updates(namespace, after, until),
+            } => self.updates(namespace, filter, after, until),
             Request::Set {
                 namespace,
                 key,
@@ -310,7 +311,16 @@ impl Server {
         })
     }
 
-    fn updates(&self, namespace: &str, after: Revision, until: Revision) -> Vec<u8> {
+    fn updates(
+        &self,
+        namespace: &str,
+        filter: &Filter<'_>,
+        after: Revision,
+        until: Revision,
+    ) -> Vec<u8> {
+        if let Err(failure) = check_filter(filter) {
+            return self.failed(failure);
+        }
         let limits = &self.config.limits;
         let log = self.log(namespace);
         marks::reached_if(log.dropped(namespace) > after, Mark::UpdatesCompacted);
@@ -318,7 +328,10 @@ impl Server {
             let oldest = log.oldest(namespace);
             return codec::to_bytes(&Reply::Compacted { oldest });
         }
-        let all = Interest::Prefix(Arc::from(""));
+        let interest = match planted::is(Bug::UpdatesNotFiltered) {
+            true => Interest::Prefix(Arc::from("")),
+            false => Interest::of(filter),
+        };
         let mut bodies: Vec<Arc<[u8]>> = Vec::new();
         let mut bytes = 0;
         let mut reached = after;
@@ -337,7 +350,7 @@ impl Server {
                 complete = false;
                 break;
             }
-            if let Some(body) = entry.encoded(namespace, &all) {
+            if let Some(body) = entry.encoded(namespace, &interest) {
                 if !bodies.is_empty() && bytes + body.len() > limits.page_bytes_max {
                     complete = false;
                     break;
@@ -438,45 +451,24 @@ impl Server {
         if let Err(error) = check_namespace(namespace) {
             return Some(self.failed(wire::store_failure(&error)));
         }
-        let kind = match *condition {
-            Condition::Function { function, args } => {
-                if let Err(failure) = wire::task(&function, args, &self.config.limits) {
-                    return Some(self.failed(failure));
-                }
-                WaitKind::Function {
-                    offset: function.offset,
-                    name: function.name.to_owned(),
-                    args: args.to_vec(),
-                }
-            }
-            Condition::Equal { key, value } => {
-                if let Err(error) = check_key(key)
-                    .and_then(|()| check_value(value, self.config.limits.value_bytes_max))
-                {
-                    return Some(self.failed(wire::store_failure(&error)));
-                }
-                WaitKind::Equal {
-                    key: key.to_owned(),
-                    value: value.to_vec(),
-                }
-            }
-            Condition::Key { key, test } => {
-                kinds::said(&test);
-                let max = self.config.limits.value_bytes_max;
-                let value = test.value().map_or(Ok(()), |value| check_value(value, max));
-                if let Err(error) = check_key(key).and(value) {
-                    return Some(self.failed(wire::store_failure(&error)));
-                }
-                WaitKind::Key {
-                    key: key.to_owned(),
-                    test: codec::to_bytes(&test),
-                }
-            }
-            Condition::Ended { process } => match self.join(id, seq, process) {
-                Some(reply) => return Some(reply),
-                None => WaitKind::Ended(process),
-            },
+        if let Condition::Ended { process } = *condition
+            && let Some(reply) = self.join(id, seq, process)
+        {
+            return Some(reply);
+        }
+        let kind = match self.wait_kind(condition) {
+            Ok(kind) => kind,
+            Err(refusal) => return Some(refusal),
         };
+        if let WaitKind::Changed {
+            interest,
+            after,
+            skip_own,
+        } = &kind
+            && matches!(condition, Condition::Changed { waits: false, .. })
+        {
+            return Some(self.changes(id, namespace, interest, *after, *skip_own));
+        }
         let wait = Wait {
             namespace: Arc::from(namespace),
             kind,
@@ -490,6 +482,55 @@ impl Server {
         }
         self.wait(id, seq, wait);
         None
+    }
+
+    /// What a condition waits for, if it is within the limits; else the reply that says so.
+    fn wait_kind(&self, condition: &Condition<'_>) -> Result<WaitKind, Vec<u8>> {
+        let limits = &self.config.limits;
+        let max = limits.value_bytes_max;
+        let refused = |failure| self.failed(failure);
+        let out_of_bounds = |error| self.failed(wire::store_failure(&error));
+        Ok(match *condition {
+            Condition::Function { function, args } => {
+                wire::task(&function, args, limits).map_err(refused)?;
+                WaitKind::Function {
+                    offset: function.offset,
+                    name: function.name.to_owned(),
+                    args: args.to_vec(),
+                }
+            }
+            Condition::Equal { key, value } => {
+                let checked = check_key(key).and_then(|()| check_value(value, max));
+                checked.map_err(out_of_bounds)?;
+                WaitKind::Equal {
+                    key: key.to_owned(),
+                    value: value.to_vec(),
+                }
+            }
+            Condition::Key { key, test } => {
+                kinds::said(&test);
+                let value = test.value().map_or(Ok(()), |value| check_value(value, max));
+                check_key(key).and(value).map_err(out_of_bounds)?;
+                WaitKind::Key {
+                    key: key.to_owned(),
+                    test: codec::to_bytes(&test),
+                }
+            }
+            Condition::Changed {
+                ref filter,
+                after,
+                skip_own,
+                waits: _,
+            } => {
+                check_filter(filter).map_err(refused)?;
+                WaitKind::Changed {
+                    interest: Interest::of(filter),
+                    after: after.unwrap_or(self.store.revision()),
+                    skip_own,
+                }
+            }
+            Condition::Ended { process } => WaitKind::Ended(process),
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use crate::proto::limits::{CREDIT_BYTES_MIN, PROTOCOL_VERSION};
 
 mod attacks;
 mod burial;
+mod changes;
 mod coming_back;
 mod counting;
 mod dumped;

@@ -83,7 +83,8 @@ impl<'a> View<'a> {
         self.store.revision
     }
 
-    fn note(&self, namespace: &str, interest: Interest) {
+    /// This counts as read.
+    pub fn note(&self, namespace: &str, interest: Interest) {
         self.reads.borrow_mut().insert(namespace, interest);
     }
 

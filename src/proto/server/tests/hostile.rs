@@ -80,6 +80,7 @@ fn updates_after_the_last_revision_there_can_be() {
     peer.set(&mut server, "k", 1);
     let body = Request::Updates {
         namespace: "n",
+        filter: Filter::All,
         after: Revision(u64::MAX),
         until: Revision(u64::MAX),
     };

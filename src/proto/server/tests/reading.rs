@@ -72,6 +72,7 @@ fn a_page_is_full_when_its_keys_and_values_are_so_many_bytes() {
 fn updates(server: &mut Server, peer: &mut Peer, after: u64, until: u64) -> (Vec<u64>, u64) {
     let body = Request::Updates {
         namespace: "n",
+        filter: Filter::All,
         after: Revision(after),
         until: Revision(until),
     };

@@ -33,6 +33,7 @@ fn what_users_write_does_not_push_records_out_of_their_log() {
     }
     let updates = |namespace| Request::Updates {
         namespace,
+        filter: Filter::All,
         after: Revision::ZERO,
         until: Revision(6),
     };
