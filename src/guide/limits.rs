@@ -73,6 +73,7 @@
 //! | `NAMESPACE_BYTES_MAX` | 255 | the name of a namespace | refused |
 //! | `DEPTH_MAX` | 128 | nesting of a value | refused |
 //! | `WATCH_KEYS_MAX` | 1024 | keys that one watch names | refused |
+//! | `LEASES_PER_SESSION_MAX` | 256 | leases of one process, those included that it queues for: of so many transactions at once | refused |
 //! | `READS_MAX` | 1024 | keys and ranges that one condition is remembered to have read | whole namespaces count as read: it is tested more often than it need be |
 //! | `READS_BYTES_MAX` | 128 KiB | their keys | the same |
 //! | `READ_RANGES_MAX` | 16 | the ranges of one namespace among them | one range that covers them counts as read |

@@ -55,7 +55,8 @@ impl Server {
             });
         }
         let mut transaction = self.store.transaction(process, Rights::User);
-        let done = all(&mut transaction, namespace, operations, &limits)
+        let mut work = COMPARED_BYTES_MAX;
+        let done = all(&mut transaction, namespace, operations, &limits, &mut work)
             .and_then(|answers| Ok((answers, transaction.commit()?)));
         let (answers, changes) = match done {
             Ok(done) => done,
@@ -102,22 +103,22 @@ fn told(answer: &Answer) -> Told<'_> {
 }
 
 /// Does all operations, in their order. What they are told is together no more than one function may
-/// return.
+/// return; so much work may go into comparing values.
 pub(super) fn all<'a>(
     transaction: &mut Transaction<'_>,
     namespace: &str,
     operations: &[Operation<'a>],
     limits: &Limits,
+    work: &mut usize,
 ) -> Result<Vec<Answer>, Refused<'a>> {
     let mut answers = Vec::with_capacity(operations.len());
     let mut bytes = 0;
     let mut coming = written(operations);
-    let mut work = COMPARED_BYTES_MAX;
     for operation in operations {
         let done = written(std::slice::from_ref(operation));
         coming.entries -= done.entries;
         coming.bytes -= done.bytes;
-        let answer = one(transaction, namespace, operation, coming, &mut work)?;
+        let answer = one(transaction, namespace, operation, coming, work)?;
         bytes += match &answer {
             Answer::Value(value, _) => value.len(),
             Answer::Entry(key, value) => key.len() + value.len(),

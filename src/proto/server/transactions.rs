@@ -6,7 +6,8 @@ use super::super::ids::{LeaseId, ProcessId, Revision, Seq, SessionId};
 use super::super::interest::{Interest, ReadSet};
 use super::super::kinds;
 use super::super::limits::{
-    FUNCTION_NAME_BYTES_MAX, KEY_BYTES_MAX, LEASED_KEYS_MAX, NAMESPACE_BYTES_MAX,
+    COMPARED_BYTES_MAX, FUNCTION_NAME_BYTES_MAX, KEY_BYTES_MAX, LEASED_KEYS_MAX,
+    LEASES_PER_SESSION_MAX, NAMESPACE_BYTES_MAX,
 };
 use super::super::marks::{self, Mark};
 use super::super::message::{Failure, Reply};
@@ -18,6 +19,7 @@ use super::super::time::Time;
 use super::leases::Ticket;
 use super::requests::cause;
 use super::{Keep, Server, Timer, batch, wire};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A transaction that wants to commit.
@@ -76,10 +78,13 @@ impl Server {
         if planted::is(Bug::LeaseBarsNobody) {
             return false;
         }
-        parts.iter().any(|part| {
-            let mut writes = part.writes.iter();
-            writes.any(|write| self.leases.bars(part.namespace, write.key(), own))
-        })
+        let written = parts.iter().flat_map(|part| {
+            let writes = part.writes.iter();
+            writes.map(|write| (part.namespace, write.key()))
+        });
+        // Each once: to ask for a whole namespace takes as long as there are leases on it.
+        let written: BTreeSet<_> = written.collect();
+        (written.into_iter()).any(|(namespace, key)| self.leases.bars(namespace, key, own))
     }
 
     /// Is all that was read as it was at that revision?
@@ -147,6 +152,7 @@ impl Server {
     fn write_all(&mut self, process: ProcessId, asked: Asked<'_>, now: Time) -> Vec<u8> {
         let limits = self.config.limits;
         let mut transaction = self.store.transaction(process, Rights::User);
+        let mut work = COMPARED_BYTES_MAX;
         for part in asked.parts {
             part.writes.iter().for_each(kinds::said);
             let mut writes = &part.writes[..];
@@ -156,7 +162,9 @@ impl Server {
             {
                 writes = most;
             }
-            if let Err(refused) = batch::all(&mut transaction, part.namespace, writes, &limits) {
+            let namespace = part.namespace;
+            let done = batch::all(&mut transaction, namespace, writes, &limits, &mut work);
+            if let Err(refused) = done {
                 drop(transaction);
                 return self.refused(&refused);
             }
@@ -185,7 +193,7 @@ impl Server {
         on: &[Leased<'_>],
         now: Time,
     ) -> Option<Vec<u8>> {
-        if let Err(failure) = self.check_lease(on) {
+        if let Err(failure) = self.check_lease(id, on) {
             return Some(self.failed(failure));
         }
         let session = self.sessions.get_mut(&id)?;
@@ -206,7 +214,13 @@ impl Server {
         None
     }
 
-    fn check_lease(&self, on: &[Leased<'_>]) -> Result<(), Failure<'static>> {
+    fn check_lease(&self, id: SessionId, on: &[Leased<'_>]) -> Result<(), Failure<'static>> {
+        if on.is_empty() {
+            let what = "a lease on nothing";
+            return Err(Failure::Malformed { what });
+        }
+        let own = self.leases.of(id).len() + 1;
+        wire::within("LEASES_PER_SESSION_MAX", own, LEASES_PER_SESSION_MAX)?;
         let count = self.leases.len() + 1;
         wire::within("LEASES_MAX", count, self.config.limits.leases_max)?;
         wire::within("LEASED_KEYS_MAX", on.len(), LEASED_KEYS_MAX)?;

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::proto::ids::LeaseId;
-use crate::proto::operations::{Operation, Part, Read, Span};
+use crate::proto::limits::LEASES_PER_SESSION_MAX;
+use crate::proto::operations::{Operation, Part, Read, Span, Test};
 
 /// The limit that a request was refused for, if it was.
 fn over(reply: Reply<'_>) -> Option<(String, u64, u64)> {
@@ -92,4 +93,81 @@ fn committed(steps_max: usize) -> bool {
 fn a_commit_that_would_have_to_look_at_too_much_is_a_conflict() {
     assert!(committed(6));
     assert!(!committed(5));
+}
+
+/// One session took them all, and kept everybody else's transactions from theirs.
+#[test]
+fn no_session_takes_all_leases_and_none_is_on_nothing() {
+    let mut server = server_with(|_| ());
+    let mut program = Peer::program(&mut server);
+    for number in 0..LEASES_PER_SESSION_MAX as u64 {
+        program.call(&mut server, lease(number, &number.to_string()), |reply| {
+            assert_eq!(over(reply), None);
+        });
+    }
+    program.call(&mut server, lease(1000, "k"), |reply| {
+        let name = "LEASES_PER_SESSION_MAX".to_owned();
+        assert_eq!(over(reply), Some((name, 257, 256)));
+    });
+    let nothing = Request::Lease {
+        lease: LeaseId(1001),
+        on: Vec::new(),
+    };
+    program.call(&mut server, nothing, |reply| {
+        let Reply::Failed { failure, .. } = reply else {
+            panic!("{reply:?}");
+        };
+        assert!(matches!(failure, Failure::Malformed { .. }), "{failure:?}");
+    });
+}
+
+/// It was as much for each part of a commit as a batch has in all.
+#[test]
+fn the_parts_of_a_commit_share_what_may_be_compared() {
+    let mut server = server_with(|_| ());
+    let mut program = Peer::program(&mut server);
+    // A hundred maps within each other, with their entries in this order or in the other.
+    let nested = |inner_first: bool| {
+        let mut value = vec![0xda, 0x40, 0];
+        value.extend([b'x'; 0x4000]);
+        for _ in 0..100 {
+            value = match inner_first {
+                true => [&[0x82, 1][..], &value, &[2, 0xc0]].concat(),
+                false => [&[0x82, 2, 0xc0, 1][..], &value].concat(),
+            };
+        }
+        value
+    };
+    let (there, other) = (nested(true), nested(false));
+    program.call(
+        &mut server,
+        Request::Set {
+            namespace: "n",
+            key: "k",
+            value: &there,
+            owned: false,
+        },
+        |reply| assert!(matches!(reply, Reply::Written { .. }), "{reply:?}"),
+    );
+    let part = || Part {
+        namespace: "n",
+        reads: Vec::new(),
+        writes: vec![Operation::Require {
+            key: "k",
+            test: Test::Equal(&other),
+        }],
+    };
+    let mut outcomes = Vec::new();
+    for parts in [10, 40] {
+        let commit = Request::Commit {
+            function: "f",
+            at: Revision::ZERO,
+            parts: (0..parts).map(|_| part()).collect(),
+            lease: None,
+        };
+        program.call(&mut server, commit, |reply| {
+            outcomes.push(over(reply).map(|it| it.0))
+        });
+    }
+    assert_eq!(outcomes, [None, Some("COMPARED_BYTES_MAX".to_owned())]);
 }
