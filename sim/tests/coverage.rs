@@ -35,6 +35,10 @@ const EXEMPT: &[(&str, &str)] = &[
         "for trees of real processes; a simulated tree has a grace of its own",
     ),
     (
+        "ContextBuilder::limits",
+        "for trees of real processes; a simulated server is given its limits",
+    ),
+    (
         "ContextBuilder::start",
         "starts real processes; a simulated program is given its context",
     ),
