@@ -206,9 +206,14 @@ fn across(state: &State) -> Result<()> {
 /// Writes, and then fails or panics: nothing of it may stay.
 fn fail(state: &State) -> Result<()> {
     let panics = choose(2) == 1;
+    let mut overtakes = choose(2) == 1;
     let ended = catch_unwind(AssertUnwindSafe(|| {
         state.transaction(|txn| -> Result<()> {
             txn.set("failed", &1)?;
+            let _count = txn.get::<i64>("k0")?;
+            if std::mem::take(&mut overtakes) {
+                overtake(state);
+            }
             let _count = txn.len()?;
             if panics {
                 std::panic::resume_unwind(Box::new("it had to be"));
@@ -236,6 +241,14 @@ fn fail(state: &State) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// Writes as often as a short log holds, so that a run that has begun to read can't go on.
+fn overtake(state: &State) {
+    let state = state.clone();
+    let other = thread::spawn(move || (0..6_i64).try_for_each(|n| state.set("k0", &n).map(drop)));
+    // It may have lost its session, as the run will see.
+    drop(other.join());
 }
 
 /// Reads for a while: the log may wrap meanwhile.
