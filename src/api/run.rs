@@ -500,6 +500,10 @@ impl Reads for Run<'_> {
 }
 
 impl Writes for Run<'_> {
+    fn refuse(&mut self, unfit: &Kind) {
+        self.refused.get_or_insert_with(|| unfit.clone());
+    }
+
     fn set(&mut self, namespace: &str, key: &str, value: &[u8]) -> Result<(), Kind> {
         self.check(namespace, key, value)?;
         let (now, added) = (Some(Value::from(value)), None);

@@ -37,6 +37,8 @@ impl std::fmt::Debug for Txn<'_> {
 /// What a [`Txn`] needs of a transaction: the server's, whose own lifetime this hides, or one that
 /// runs here.
 pub(super) trait Writes: Reads {
+    /// What was to be written can't be: as if it had been refused.
+    fn refuse(&mut self, unfit: &Kind);
     fn set(&mut self, namespace: &str, key: &str, value: &[u8]) -> Result<(), Kind>;
     fn clear(&mut self, namespace: &str, coming: Coming) -> Result<(), Kind>;
     fn add(&mut self, namespace: &str, key: &str, by: i64) -> Result<i64, Kind>;
@@ -50,6 +52,21 @@ pub(super) trait Writes: Reads {
 }
 
 impl Writes for Transaction<'_> {
+    fn refuse(&mut self, unfit: &Kind) {
+        let error = match unfit.over() {
+            Some((limit, actual, max)) => StoreError::Limit {
+                limit: match limit {
+                    "DEPTH_MAX" => "DEPTH_MAX",
+                    _ => "VALUE_BYTES_MAX",
+                },
+                actual,
+                max,
+            },
+            None => StoreError::Malformed("it does not serialise"),
+        };
+        Transaction::refuse(self, error);
+    }
+
     fn set(&mut self, namespace: &str, key: &str, value: &[u8]) -> Result<(), Kind> {
         Ok(Transaction::set(self, namespace, key, value)?)
     }
@@ -149,9 +166,14 @@ impl<'a> Txn<'a> {
     /// [`is_read_only`](Error::is_read_only).
     #[track_caller]
     pub fn set<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Result<()> {
-        let written =
-            value::encode(value).and_then(|bytes| self.raw.set(&self.namespace, key, &bytes));
+        let encoded = self.encode(value);
+        let written = encoded.and_then(|bytes| self.raw.set(&self.namespace, key, &bytes));
         written.map_err(self.failed("set", Some(key)))
+    }
+
+    /// What can't be encoded is a refused write, too.
+    fn encode<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<Vec<u8>, Kind> {
+        value::encode(value).inspect_err(|unfit| self.raw.refuse(unfit))
     }
 
     /// Removes `key`; false if it was not there.
@@ -202,7 +224,7 @@ impl<'a> Txn<'a> {
         let mut encoded = Vec::new();
         let mut coming = Coming::default();
         for (key, value) in entries {
-            let bytes = value::encode(&value).map_err(|kind| failed(self, kind))?;
+            let bytes = self.encode(&value).map_err(|kind| failed(self, kind))?;
             coming.entries += 1;
             coming.bytes += key.as_ref().len() + bytes.len();
             encoded.push((key, bytes));

@@ -167,6 +167,19 @@ pub(super) fn refused_write_sticks(ctx: &Context) -> Result<()> {
         .unwrap_err();
     assert!(error.to_string().contains("KEY_BYTES_MAX"), "{error}");
     assert!(state.is_empty()?);
+    // What is too large is refused before it is tried.
+    let ignores = |txn: &mut Txn<'_>, ()| {
+        let refused = txn.set("large", &"x".repeat(2 << 20));
+        assert!(refused.is_err_and(|error| error.is_limit()));
+        txn.set("better", &1)
+    };
+    let once = state.atomic(ignores, ()).unwrap_err();
+    let here = state.transaction(|txn| ignores(txn, ())).unwrap_err();
+    for error in [once, here] {
+        assert!(error.is_limit(), "{error}");
+        assert!(error.to_string().contains("VALUE_BYTES_MAX"), "{error}");
+    }
+    assert!(state.is_empty()?);
     Ok(())
 }
 

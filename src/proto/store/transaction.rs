@@ -132,6 +132,11 @@ impl Transaction<'_> {
         self.failed.as_ref()
     }
 
+    /// What was to be written can't even be tried: the change set is lost with it.
+    pub fn refuse(&mut self, error: StoreError) {
+        self.failed.get_or_insert(error);
+    }
+
     /// Writes one value that nobody owns.
     ///
     /// # Errors
