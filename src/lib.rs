@@ -112,7 +112,8 @@
 //! serde type. They run in another process of the same executable, in which `main` has not run:
 //! they see statics as the source has them, not as `main` has set them. Functions in shared
 //! libraries are [not known](Error::is_unknown_function) there. Only a condition may capture: it is
-//! tested in its caller then, see [`State::wait_until`].
+//! tested in its caller then, see [`State::wait_until`]. What captures and writes is a
+//! [transaction](State::transaction), which runs in its caller.
 //!
 //! Atomic functions and conditions must be **pure but for the state**: no I/O, no clock, no
 //! randomness, no statics, and quick, since everybody waits for them. It is not promised that they

@@ -387,6 +387,10 @@ impl Batched {
     ///
     /// # Errors
     /// [`is_wrong_type`](Error::is_wrong_type).
+    ///
+    /// # Panics
+    /// There is no operation at this place.
+    #[track_caller]
     pub fn value<T: DeserializeOwned>(&self, place: usize) -> Result<Option<T>> {
         let decoded = match &self.found[place] {
             Found::Value(value, _) | Found::Entry(_, value) => value::decode(value).map(Some),

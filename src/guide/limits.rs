@@ -73,6 +73,9 @@
 //! | `NAMESPACE_BYTES_MAX` | 255 | the name of a namespace | refused |
 //! | `DEPTH_MAX` | 128 | nesting of a value | refused |
 //! | `WATCH_KEYS_MAX` | 1024 | keys that one watch names | refused |
+//! | `LOCK_NAME_BYTES_MAX` | 255 | the name of a lock | refused |
+//! | `CONFLICTS_MAX` | 3 | conflicts of one transaction | it queues for a lease |
+//! | `LEASED_KEYS_MAX` | 256 | keys that a lease is on | it is on their namespaces; over as many of these there is none |
 //! | `LEASES_PER_SESSION_MAX` | 256 | leases of one process, those included that it queues for: of so many transactions at once | refused |
 //! | `READS_MAX` | 1024 | keys and ranges that one condition is remembered to have read | whole namespaces count as read: it is tested more often than it need be |
 //! | `READS_BYTES_MAX` | 128 KiB | their keys | the same |
