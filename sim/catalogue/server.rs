@@ -7,7 +7,7 @@ use crate::checkers::{
 };
 
 /// By file.
-pub(super) const BUGS: [Planted; 41] = [
+pub(super) const BUGS: [Planted; 42] = [
     planted(
         Bug::AbsenceNotValidated,
         "proto/server/transactions.rs",
@@ -43,6 +43,12 @@ pub(super) const BUGS: [Planted; 41] = [
         "proto/server/leases.rs",
         NO_LOST_WAKEUP,
         "a lease is given at once, whoever holds another on the same",
+    ),
+    planted(
+        Bug::PageRepeatsLast,
+        "proto/server/past.rs",
+        LINEARIZABLE,
+        "a scan that goes on after a key gives that key again",
     ),
     planted(
         Bug::PastPageOfPresent,

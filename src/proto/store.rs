@@ -218,10 +218,7 @@ impl Store {
         after: Option<&'s str>,
     ) -> impl Iterator<Item = (&'a Key, &'a Value)> {
         let span = span.into();
-        let start = match span.start_after(after) {
-            Bound::Excluded(after) if planted::is(Bug::PageRepeatsLast) => Bound::Included(after),
-            start => start,
-        };
+        let start = span.start_after(after);
         self.dicts
             .get(namespace)
             .into_iter()
