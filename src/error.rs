@@ -126,6 +126,8 @@ pub(crate) enum Kind {
     /// A function panicked where it ran.
     Panic(Remote),
     UnknownFunction(String),
+    /// The server calls no functions; its clients do.
+    NoFunctions(String),
     UnknownProcess(ProcessId),
     /// A process ended without a value.
     Ended(Box<Outcome>),
@@ -414,7 +416,7 @@ impl Error {
     /// (but, for example, in a shared library), or the server is of another build.
     #[must_use]
     pub fn is_unknown_function(&self) -> bool {
-        matches!(self.kind(), Kind::UnknownFunction(_))
+        matches!(self.kind(), Kind::UnknownFunction(_) | Kind::NoFunctions(_))
     }
 
     /// There is no record of the process (any more).
@@ -539,6 +541,10 @@ impl fmt::Display for Kind {
                 f,
                 "the server does not know the function {name}: it is not in the program's own \
                  executable, or the server is of another build"
+            ),
+            Kind::NoFunctions(name) => write!(
+                f,
+                "the server calls no functions, and so not {name}: it is to be run by its caller"
             ),
             Kind::UnknownProcess(process) => write!(f, "there is no record of process {process}"),
             Kind::Ended(outcome) => outcome.fmt(f),

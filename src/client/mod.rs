@@ -45,7 +45,7 @@ use crate::runtime::{Observation, Port};
 use crate::sync::{Mutex, lock};
 use roles::{Inner, Until, Want};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A session with the server, shared by all threads of a process.
 #[derive(Clone)]
@@ -60,6 +60,8 @@ impl std::fmt::Debug for Connection {
 struct Shared {
     port: Arc<dyn Port>,
     inner: Mutex<Inner>,
+    /// Written once, before anybody else has the connection.
+    runs_functions: AtomicBool,
     // These only give out names; nothing is ordered by them.
     calls: AtomicU64,
     watches: AtomicU64,
@@ -86,6 +88,7 @@ impl Connection {
         let connection = Connection(Arc::new(Shared {
             port,
             inner: Mutex::new(Inner::new(machine, points)),
+            runs_functions: AtomicBool::new(true),
             calls: AtomicU64::new(0),
             watches: AtomicU64::new(0),
             parts: AtomicU64::new(0),
@@ -98,6 +101,8 @@ impl Connection {
             Some(end) => Err(CallError::from(end)),
         };
         let error = inner.connect_error.take();
+        let runs_functions = inner.machine.runs_functions();
+        (shared.runs_functions).store(runs_functions, Ordering::Relaxed);
         shared.release(inner);
         match (result, error) {
             (Ok(()), _) => Ok(connection),
@@ -111,6 +116,12 @@ impl Connection {
     #[must_use]
     pub fn port(&self) -> &Arc<dyn Port> {
         &self.0.port
+    }
+
+    /// Does the server call the program's functions? If not, they are to be run here.
+    #[must_use]
+    pub fn runs_functions(&self) -> bool {
+        self.0.runs_functions.load(Ordering::Relaxed)
     }
 
     /// How large the parts of what is too large for one message are.

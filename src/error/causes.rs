@@ -48,6 +48,7 @@ impl From<Failure<'_>> for Kind {
             Failure::Panic(fault) => Kind::Panic(fault.into()),
             Failure::Undecodable(fault) => Kind::Undecodable(fault.into()),
             Failure::UnknownFunction { name } => Kind::UnknownFunction(name.to_owned()),
+            Failure::NoFunctions { name } => Kind::NoFunctions(name.to_owned()),
             Failure::Limit { limit, actual, max } => Kind::Limit {
                 limit: limit.to_owned(),
                 actual,

@@ -137,6 +137,7 @@ enum Loose {
 pub struct Client {
     config: Config,
     window: Window,
+    runs_functions: bool,
     points: Points,
     link: Link,
     session: Option<Session>,
@@ -178,6 +179,7 @@ impl Client {
                 part_bytes_max: config.part_bytes_max,
             },
             config,
+            runs_functions: true,
             points: Points::default(),
             link: Link::new(),
             session: None,
@@ -201,6 +203,13 @@ impl Client {
     /// Where the simulator lets it do what is rare.
     pub fn set_points(&mut self, points: Points) {
         self.points = points;
+    }
+
+    /// Does the server call the program's functions, as its welcome has said? If not, whoever
+    /// wants one to be called has to do it here.
+    #[must_use]
+    pub fn runs_functions(&self) -> bool {
+        self.runs_functions
     }
 
     /// Why nothing will come any more, if that is so.
@@ -238,6 +247,7 @@ impl Client {
 
     /// Keeps to what the server allows.
     fn agree(&mut self, limits: &Agreed) {
+        self.runs_functions = limits.runs_functions;
         let least =
             |own: usize, theirs: u64| own.min(usize::try_from(theirs).unwrap_or(own)).max(1);
         self.window = Window {

@@ -83,7 +83,7 @@ kinds! {
         Spawned, Task, Ended, Part, Failed, Dump,
     }
     Failure {
-        Error, Panic, Undecodable, UnknownFunction, Limit, ReadOnly, Unmet, NotInteger, Overflow,
+        Error, Panic, Undecodable, UnknownFunction, NoFunctions, Limit, ReadOnly, Unmet, NotInteger, Overflow,
         UnknownProcess, Malformed, Setup, NoParts, Conflict, Future,
     }
     Read { Key, Span }
@@ -103,6 +103,11 @@ pub const RARE: &[(&str, &str, &str)] = &[
         "Failure",
         "UnknownFunction",
         "a simulated tree is one executable",
+    ),
+    (
+        "Failure",
+        "NoFunctions",
+        "the api runs functions itself where the server does not",
     ),
     (
         "Failure",

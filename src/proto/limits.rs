@@ -6,7 +6,7 @@ use speedy::{Readable, Writable};
 use std::time::Duration;
 
 /// Version of the wire protocol; a peer of another one is refused by name.
-pub const PROTOCOL_VERSION: u32 = 7;
+pub const PROTOCOL_VERSION: u32 = 8;
 
 /// Longest key, in bytes of UTF-8.
 pub const KEY_BYTES_MAX: usize = 1024;
@@ -271,7 +271,7 @@ pub struct Limits {
     pub validation_steps_max: usize,
 }
 
-/// What a client has to know of its server's limits, so as not to break the rules.
+/// What a client has to know of its server, so as not to break the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
 pub struct Agreed {
     /// See [`IN_FLIGHT_MAX`].
@@ -282,6 +282,8 @@ pub struct Agreed {
     pub value_bytes_max: u64,
     /// See [`REPLIES_BYTES_MAX`].
     pub replies_bytes_max: u64,
+    /// Does it call the program's functions? If not, they run in their callers.
+    pub runs_functions: bool,
 }
 
 /// Limits that do not fit each other: what does not hold, in words.
@@ -351,6 +353,7 @@ impl Limits {
             part_bytes_max: self.part_bytes_max as u64,
             value_bytes_max: self.value_bytes_max as u64,
             replies_bytes_max: self.replies_bytes_max as u64,
+            runs_functions: true,
         }
     }
 

@@ -511,6 +511,8 @@ pub enum Failure<'a> {
     Undecodable(Fault<'a>),
     /// The function is not one of this program's.
     UnknownFunction { name: &'a str },
+    /// The server runs no functions at all.
+    NoFunctions { name: &'a str },
     /// A named limit: what was asked, and what is allowed.
     Limit {
         limit: &'a str,

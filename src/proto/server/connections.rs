@@ -44,7 +44,7 @@ impl Server {
             {
                 if process.has_ended() {
                     Some(Refusal::Ended)
-                } else if hello.build != self.config.build {
+                } else if self.config.runs_functions && hello.build != self.config.build {
                     Some(Refusal::Build)
                 } else if hello.attempt < process.attempt {
                     // The client has given it up, and knows more by now than it says here.
@@ -165,7 +165,7 @@ impl Server {
             session,
             token,
             resumed,
-            limits: self.config.limits.agreed(),
+            limits: self.config.agreed(),
         };
         self.push(id, &welcome);
     }

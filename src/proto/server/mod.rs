@@ -31,7 +31,7 @@ use super::frame::{self, Outbox};
 use super::history::History;
 use super::ids::{BuildId, ConnectionId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
 use super::kinds;
-use super::limits::{self, Limits};
+use super::limits::{self, Agreed, Limits};
 use super::locks::Locks;
 use super::marks::{self, Mark};
 use super::message::{FromClient, FromServer, Refusal, Request, Why};
@@ -50,8 +50,10 @@ use std::time::Duration;
 /// What a server is told at its start.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Identity of the executable; clients must have the same.
+    /// Identity of the executable; clients must have the same, where the server runs functions.
     pub build: BuildId,
+    /// Does it call the program's functions? If not, its clients run them, whatever their builds.
+    pub runs_functions: bool,
     /// The secret of the program, process [`ProcessId::PROGRAM`].
     pub program_key: Token,
     /// From this all tokens are drawn.
@@ -72,12 +74,23 @@ impl Config {
     pub fn new(build: BuildId, program_key: Token, seed: [u64; 2]) -> Config {
         Config {
             build,
+            runs_functions: true,
             program_key,
             seed,
             limits: Limits::USUAL,
             session_grace: limits::SESSION_GRACE,
             lease_time: limits::LEASE_TIME,
             record_commits: false,
+        }
+    }
+}
+
+impl Config {
+    /// What a client is told of it.
+    fn agreed(&self) -> Agreed {
+        Agreed {
+            runs_functions: self.runs_functions,
+            ..self.limits.agreed()
         }
     }
 }

@@ -255,7 +255,7 @@ impl Server {
         args: &[u8],
         now: Time,
     ) -> Vec<u8> {
-        if let Err(failure) = wire::task(function, args, &self.config.limits) {
+        if let Err(failure) = self.callable(function, args) {
             return self.failed(failure);
         }
         let result = {
@@ -309,6 +309,15 @@ impl Server {
             revision: self.store.revision(),
             value: &value,
         })
+    }
+
+    /// A function and its argument, if they are small enough and functions are called at all.
+    fn callable<'a>(&self, function: &FunctionRef<'a>, args: &[u8]) -> Result<(), Failure<'a>> {
+        if !self.config.runs_functions {
+            let name = function.name;
+            return Err(Failure::NoFunctions { name });
+        }
+        wire::task(function, args, &self.config.limits)
     }
 
     fn updates(
@@ -492,7 +501,7 @@ impl Server {
         let out_of_bounds = |error| self.failed(wire::store_failure(&error));
         Ok(match *condition {
             Condition::Function { function, args } => {
-                wire::task(&function, args, limits).map_err(refused)?;
+                self.callable(&function, args).map_err(refused)?;
                 WaitKind::Function {
                     offset: function.offset,
                     name: function.name.to_owned(),

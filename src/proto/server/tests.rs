@@ -13,6 +13,7 @@ mod changes;
 mod coming_back;
 mod counting;
 mod dumped;
+mod elsewhere;
 mod endings;
 mod fairness;
 mod hostile;
