@@ -31,8 +31,8 @@ const SHRINKS: [Shrink; 15] = [
     },
     |limits, _| limits.state_bytes_max = 48 * 1024,
     |limits, _| limits.namespaces_max = 10,
-    // As many as threads of one process ever wait for each other.
-    |limits, choices| limits.in_flight_max = 5 + choices.below(Part::Swarm, 4) as usize,
+    // So many waits as threads of one process ever wait for each other, and some that wait for nothing.
+    |limits, choices| limits.in_flight_max = 7 + choices.below(Part::Swarm, 4) as usize,
     |limits, _| limits.watches_per_session_max = 2,
     |limits, _| limits.connections_silent_max = 2,
     |limits, _| {
@@ -104,9 +104,10 @@ fn is_usual(mut limits: Limits) -> bool {
     limits == Limits::USUAL
 }
 
-/// How many requests of one session may be unanswered in this simulation.
+/// How many requests of one session may be unanswered, in this simulation or outside of all.
 pub(crate) fn in_flight_max() -> usize {
-    world::with(|world| world.host.limits.in_flight_max)
+    let limits = world::with_any(|world| world.host.limits);
+    limits.unwrap_or(Limits::USUAL).in_flight_max
 }
 
 impl World {

@@ -106,6 +106,23 @@ fn everything_in_small_turns(ctx: &Context) -> Result<()> {
     Ok(())
 }
 
+/// Threads that wait for a lock leave room for the request that gives it back.
+fn a_siege_in_small_turns(ctx: &Context) -> Result<()> {
+    everything_in_small_turns(ctx)?;
+    let guard = ctx.lock("door")?;
+    thread::scope(|scope| {
+        let besiegers: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| ctx.lock("door").map(drop)))
+            .collect();
+        while ctx.dump()?.waits().count() == 0 {
+            thread::yield_now();
+        }
+        drop(guard);
+        let mut ended = besiegers.into_iter().map(|thread| thread.join());
+        ended.try_for_each(|ended| ended.expect("no panic"))
+    })
+}
+
 /// Writes so many updates; is the first of them still to be had?
 fn updates(ctx: &Context, count: u64, bytes: usize) -> Result<bool> {
     let state = ctx.state();
@@ -296,7 +313,7 @@ const TABLE: &[Row] = &[
         "in_flight_max",
         |limits| limits.in_flight_max = 2,
         NOTHING,
-        Served(everything_in_small_turns),
+        Served(a_siege_in_small_turns),
     ),
     (
         "replies_bytes_max",

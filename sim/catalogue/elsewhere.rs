@@ -7,7 +7,7 @@ use crate::checkers::{
 };
 
 /// By file.
-pub(super) const BUGS: [Planted; 69] = [
+pub(super) const BUGS: [Planted; 70] = [
     planted(
         Bug::BytesBehindMessage,
         "proto/codec.rs",
@@ -331,6 +331,12 @@ pub(super) const BUGS: [Planted; 69] = [
         "proto/client/calls.rs",
         ONCE,
         "an insert counts as a read, which has no effect when it is lost",
+    ),
+    planted(
+        Bug::WaitsTakeAllRoom,
+        "proto/client/calls.rs",
+        NO_LOST_WAKEUP,
+        "requests that wait may take all the room for requests: none is left for what ends them",
     ),
     planted(
         Bug::ResentInNewSession,

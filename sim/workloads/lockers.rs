@@ -3,6 +3,7 @@
 use super::is_lost;
 use crate::checkers::LOCKS;
 use crate::history::Note;
+use crate::limits;
 use crate::thread::{self, choose, note, sleep_ns};
 use std::time::Duration;
 use zproc::{Awaited, Context, LockGuard, Result};
@@ -11,13 +12,15 @@ use zproc::{Awaited, Context, LockGuard, Result};
 const TOKENS: &str = "tokens";
 /// Locks that all lockers want. Who wants both takes the first one first.
 const DOORS: [&str; 2] = ["door", "gate"];
+/// More threads than this are too many to simulate.
+const SIEGE_MAX: usize = 16;
 /// One that is not given back: whoever takes it ends.
 const LEGACY: &str = "legacy";
 
 pub(super) fn locker(ctx: &Context, steps: u64) -> Result<u64> {
     for step in 0..1 + steps % 6 {
         let door = DOORS[choose(2) as usize];
-        match choose(9) {
+        match choose(10) {
             0 => queue(ctx, step)?,
             1 | 2 => enter(ctx, &ctx.lock(door)?)?,
             3 => hurry(ctx, door)?,
@@ -34,6 +37,7 @@ pub(super) fn locker(ctx: &Context, steps: u64) -> Result<u64> {
             }
             6 => look(ctx, door)?,
             7 => inherit(ctx, step)?,
+            8 => besiege(ctx, step)?,
             _ => {
                 // It goes with this process.
                 std::mem::forget(ctx.lock(LEGACY)?);
@@ -115,6 +119,32 @@ fn queue(ctx: &Context, step: u64) -> Result<()> {
     }
     // Whoever has given up by now: the lock is free, or will be.
     ctx.lock(&name).map(drop)
+}
+
+/// As many threads as there may be requests wait for what this one holds: to give it back, or to
+/// say anything else, finds room all the same.
+fn besiege(ctx: &Context, step: u64) -> Result<()> {
+    let threads = limits::in_flight_max();
+    if threads > SIEGE_MAX {
+        return queue(ctx, step);
+    }
+    let name = format!("siege/{}/{step}", ctx.process_id());
+    let guard = ctx.lock(&name)?;
+    let threads: Vec<_> = (0..threads)
+        .map(|_| {
+            let (ctx, name) = (ctx.clone(), name.clone());
+            thread::spawn(move || ctx.lock(&name).map(drop))
+        })
+        .collect();
+    sleep_ns(choose(1_000_000));
+    let entered = enter(ctx, &guard);
+    drop(guard);
+    for thread in threads {
+        if let Ok(Err(error)) = thread.join() {
+            return Err(error);
+        }
+    }
+    entered
 }
 
 /// Takes the lock, and ends without giving it back.

@@ -5,10 +5,10 @@
 //! bounded by preemptions (switches away from a thread that could have gone on; a thread that
 //! blocks costs none), as tightly as their size needs to be done in seconds.
 
-use super::mock::{Mock, config, echo};
+use super::mock::{Mock, config, echo, reply};
 use super::{CallError, Connection};
 use crate::proto::ids::{Revision, WatchId};
-use crate::proto::message::{Condition, Filter, FromServer, Reply, Request};
+use crate::proto::message::{Condition, Filter, FromClient, FromServer, Reply, Request};
 use crate::proto::time::Time;
 use loom::thread::{self, JoinHandle};
 
@@ -19,6 +19,26 @@ const WAIT: Request<'static> = Request::Wait {
         value: &[],
     },
 };
+
+/// A wait that [`soon`] answers at once.
+const SHORT: Request<'static> = Request::Wait {
+    namespace: "",
+    condition: Condition::Equal {
+        key: "soon",
+        value: &[],
+    },
+};
+
+/// As [`echo`], and answers [`SHORT`].
+fn soon(message: &FromClient<'_>, to: &mut Vec<u8>) {
+    echo(message, to);
+    if let FromClient::Request { seq, body, .. } = message
+        && *body == SHORT
+    {
+        let revision = Revision(seq.0);
+        reply(*seq, &Reply::Done { revision }, to);
+    }
+}
 
 /// Runs a model with at most so many preemptions; `None`: every interleaving there is.
 fn model(preemptions_max: Option<usize>, run: impl Fn() + Send + Sync + 'static) {
@@ -145,6 +165,28 @@ fn loom_the_role_handed_to_one_that_times_out() {
         mock.push_reply(1);
         mock.push_reply(2);
         untimed.join().expect("no panic").expect("a reply");
+    });
+}
+
+/// There is a place for one wait. Who waits for it gets it when the other gives up, whichever of
+/// them reads; and what is no wait has room. Harm: a reader that waited for room slept on when another
+/// thread made some.
+#[test]
+fn loom_the_place_of_a_wait_is_handed_on() {
+    model(Some(2), || {
+        let mock = Mock::new(soon);
+        let mut config = config();
+        config.in_flight_max = 2;
+        let connection = Connection::open(mock.port(), config).expect("the mock welcomes");
+        let timed = call(&connection, WAIT, Some(Time(5)));
+        let short = call(&connection, SHORT, None);
+        connection
+            .call(&Request::Ping, None, is_done)
+            .expect("a reply");
+        mock.advance(Time(5));
+        let result = timed.join().expect("no panic");
+        assert!(matches!(result, Err(CallError::TimedOut)), "{result:?}");
+        short.join().expect("no panic").expect("a reply");
     });
 }
 

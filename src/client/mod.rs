@@ -351,8 +351,10 @@ impl Shared {
                 Ok(seq) => break seq,
                 Err(SubmitError::Full) => {
                     marks::reached(Mark::WindowFull);
-                    let reply_bytes = inner.machine.reply_bytes(request);
-                    let (waited, ready) = self.wait(inner, Want::Room { reply_bytes }, until);
+                    let need = inner.machine.need(request);
+                    let crowded = need.waits && inner.machine.room().requests > 0;
+                    marks::reached_if(crowded, Mark::WaitsWindowFull);
+                    let (waited, ready) = self.wait(inner, Want::Room(need), until);
                     inner = waited;
                     if ready {
                         continue;

@@ -1,7 +1,7 @@
 //! Who writes, who reads, who sleeps, and who is woken.
 
 use super::{CallError, Shared};
-use crate::proto::client::Client;
+use crate::proto::client::{Client, Need};
 use crate::proto::dump::CallDump;
 use crate::proto::frame::Outbox;
 use crate::proto::ids::{Seq, WatchId};
@@ -27,8 +27,8 @@ type Guard<'a> = MutexGuard<'a, Inner>;
 pub(super) enum Want {
     /// The first welcome.
     Welcome,
-    /// Room for one more request, whose reply may take so many bytes.
-    Room { reply_bytes: usize },
+    /// Room for one more request, which takes so much of it.
+    Room(Need),
     /// The reply.
     Reply(Seq),
     /// An update of one of these.
@@ -80,6 +80,8 @@ pub(super) struct Inner {
     resting: Vec<(Want, Time)>,
     /// Somebody has the reader's role.
     reading: bool,
+    /// It waits for so much room, which others may make.
+    reader_needs: Option<Need>,
     /// Somebody has the writer's role.
     writing: bool,
     /// Taken from the machine for `link`, and not sent yet. The writer has it while it writes.
@@ -135,6 +137,7 @@ impl Inner {
             next_ticket: 0,
             resting: Vec::new(),
             reading: false,
+            reader_needs: None,
             writing: false,
             out: Outbox::default(),
             blocked: false,
@@ -185,9 +188,7 @@ impl Inner {
         self.machine.ended().is_some()
             || match want {
                 Want::Welcome => self.machine.is_up(),
-                Want::Room { reply_bytes } => {
-                    self.machine.room() > 0 && *reply_bytes <= self.machine.reply_room()
-                }
+                Want::Room(need) => self.machine.room().take(*need),
                 Want::Reply(seq) => self.machine.is_settled(*seq),
                 Want::Update(watches) => {
                     (watches.iter()).any(|watch| self.machine.has_update(*watch))
@@ -211,6 +212,8 @@ impl Inner {
         }
         news.wake = std::mem::take(&mut self.recall) && self.reading;
         let stirred = std::mem::take(&mut self.stirred);
+        let found = |need| self.machine.room().take(need);
+        news.wake |= stirred && self.reader_needs.is_some_and(found);
         if stirred {
             self.wake_ready(&mut news);
         }
@@ -223,18 +226,13 @@ impl Inner {
     /// Wakes those who have got what they wait for, and as many as there is room for requests.
     fn wake_ready(&mut self, news: &mut News) {
         let mut room = self.machine.room();
-        let mut reply_room = self.machine.reply_room();
         for position in 0..self.waiters.len() {
             let waiter = &self.waiters[position];
             let mut ready = self.is_ready(&waiter.want) || self.is_stopped(waiter.heeds);
-            if let Want::Room { reply_bytes } = waiter.want
+            if let Want::Room(need) = waiter.want
                 && self.machine.ended().is_none()
             {
-                ready = room > 0 && reply_bytes <= reply_room;
-                if ready {
-                    room -= 1;
-                    reply_room -= reply_bytes;
-                }
+                ready = self.is_stopped(waiter.heeds) || room.take(need);
             }
             // Who is woken for nothing looks, and goes back to sleep.
             ready |= !ready && self.points.strike(Point::WrongWaiterToo);
@@ -493,7 +491,7 @@ impl Shared {
         }
         let ready = inner.is_ready(&turn.want);
         // Room that this thread was woken for and does not take is the next one's.
-        if matches!(turn.want, Want::Room { .. }) {
+        if matches!(turn.want, Want::Room(_)) {
             inner.stirred = true;
         }
         (inner, ready)
@@ -501,7 +499,7 @@ impl Shared {
 
     /// Notes that a thread waits for something that no request stands for, and since when.
     fn rest<'a>(&'a self, inner: Guard<'a>, want: &Want) -> (Guard<'a>, Option<(Want, Time)>) {
-        if !matches!(want, Want::Update(_) | Want::Room { .. }) || inner.is_ready(want) {
+        if !matches!(want, Want::Update(_) | Want::Room(_)) || inner.is_ready(want) {
             return (inner, None);
         }
         let (mut inner, now) = self.unlocked(inner, |port| port.now());
@@ -574,6 +572,9 @@ impl Shared {
     /// deadline has come.
     fn lead<'a>(&'a self, mut inner: Guard<'a>, turn: &mut Turn) -> Guard<'a> {
         inner.reading = true;
+        if let Want::Room(need) = turn.want {
+            inner.reader_needs = Some(need);
+        }
         let mut buffer = std::mem::take(&mut inner.buffer);
         buffer.resize(READ_BYTES, 0);
         while !turn.is_over(&inner) {
@@ -587,7 +588,7 @@ impl Shared {
                 break;
             }
         }
-        inner.reading = false;
+        (inner.reading, inner.reader_needs) = (false, None);
         inner.buffer = buffer;
         marks::reached_if(turn.is_late(), Mark::ReaderTimedOut);
         if !turn.is_over(&inner) {

@@ -411,6 +411,36 @@ fn a_full_window_waits_for_a_reply() {
     assert_eq!(parked.join().expect("no panic").expect("a reply"), seq);
 }
 
+/// With room for two requests one may wait. Harm: who waited for room did not hear, unless there was
+/// some, that its process was asked to end.
+#[test]
+fn waits_wait_for_each_other_and_nobody_else_does() {
+    let mock = Mock::new(echo);
+    let mut config = config();
+    config.in_flight_max = 2;
+    let connection = Connection::open(mock.port(), config).expect("the mock welcomes");
+    let first = spawn(&connection, WAIT, None);
+    mock.until(|world| world.requests == 1 && world.waiting == 1);
+    let second = spawn(&connection, WAIT, None);
+    let timed = spawn(&connection, WAIT, Some(Time(10)));
+    mock.until(|world| world.parked == 2);
+    assert_eq!(get(&connection, "a").expect("there is room"), "a");
+    mock.advance(Time(10));
+    let result = timed.join().expect("no panic");
+    assert!(matches!(result, Err(CallError::TimedOut)), "{result:?}");
+    // The place that one leaves is the next one's.
+    mock.push_reply(1);
+    first.join().expect("no panic").expect("a reply");
+    mock.until(|world| world.requests == 3);
+    let third = spawn(&connection, WAIT, None);
+    mock.until(|world| world.parked == 1 && world.waiting == 1);
+    mock.stop();
+    for wait in [second, third] {
+        let result = wait.join().expect("no panic");
+        assert!(matches!(result, Err(CallError::Stopped)), "{result:?}");
+    }
+}
+
 #[test]
 fn close_ends_every_call_and_says_goodbye() {
     let mock = Mock::new(welcome);

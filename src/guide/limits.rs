@@ -26,7 +26,7 @@
 //! | `history_entries_max` | 65536 | the revisions in it | the same |
 //! | `state_bytes_max` | 4 GiB | all keys and values | refused, but for what makes it smaller |
 //! | `namespaces_max` | 65536 | namespaces that have a key | refused |
-//! | `in_flight_max` | 1024 | calls of one process that are unanswered, or whose answers it has not acknowledged | its further calls wait for their turn |
+//! | `in_flight_max` | 1024 | calls of one process that are unanswered, or whose answers it has not acknowledged | its further calls wait for their turn; those that wait for something (a lock, a condition, an end) when they are three quarters, so that others find room |
 //! | `replies_bytes_max` | 64 MiB | answers that one process has not acknowledged, and as many again of its waits | its further calls with large answers wait for their turn, and so do joins; other waits are refused instead of answered |
 //! | `outbox_bytes_max` | 16 MiB | what is queued for one process | its requests are not read until it reads |
 //! | `watches_per_session_max` | 16384 | the watches of one process | refused |

@@ -26,12 +26,12 @@ mod watches;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub use calls::{Effect, Loss, SubmitError};
+pub use calls::{Effect, Loss, Need, Room, SubmitError};
 pub use watches::WatchLoss;
 
 use super::frame::{self, Outbox};
 use super::ids::{BuildId, ProcessId, Revision, Seq, Token, WatchId};
-use super::limits::{Agreed, FRAME_BYTES_MAX, REPLIES_BYTES_MAX, VALUE_BYTES_MAX};
+use super::limits::{self, Agreed, FRAME_BYTES_MAX, REPLIES_BYTES_MAX, VALUE_BYTES_MAX};
 use super::loss::ServerLoss;
 use super::marks::{self, Mark};
 use super::message::{FromClient, Reply, Request};
@@ -218,25 +218,31 @@ impl Client {
         self.end.as_ref()
     }
 
-    /// How many more requests may be submitted, as long as none of them has a large reply.
+    /// What more may be submitted.
     #[must_use]
-    pub fn room(&self) -> usize {
-        self.window.requests_max.saturating_sub(self.calls.len())
-    }
-
-    /// How many more bytes the replies to requests under way may take.
-    #[must_use]
-    pub fn reply_room(&self) -> usize {
-        let taken = self.calls.reply_bytes();
-        self.window.replies_bytes_max.saturating_sub(taken)
+    pub fn room(&self) -> Room {
+        let Window {
+            requests_max,
+            replies_bytes_max,
+            ..
+        } = self.window;
+        let left = |max: usize, taken: usize| max.saturating_sub(taken);
+        Room {
+            requests: left(requests_max, self.calls.len()),
+            waits: left(limits::waits_max(requests_max), self.calls.waits()),
+            reply_bytes: left(replies_bytes_max, self.calls.reply_bytes()),
+        }
     }
 
     /// How much of that a request takes. The server keeps its reply until it is acknowledged, which is
     /// done with the next request, before that is looked at.
     #[must_use]
-    pub fn reply_bytes(&self, request: &Request<'_>) -> usize {
+    pub fn need(&self, request: &Request<'_>) -> Need {
         let bytes = session::reply_bytes_max(request, self.window.value_bytes_max);
-        bytes.min(self.window.replies_bytes_max)
+        Need {
+            reply_bytes: bytes.min(self.window.replies_bytes_max),
+            waits: session::may_wait(request),
+        }
     }
 
     /// How large the parts of what is too large for one message are.
@@ -266,8 +272,8 @@ impl Client {
         if self.end.is_some() {
             return Err(SubmitError::Ended);
         }
-        let reply_bytes = self.reply_bytes(request);
-        if self.room() == 0 || reply_bytes > self.reply_room() {
+        let need = self.need(request);
+        if !self.room().take(need) {
             return Err(SubmitError::Full);
         }
         let seq = Seq(self.next_seq);
@@ -293,7 +299,7 @@ impl Client {
             seq,
             frame,
             kind,
-            reply_bytes,
+            need,
             sent: false,
             abandoned: false,
         });
@@ -537,7 +543,15 @@ impl Client {
         self.acks.push(seq);
         self.acks_bytes += reply_bytes;
         let at_once = self.points.strike(Point::AckAtOnce);
-        if self.acks.len() >= ACKS_MAX || self.acks_bytes >= ACKS_BYTES_MAX || at_once {
+        // What is not acknowledged leaves room for the largest answer: it may be all that is waited for.
+        let Window {
+            replies_bytes_max,
+            value_bytes_max,
+            ..
+        } = self.window;
+        let spare = replies_bytes_max.saturating_sub(limits::outcome_bytes(value_bytes_max));
+        let bytes_max = ACKS_BYTES_MAX.min(spare);
+        if self.acks.len() >= ACKS_MAX || self.acks_bytes >= bytes_max || at_once {
             self.send_acks();
         }
     }

@@ -377,6 +377,10 @@ impl Limits {
                 "a value does not fit a change set",
             ),
             (
+                self.in_flight_max >= 2,
+                "a request that waits leaves no room for another",
+            ),
+            (
                 self.parts_fit(),
                 "a part, a value, an argument, all that are kept: one is larger than the next",
             ),
@@ -430,10 +434,8 @@ impl Limits {
     }
 
     /// A result with its text, or a panic's text, and what the keeper says.
-    const fn outcome_bytes(&self) -> usize {
-        let besides = 2 * FAILURE_BYTES_MAX + 2 * OUTPUT_TAIL_BYTES_MAX;
-        self.value_bytes_max
-            .saturating_add(besides + MESSAGE_OVERHEAD_BYTES_MAX)
+    pub(super) const fn outcome_bytes(&self) -> usize {
+        outcome_bytes(self.value_bytes_max)
     }
 
     /// What a process owns and the locks of its session go in one change set.
@@ -495,6 +497,21 @@ impl Limits {
             || self.leases_max == 0
             || self.validation_steps_max == 0
     }
+}
+
+/// A result with its text, or a panic's text, and what the keeper says.
+pub(super) const fn outcome_bytes(value_bytes_max: usize) -> usize {
+    let besides = 2 * FAILURE_BYTES_MAX + 2 * OUTPUT_TAIL_BYTES_MAX;
+    value_bytes_max.saturating_add(besides + MESSAGE_OVERHEAD_BYTES_MAX)
+}
+
+/// How many of the requests that one session may have in flight may wait for something to come true: three
+/// quarters, so that all others, which the server answers at once, always find room. What ends a wait
+/// may be one of them: the lock that is given back, the key that is set.
+#[must_use]
+pub const fn waits_max(in_flight_max: usize) -> usize {
+    let most = in_flight_max - in_flight_max.div_ceil(4);
+    if most == 0 { 1 } else { most }
 }
 
 const _: () = assert!(Limits::USUAL.check().is_ok());

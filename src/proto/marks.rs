@@ -216,6 +216,7 @@ marks! {
         rare: "needs IN_FLIGHT_MAX requests at once";
     WindowFull: "a thread waited for room for one more request",
         rare: "needs IN_FLIGHT_MAX requests at once, and runs have a few threads";
+    WaitsWindowFull: "a thread waited for another's wait to end, so that requests that don't wait have room";
     ConnectFailed: "a connection could not be opened, and was tried again";
     ServerGivenUp: "a client gave up to come back";
     NoWelcome: "a server did not say welcome in time";

@@ -258,6 +258,8 @@ pub enum Bug {
     // proto/client/calls.rs
     /// An insert counts as a read, which has no effect when it is lost.
     InsertIsARead,
+    /// Requests that wait may take all the room that there is for requests.
+    WaitsTakeAllRoom,
 
     // proto/client/link.rs
     /// When the session is lost, what was sent in it is sent again in the next.

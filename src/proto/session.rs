@@ -11,7 +11,7 @@ use super::interest::{Interest, ReadSet};
 use super::limits::{FAILURE_BYTES_MAX, Limits};
 use super::locks::Name;
 use super::marks::{self, Mark};
-use super::message::{Request, WatchPosition};
+use super::message::{Condition, Request, WatchPosition};
 use super::operations::Operation;
 use super::planted::{self, Bug};
 use super::store::Namespace;
@@ -441,6 +441,19 @@ const REPLY_OVERHEAD_BYTES: usize = 128;
 
 /// What the reply to a batch takes for each operation beside the values in it.
 const TOLD_BYTES: usize = 24;
+
+/// May the request stay unanswered until something comes true?
+#[must_use]
+pub fn may_wait(request: &Request<'_>) -> bool {
+    match request {
+        Request::Wait { condition, .. } => {
+            !matches!(condition, Condition::Changed { waits: false, .. })
+        }
+        Request::Lock { waits, .. } => *waits,
+        Request::Lease { .. } => true,
+        _ => false,
+    }
+}
 
 /// Does the request change nothing, so that it may be done again instead of being remembered?
 #[must_use]

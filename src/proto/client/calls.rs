@@ -94,6 +94,40 @@ impl Kind {
     }
 }
 
+/// What a request takes of the window until it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need {
+    /// The most that its reply may take of the room for replies.
+    pub reply_bytes: usize,
+    /// It may stay unanswered until something comes true.
+    pub waits: bool,
+}
+
+/// What is left of the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// So many more requests.
+    pub requests: usize,
+    /// So many of them may be waits.
+    pub waits: usize,
+    /// So many more bytes of the replies that the server keeps.
+    pub reply_bytes: usize,
+}
+
+impl Room {
+    /// Takes what a request needs, if there is so much.
+    pub fn take(&mut self, need: Need) -> bool {
+        let waits = usize::from(need.waits && !planted::is(Bug::WaitsTakeAllRoom));
+        let fits = self.requests > 0 && waits <= self.waits && need.reply_bytes <= self.reply_bytes;
+        if fits {
+            self.requests -= 1;
+            self.waits -= waits;
+            self.reply_bytes -= need.reply_bytes;
+        }
+        fits
+    }
+}
+
 /// One request.
 #[derive(Debug)]
 pub(super) struct Call {
@@ -101,8 +135,7 @@ pub(super) struct Call {
     /// As it goes out, prefix included; later the buffer of its reply.
     pub(super) frame: Vec<u8>,
     pub(super) kind: Kind,
-    /// The most that its reply may take of the room for replies.
-    pub(super) reply_bytes: usize,
+    pub(super) need: Need,
     /// It was handed to a connection once, this one or one before: the server may know it.
     pub(super) sent: bool,
     /// Nobody waits for the reply.
@@ -116,6 +149,8 @@ pub(super) struct Calls {
     calls: Vec<Call>,
     /// Invariant: the sum over all.
     reply_bytes: usize,
+    /// Invariant: how many of them may wait.
+    waits: usize,
 }
 
 impl Calls {
@@ -128,10 +163,16 @@ impl Calls {
         self.reply_bytes
     }
 
+    /// How many of them may wait for something.
+    pub(super) fn waits(&self) -> usize {
+        self.waits
+    }
+
     /// Appends a call with a number above all others.
     pub(super) fn push(&mut self, call: Call) {
         debug_assert!(self.calls.last().is_none_or(|last| last.seq < call.seq));
-        self.reply_bytes += call.reply_bytes;
+        self.reply_bytes += call.need.reply_bytes;
+        self.waits += usize::from(call.need.waits);
         self.calls.push(call);
     }
 
@@ -146,7 +187,8 @@ impl Calls {
     pub(super) fn remove(&mut self, seq: Seq) -> Option<Call> {
         let position = self.position(seq)?;
         let call = self.calls.remove(position);
-        self.reply_bytes -= call.reply_bytes;
+        self.reply_bytes -= call.need.reply_bytes;
+        self.waits -= usize::from(call.need.waits);
         Some(call)
     }
 
@@ -166,7 +208,7 @@ impl Calls {
     }
 
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Call> + '_ {
-        self.reply_bytes = 0;
+        (self.reply_bytes, self.waits) = (0, 0);
         self.calls.drain(..)
     }
 }

@@ -3,12 +3,13 @@
 mod giving_up;
 mod returning;
 mod watching;
+mod window;
 
 use super::*;
-use crate::proto::ids::{Revision, SessionId};
+use crate::proto::ids::{LeaseId, Revision, SessionId};
 use crate::proto::limits::{
-    CREDIT_BYTES_MIN, HELLO_TIMEOUT, IN_FLIGHT_MAX, Limits, PART_BYTES_MAX, RECONNECT_TIMEOUT,
-    REPLIES_BYTES_MAX, VALUE_BYTES_MAX,
+    Agreed, CREDIT_BYTES_MIN, HELLO_TIMEOUT, IN_FLIGHT_MAX, Limits, PART_BYTES_MAX,
+    RECONNECT_TIMEOUT, REPLIES_BYTES_MAX, VALUE_BYTES_MAX,
 };
 use crate::proto::message::{
     Condition, Filter, FromServer, Hello, Origin, Refusal, Resume, Update, WatchPosition,
@@ -101,6 +102,15 @@ fn welcome(resumed: bool) -> FromServer<'static> {
         token: Token([6, 7]),
         resumed,
         limits: Limits::USUAL.agreed(),
+    }
+}
+
+fn welcome_with(limits: Agreed) -> FromServer<'static> {
+    FromServer::Welcome {
+        session: SessionId(5),
+        token: Token([6, 7]),
+        resumed: false,
+        limits,
     }
 }
 
@@ -389,48 +399,6 @@ fn cancels_do_not_heap_up() {
         }
         assert!(client.loose.len() <= LOOSE_MAX, "{}", client.loose.len());
     }
-}
-
-#[test]
-fn the_window_is_bounded() {
-    let mut client = up();
-    for _ in 0..IN_FLIGHT_MAX {
-        submit(&mut client, &SET);
-    }
-    assert_eq!(client.submit(&SET), Err(SubmitError::Full));
-    sent(&mut client);
-    give_reply(&mut client, 9);
-    assert_eq!(client.room(), 1);
-    submit(&mut client, &SET);
-}
-
-#[test]
-fn large_replies_have_a_window_of_their_own() {
-    let mut client = up();
-    let remove = Request::Remove {
-        namespace: "n",
-        key: "k",
-    };
-    let many = REPLIES_BYTES_MAX / VALUE_BYTES_MAX;
-    for _ in 0..many {
-        submit(&mut client, &remove);
-    }
-    assert_eq!(client.submit(&remove), Err(SubmitError::Full));
-    // What is answered with a few words, read or waited for is not held up.
-    submit(&mut client, &SET);
-    submit(&mut client, &WAIT);
-    submit(&mut client, &Request::Ping);
-    sent(&mut client);
-    give_reply(&mut client, many as u64 + 1);
-    assert_eq!(client.submit(&remove), Err(SubmitError::Full));
-    give_reply(&mut client, 9);
-    submit(&mut client, &remove);
-    assert_eq!(client.submit(&remove), Err(SubmitError::Full));
-    // What is withdrawn makes room too, and what is lost with the session.
-    client.cancel(Seq(many as u64 + 4));
-    submit(&mut client, &remove);
-    back(&mut client, false);
-    assert_eq!(client.reply_room(), REPLIES_BYTES_MAX);
 }
 
 #[test]

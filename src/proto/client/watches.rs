@@ -137,7 +137,7 @@ impl Client {
             return;
         };
         if state.end.is_none() && self.end.is_none() {
-            marks::reached_if(self.room() == 0, Mark::UnwatchDelayed);
+            marks::reached_if(self.room().requests == 0, Mark::UnwatchDelayed);
             self.unwatch_later.push_back(watch);
             self.submit_owed();
         }
@@ -154,7 +154,7 @@ impl Client {
     /// Sends what [`unwatch`](Client::unwatch) and [`unlock`](Client::unlock) owe, as far as there is
     /// room.
     pub(super) fn submit_owed(&mut self) {
-        while self.room() > 0 && self.end.is_none() {
+        while self.room().requests > 0 && self.end.is_none() {
             if let Some((name, grant)) = self.unlock_later.pop_front() {
                 let name = &*name;
                 self.submit_own(&Request::Unlock { name, grant });

@@ -18,8 +18,9 @@ fn small_ones_that_fit_are_taken_and_others_are_refused_by_name() {
         ..Limits::USUAL
     };
     assert_eq!(small.check(), Ok(()));
-    let cases: [(Spoil, &str); 14] = [
+    let cases: [(Spoil, &str); 15] = [
         (|l| l.in_flight_max = 0, "zero"),
+        (|l| l.in_flight_max = 1, "that waits"),
         (|l| l.value_bytes_max = VALUE_BYTES_MAX + 1, "clients"),
         (|l| l.value_bytes_max = 301, "a value does not fit"),
         (|l| l.part_bytes_max = 101, "a part"),
