@@ -14,7 +14,8 @@ pub(crate) fn run(data: &[u8]) {
     }
     messages(data);
     if value::check(data).is_ok() {
-        assert!(value::equal(data, data), "a value equals itself");
+        let digest = value::Comparer::new([1, 2], 0).digest(data);
+        assert!(digest.is_some(), "a value can be compared");
         assert!(!value::describe(data).is_empty());
     }
 }

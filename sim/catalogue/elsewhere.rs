@@ -27,10 +27,10 @@ pub(super) const BUGS: [Planted; 70] = [
         "maps are compared in the order of their entries",
     ),
     planted(
-        Bug::EntriesSummedInOrder,
+        Bug::DigestOfSameLength,
         "proto/value/compare.rs",
         NO_LOST_WAKEUP,
-        "the sum that tells different maps apart depends on the order of their entries",
+        "a value of the state is compared by the digest of another that is as long",
     ),
     planted(
         Bug::SignOfZeroCounts,

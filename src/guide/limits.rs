@@ -80,7 +80,8 @@
 //! | `READS_MAX` | 1024 | keys and ranges that one condition is remembered to have read | whole namespaces count as read: it is tested more often than it need be |
 //! | `READS_BYTES_MAX` | 128 KiB | their keys | the same |
 //! | `READ_RANGES_MAX` | 16 | the ranges of one namespace among them | one range that covers them counts as read |
-//! | `COMPARED_BYTES_MAX` | 64 MiB | work of one batch on comparing maps whose entries differ, or their order | refused |
+//! | `COMPARED_BYTES_MAX` | 16 MiB | values that one batch or commit compares, where their first bytes don't tell | refused |
+//! | `COMPARED_PER_TURN_BYTES_MAX` | 4 MiB | values that are compared for one process in one turn | the others have their turns |
 //! | `CREDIT_BYTES_MIN` | 8 MiB | updates that a watch is sent before its process has taken some of them | its next ones wait in the log |
 //! | `FRAME_BYTES_MAX` | 8 MiB | one message | refused where it is made; from anybody else it costs the connection |
 //!

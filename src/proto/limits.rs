@@ -44,9 +44,10 @@ pub const READS_MAX: usize = 1024;
 pub const READ_RANGES_MAX: usize = 16;
 /// Most bytes of keys that one condition is remembered to have read; past it, whole namespaces.
 pub const READS_BYTES_MAX: usize = 128 * 1024;
-/// Most bytes that comparing values may take in one batch where a walk of them does not do: maps that
-/// have as many entries and not the same ones in the same order.
-pub const COMPARED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Most bytes of values that may be compared in one batch or commit, where their first bytes don't tell.
+pub const COMPARED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of values after whose comparison a connection's turn is over.
+pub const COMPARED_PER_TURN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Conflicts of one transaction after which it queues for a lease on what it has touched.
 pub const CONFLICTS_MAX: u32 = 3;
 /// Most keys that a lease is on; past it, whole namespaces.

@@ -216,6 +216,8 @@ marks! {
         rare: "needs IN_FLIGHT_MAX requests at once";
     WindowFull: "a thread waited for room for one more request",
         rare: "needs IN_FLIGHT_MAX requests at once, and runs have a few threads";
+    ComparedEnough: "a turn ended because many bytes of values had been compared in it",
+        rare: "needs megabytes of values that somebody waits for";
     WaitsWindowFull: "a thread waited for another's wait to end, so that requests that don't wait have room";
     ConnectFailed: "a connection could not be opened, and was tried again";
     ServerGivenUp: "a client gave up to come back";

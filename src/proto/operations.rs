@@ -69,22 +69,19 @@ pub enum Test<'a> {
 }
 
 impl Test<'_> {
-    /// Does it hold for this value, and the revision that wrote it?
+    /// Does it hold for this value, and the revision that wrote it? `equal` compares the value with that of
+    /// the test, and may not be able to.
     #[must_use]
-    pub fn holds(&self, there: Option<(&[u8], Revision)>) -> bool {
-        self.holds_within(there, &mut usize::MAX.clone()) == Some(true)
-    }
-
-    /// As [`holds`](Test::holds), where comparing may take so much work: see [`value::equal_within`].
-    #[must_use]
-    pub fn holds_within(&self, there: Option<(&[u8], Revision)>, work: &mut usize) -> Option<bool> {
-        if let (Test::Equal(wanted), Some((value, _))) = (*self, there) {
-            return value::equal_within(value, wanted, work);
+    pub fn holds(
+        &self,
+        there: Option<(&[u8], Revision)>,
+        equal: impl FnOnce(&[u8]) -> Option<bool>,
+    ) -> Option<bool> {
+        match (*self, there) {
+            (Test::Equal(wanted), Some(_)) => equal(wanted),
+            (Test::NotEqual(other), Some(_)) => equal(other).map(|is_equal| !is_equal),
+            _ => Some(self.holds_plain(there)),
         }
-        if let (Test::NotEqual(other), Some((value, _))) = (*self, there) {
-            return value::equal_within(value, other, work).map(|is_equal| !is_equal);
-        }
-        Some(self.holds_plain(there))
     }
 
     /// Those that compare no values.

@@ -24,8 +24,8 @@ pub enum Bug {
     OrderOfMapCounts,
     /// A negative zero is not equal to a positive one.
     SignOfZeroCounts,
-    /// The sum that tells different maps apart depends on the order of their entries.
-    EntriesSummedInOrder,
+    /// A value of the state is compared by the digest of another that is as long.
+    DigestOfSameLength,
 
     // proto/interest.rs
     /// A watch of one key gets those that begin with its name too.

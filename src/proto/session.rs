@@ -16,6 +16,7 @@ use super::operations::Operation;
 use super::planted::{self, Bug};
 use super::store::Namespace;
 use super::time::Time;
+use super::value::Digest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
@@ -88,8 +89,10 @@ pub enum WaitKind {
     Equal {
         /// The key.
         key: String,
-        /// As it was sent: its canonical form may be many times as long.
+        /// As it was sent.
         value: Vec<u8>,
+        /// By which it is compared: it is gone over once, however often it is tested.
+        digest: Option<Digest>,
     },
     /// Something that holds for a key.
     Key {
@@ -97,6 +100,8 @@ pub enum WaitKind {
         key: String,
         /// The encoded [`Test`](super::operations::Test).
         test: Vec<u8>,
+        /// Of the value in it.
+        digest: Option<Digest>,
     },
     /// The end of a process.
     Ended(ProcessId),
@@ -146,8 +151,8 @@ impl Wait {
             // Bounded by the number of locks.
             WaitKind::Lock { .. } => return 0,
             WaitKind::Function { name, args, .. } => name.len() + args.len(),
-            WaitKind::Equal { key, value } => key.len() + value.len(),
-            WaitKind::Key { key, test } => key.len() + test.len(),
+            WaitKind::Equal { key, value, .. } => key.len() + value.len(),
+            WaitKind::Key { key, test, .. } => key.len() + test.len(),
             WaitKind::Changed { interest, .. } => interest.bytes(),
         };
         INTEREST_OVERHEAD_BYTES + self.namespace.len() + kind

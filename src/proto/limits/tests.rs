@@ -103,6 +103,7 @@ fn the_page_of_limits_has_each_with_its_figure() {
         ("READS_BYTES_MAX", READS_BYTES_MAX),
         ("READ_RANGES_MAX", READ_RANGES_MAX),
         ("COMPARED_BYTES_MAX", COMPARED_BYTES_MAX),
+        ("COMPARED_PER_TURN_BYTES_MAX", COMPARED_PER_TURN_BYTES_MAX),
         ("CREDIT_BYTES_MIN", CREDIT_BYTES_MIN as usize),
         ("FRAME_BYTES_MAX", FRAME_BYTES_MAX),
     ];

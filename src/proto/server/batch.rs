@@ -9,6 +9,7 @@ use super::super::message::{Failure, Reply};
 use super::super::operations::{Operation, Test, Told};
 use super::super::store::{Coming, Key, Rights, StoreError, Transaction, Value, check_key};
 use super::super::time::Time;
+use super::super::value::Comparer;
 use super::requests::cause;
 use super::{Server, wire};
 
@@ -55,9 +56,15 @@ impl Server {
             });
         }
         let mut transaction = self.store.transaction(process, Rights::User);
-        let mut work = COMPARED_BYTES_MAX;
-        let done = all(&mut transaction, namespace, operations, &limits, &mut work)
-            .and_then(|answers| Ok((answers, transaction.commit()?)));
+        let mut comparing = Comparing::new(&mut self.comparer);
+        let done = all(
+            &mut transaction,
+            namespace,
+            operations,
+            &limits,
+            &mut comparing,
+        )
+        .and_then(|answers| Ok((answers, transaction.commit()?)));
         let (answers, changes) = match done {
             Ok(done) => done,
             Err(refused) => return self.refused(&refused),
@@ -102,6 +109,19 @@ fn told(answer: &Answer) -> Told<'_> {
     told
 }
 
+/// How the values of one change set are compared, and how much of that may yet be done.
+pub(super) struct Comparing<'a> {
+    comparer: &'a mut Comparer,
+    work: usize,
+}
+
+impl<'a> Comparing<'a> {
+    pub(super) fn new(comparer: &'a mut Comparer) -> Comparing<'a> {
+        let work = COMPARED_BYTES_MAX;
+        Comparing { comparer, work }
+    }
+}
+
 /// Does all operations, in their order. What they are told is together no more than one function may
 /// return; so much work may go into comparing values.
 pub(super) fn all<'a>(
@@ -109,7 +129,7 @@ pub(super) fn all<'a>(
     namespace: &str,
     operations: &[Operation<'a>],
     limits: &Limits,
-    work: &mut usize,
+    comparing: &mut Comparing<'_>,
 ) -> Result<Vec<Answer>, Refused<'a>> {
     let mut answers = Vec::with_capacity(operations.len());
     let mut bytes = 0;
@@ -118,7 +138,7 @@ pub(super) fn all<'a>(
         let done = written(std::slice::from_ref(operation));
         coming.entries -= done.entries;
         coming.bytes -= done.bytes;
-        let answer = one(transaction, namespace, operation, coming, work)?;
+        let answer = one(transaction, namespace, operation, coming, comparing)?;
         bytes += match &answer {
             Answer::Value(value, _) => value.len(),
             Answer::Entry(key, value) => key.len() + value.len(),
@@ -154,11 +174,11 @@ fn one<'a>(
     namespace: &str,
     operation: &Operation<'a>,
     coming: Coming,
-    work: &mut usize,
+    comparing: &mut Comparing<'_>,
 ) -> Result<Answer, Refused<'a>> {
     Ok(match *operation {
         Operation::Require { key, test } => {
-            require(transaction, namespace, (key, test), work)?;
+            require(transaction, namespace, (key, test), comparing)?;
             Answer::Done
         }
         Operation::Get { key } => found(transaction.versioned(namespace, key)),
@@ -195,7 +215,7 @@ fn require<'a>(
     transaction: &Transaction<'_>,
     namespace: &str,
     (key, test): (&'a str, Test<'_>),
-    work: &mut usize,
+    comparing: &mut Comparing<'_>,
 ) -> Result<(), Refused<'a>> {
     kinds::said(&test);
     // It comes back if it is not met.
@@ -210,7 +230,11 @@ fn require<'a>(
     }
     let there = transaction.versioned(namespace, key);
     let there = there.map(|(value, revision)| (&**value, revision));
-    match test.holds_within(there, work) {
+    let equal = |wanted: &[u8]| {
+        let value = there.map_or(&[][..], |(value, _)| value);
+        (comparing.comparer).equal_within(value, wanted, &mut comparing.work)
+    };
+    match test.holds(there, equal) {
         Some(true) => Ok(()),
         Some(false) => Err(Refused::Unmet(key)),
         None => Err(Refused::Store(StoreError::Limit {

@@ -14,7 +14,6 @@ use super::super::points::Point;
 use super::super::session::{Cursor, Wait, WaitKind};
 use super::super::store::{ChangeSet, RESERVED, Store, View};
 use super::super::time::Time;
-use super::super::value;
 use super::changes::Wanted;
 use super::{Commit, Keep, Server, WaitKey, WatchKey, wire};
 use std::collections::BTreeSet;
@@ -351,15 +350,18 @@ impl Server {
                 wanted.awaited(log, (after, is_first), revision, &self.config.limits)
             }
             WaitKind::Ended(_) | WaitKind::Lock { .. } | WaitKind::Lease(_) => None,
-            WaitKind::Equal { key, value } => {
-                let there = view.get(&wait.namespace, key);
-                let holds = there.is_some_and(|there| value::equal(there, value));
-                holds.then(|| returned(&[]))
+            WaitKind::Equal { key, value, digest } => {
+                view.note_key(&wait.namespace, key);
+                let there = self.store.get(&wait.namespace, key);
+                let equal = |there| self.comparer.is_equal(there, value, *digest);
+                there.is_some_and(equal).then(|| returned(&[]))
             }
-            WaitKind::Key { key, test } => {
+            WaitKind::Key { key, test, digest } => {
                 let there = view.versioned(&wait.namespace, key);
-                let test = codec::decode::<Test<'_>>(test);
-                let holds = test.is_ok_and(|test| test.holds(there));
+                let value = self.store.get(&wait.namespace, key);
+                let equal = |wanted: &[u8]| Some(self.comparer.is_equal(value?, wanted, *digest));
+                let test = codec::decode::<Test<'_>>(test).ok();
+                let holds = test.and_then(|test| test.holds(there, equal)) == Some(true);
                 holds.then(|| returned(there.map_or(&[], |(value, _)| value)))
             }
             WaitKind::Function { offset, name, args } => {

@@ -126,12 +126,12 @@ impl Server {
                     reads: shown,
                 }
             }
-            WaitKind::Equal { key, value } => Awaited::Equal {
+            WaitKind::Equal { key, value, .. } => Awaited::Equal {
                 namespace: cut(&wait.namespace),
                 key: cut(key),
                 value: cut(&value::describe(value)),
             },
-            WaitKind::Key { key, test } => Awaited::Key {
+            WaitKind::Key { key, test, .. } => Awaited::Key {
                 namespace: cut(&wait.namespace),
                 key: cut(key),
                 test: codec::decode(test).map_or_else(|_| String::new(), |test| in_words(&test)),

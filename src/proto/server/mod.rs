@@ -40,6 +40,7 @@ use super::points::{Point, Points};
 use super::session::{self, Arrival, Session};
 use super::store::Store;
 use super::time::Time;
+use super::value::Comparer;
 use super::watch::Index;
 use leases::{Leases, Ticket};
 use processes::Process;
@@ -235,6 +236,7 @@ pub struct Server {
     watch_index: Index<WatchKey>,
     wait_index: Index<WaitKey>,
     leases: Leases,
+    comparer: Comparer,
     timers: BTreeSet<(Time, Timer)>,
     /// Connections that have not said hello, oldest first. Invariant: those with a `hello_by`.
     silent: BTreeSet<ConnectionId>,
@@ -293,6 +295,7 @@ impl Server {
             watch_index: Index::default(),
             wait_index: Index::default(),
             leases: Leases::default(),
+            comparer: Comparer::new(config.seed, config.limits.change_set_bytes_max),
             timers: BTreeSet::new(),
             silent: BTreeSet::new(),
             lagging: BTreeSet::new(),
@@ -337,6 +340,7 @@ impl Server {
     pub fn receive(&mut self, id: ConnectionId, input: &[u8], now: Time) -> Received {
         let mut consumed = 0;
         let mut frames = 0;
+        let compared_before = self.comparer.gone_over();
         let more = loop {
             let open = self.connections.get_mut(&id).filter(|c| !c.closed);
             let Some(connection) = open else {
@@ -356,6 +360,7 @@ impl Server {
                     marks::reached(Mark::TurnOver);
                     break true;
                 }
+                Ok(Some(_)) if self.has_compared_enough(compared_before) => break true,
                 Ok(Some(_)) if frames > 0 && self.points.strike(Point::TurnOfOneFrame) => {
                     break true;
                 }
@@ -383,6 +388,14 @@ impl Server {
         self.pump();
         self.debug_invariants();
         Received { consumed, more }
+    }
+
+    /// Were so many values compared in this turn that the others should have theirs?
+    fn has_compared_enough(&self, before: usize) -> bool {
+        let compared = self.comparer.gone_over().wrapping_sub(before);
+        let enough = compared >= limits::COMPARED_PER_TURN_BYTES_MAX;
+        marks::reached_if(enough, Mark::ComparedEnough);
+        enough
     }
 
     /// The peer can read no more: its output is dropped from now on, and its input no longer waits

@@ -494,9 +494,16 @@ impl Server {
     }
 
     /// What a condition waits for, if it is within the limits; else the reply that says so.
-    fn wait_kind(&self, condition: &Condition<'_>) -> Result<WaitKind, Vec<u8>> {
-        let limits = &self.config.limits;
+    fn wait_kind(&mut self, condition: &Condition<'_>) -> Result<WaitKind, Vec<u8>> {
+        let limits = self.config.limits;
         let max = limits.value_bytes_max;
+        let wanted = match *condition {
+            Condition::Equal { value, .. } => Some(value),
+            Condition::Key { test, .. } => test.value(),
+            _ => None,
+        };
+        let wanted = wanted.filter(|value| value.len() <= max);
+        let digest = wanted.and_then(|value| self.comparer.digest(value));
         let refused = |failure| self.failed(failure);
         let out_of_bounds = |error| self.failed(wire::store_failure(&error));
         Ok(match *condition {
@@ -514,6 +521,7 @@ impl Server {
                 WaitKind::Equal {
                     key: key.to_owned(),
                     value: value.to_vec(),
+                    digest,
                 }
             }
             Condition::Key { key, test } => {
@@ -523,6 +531,7 @@ impl Server {
                 WaitKind::Key {
                     key: key.to_owned(),
                     test: codec::to_bytes(&test),
+                    digest,
                 }
             }
             Condition::Changed {

@@ -6,8 +6,8 @@ use super::super::ids::{LeaseId, ProcessId, Revision, Seq, SessionId};
 use super::super::interest::{Interest, ReadSet};
 use super::super::kinds;
 use super::super::limits::{
-    COMPARED_BYTES_MAX, FUNCTION_NAME_BYTES_MAX, KEY_BYTES_MAX, LEASED_KEYS_MAX,
-    LEASES_PER_SESSION_MAX, NAMESPACE_BYTES_MAX,
+    FUNCTION_NAME_BYTES_MAX, KEY_BYTES_MAX, LEASED_KEYS_MAX, LEASES_PER_SESSION_MAX,
+    NAMESPACE_BYTES_MAX,
 };
 use super::super::marks::{self, Mark};
 use super::super::message::{Failure, Reply};
@@ -152,7 +152,7 @@ impl Server {
     fn write_all(&mut self, process: ProcessId, asked: Asked<'_>, now: Time) -> Vec<u8> {
         let limits = self.config.limits;
         let mut transaction = self.store.transaction(process, Rights::User);
-        let mut work = COMPARED_BYTES_MAX;
+        let mut comparing = batch::Comparing::new(&mut self.comparer);
         for part in asked.parts {
             part.writes.iter().for_each(kinds::said);
             let mut writes = &part.writes[..];
@@ -163,7 +163,7 @@ impl Server {
                 writes = most;
             }
             let namespace = part.namespace;
-            let done = batch::all(&mut transaction, namespace, writes, &limits, &mut work);
+            let done = batch::all(&mut transaction, namespace, writes, &limits, &mut comparing);
             if let Err(refused) = done {
                 drop(transaction);
                 return self.refused(&refused);

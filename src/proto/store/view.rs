@@ -29,11 +29,15 @@ impl<'a> View<'a> {
     /// One value.
     #[must_use]
     pub fn get(&self, namespace: &str, key: &str) -> Option<&[u8]> {
-        let value = self.store.get(namespace, key);
-        if value.is_some() || !planted::is(Bug::AbsenceNotNoted) {
+        self.note_key(namespace, key);
+        self.store.get(namespace, key).map(|value| &**value)
+    }
+
+    /// This key counts as read.
+    pub fn note_key(&self, namespace: &str, key: &str) {
+        if !planted::is(Bug::AbsenceNotNoted) || self.store.get(namespace, key).is_some() {
             self.note(namespace, Interest::Key(Arc::from(key)));
         }
-        value.map(|value| &**value)
     }
 
     /// One value, and the revision that wrote it.

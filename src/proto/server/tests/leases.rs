@@ -126,19 +126,16 @@ fn no_session_takes_all_leases_and_none_is_on_nothing() {
 fn the_parts_of_a_commit_share_what_may_be_compared() {
     let mut server = server_with(|_| ());
     let mut program = Peer::program(&mut server);
-    // A hundred maps within each other, with their entries in this order or in the other.
-    let nested = |inner_first: bool| {
-        let mut value = vec![0xda, 0x40, 0];
-        value.extend([b'x'; 0x4000]);
-        for _ in 0..100 {
-            value = match inner_first {
-                true => [&[0x82, 1][..], &value, &[2, 0xc0]].concat(),
-                false => [&[0x82, 2, 0xc0, 1][..], &value].concat(),
-            };
-        }
-        value
+    // What is there takes nine bytes for each number, what is asked for one.
+    let numbers = |long: bool| {
+        let number: &[u8] = if long {
+            &[0xcf, 0, 0, 0, 0, 0, 0, 0, 7]
+        } else {
+            &[7]
+        };
+        [&[0xdc, 0xf0, 0][..], &number.repeat(0xf000)].concat()
     };
-    let (there, other) = (nested(true), nested(false));
+    let (there, other) = (numbers(true), numbers(false));
     program.call(
         &mut server,
         Request::Set {
