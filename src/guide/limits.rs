@@ -30,7 +30,7 @@
 //! | `replies_bytes_max` | 64 MiB | answers that one process has not acknowledged, and as many again of its waits | its further calls with large answers wait for their turn, and so do joins; other waits are refused instead of answered |
 //! | `outbox_bytes_max` | 16 MiB | what is queued for one process | its requests are not read until it reads |
 //! | `watches_per_session_max` | 16384 | the watches of one process | refused |
-//! | `interests_per_session_bytes_max` | 32 MiB | what its watches and waits are for: keys, values, arguments | refused |
+//! | `interests_per_session_bytes_max` | 32 MiB | what its watches, waits and leases are for: keys, values, arguments | refused |
 //! | `connections_silent_max` | 256 | connections that have not said who they are | the oldest of them is closed |
 //! | `connections_max` | 4096 | connections | the new one is closed, with the reason |
 //! | `sessions_max` | 8192 | processes that are known, those included whose connection was lost a moment ago | refused, with the reason |
@@ -75,7 +75,8 @@
 //! | `WATCH_KEYS_MAX` | 1024 | keys that one watch names | refused |
 //! | `LOCK_NAME_BYTES_MAX` | 255 | the name of a lock | refused |
 //! | `CONFLICTS_MAX` | 3 | conflicts of one transaction | it queues for a lease |
-//! | `LEASED_KEYS_MAX` | 256 | keys that a lease is on | it is on their namespaces; over as many of these there is none |
+//! | `LEASED_KEYS_MAX` | 64 | keys that a lease is on | it is on their namespaces; over as many of these there is none |
+//! | `LEASE_STEPS_PER_TURN_MAX` | 16384 | keys of leases that are looked at in one turn of the server | it looks at the others after the next requests |
 //! | `LEASES_PER_SESSION_MAX` | 256 | leases of one process, those included that it queues for: of so many transactions at once | refused |
 //! | `READS_MAX` | 1024 | keys and ranges that one condition is remembered to have read | whole namespaces count as read: it is tested more often than it need be |
 //! | `READS_BYTES_MAX` | 128 KiB | their keys | the same |

@@ -51,11 +51,13 @@ pub const COMPARED_PER_TURN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Conflicts of one transaction after which it queues for a lease on what it has touched.
 pub const CONFLICTS_MAX: u32 = 3;
 /// Most keys that a lease is on; past it, whole namespaces.
-pub const LEASED_KEYS_MAX: usize = 256;
+pub const LEASED_KEYS_MAX: usize = 64;
 /// Most leases, those included that are queued for.
 pub const LEASES_MAX: usize = 8192;
 /// Most of them that one session has.
 pub const LEASES_PER_SESSION_MAX: usize = 256;
+/// Most keys and namespaces that are looked at in one turn of the server to see whose lease has come.
+pub const LEASE_STEPS_PER_TURN_MAX: usize = 16 * 1024;
 /// How long a transaction may hold a lease.
 pub const LEASE_TIME: Duration = Duration::from_secs(2);
 /// How long a transaction queues for leases before it is told that it is contended.
@@ -95,7 +97,7 @@ pub const REPLIES_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const OUTBOX_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
 /// Most watches of one session.
 pub const WATCHES_PER_SESSION_MAX: usize = 16 * 1024;
-/// Most bytes of what one session's watches and waits are for: keys, filters, values and arguments.
+/// Most bytes of what one session's watches, waits and leases are for: keys, filters, values and arguments.
 pub const INTERESTS_PER_SESSION_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Most connections that have not said hello. When there is one more, the oldest of them goes.
 pub const CONNECTIONS_SILENT_MAX: usize = 256;

@@ -145,9 +145,10 @@ impl Wait {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let kind = match &self.kind {
-            // Noted with the process, too, or among the leases, where they are counted; it is never
-            // refused.
-            WaitKind::Ended(_) | WaitKind::Lease(_) => return 0,
+            // Noted with the process, too; it is never refused.
+            WaitKind::Ended(_) => return 0,
+            // Counted with the lease, which outlasts it.
+            WaitKind::Lease(_) => return 0,
             // Bounded by the number of locks.
             WaitKind::Lock { .. } => return 0,
             WaitKind::Function { name, args, .. } => name.len() + args.len(),
@@ -209,10 +210,12 @@ pub struct Session {
     answers_bytes: usize,
     in_flight_max: usize,
     replies_bytes_max: usize,
-    /// Invariant: the sum of what `waits` and `watches` cost.
+    /// Invariant: the sum of what `waits`, `watches` and `leases` cost.
     pub interests_bytes: usize,
     /// Waits by the number of their request.
     pub waits: BTreeMap<Seq, Wait>,
+    /// Leases, held or queued for, and what each costs.
+    pub leases: BTreeMap<LeaseId, usize>,
     /// Waits for processes that have ended, whose answers there was no room to keep yet.
     pub held: BTreeSet<Seq>,
     /// Watches by their name.
@@ -249,6 +252,7 @@ impl Session {
             replies_bytes_max: limits.replies_bytes_max,
             interests_bytes: 0,
             waits: BTreeMap::new(),
+            leases: BTreeMap::new(),
             held: BTreeSet::new(),
             watches: BTreeMap::new(),
             uploads: BTreeMap::new(),
@@ -395,11 +399,15 @@ impl Session {
         (self.replies.len() + self.waits.len(), bytes)
     }
 
-    /// What watches and waits cost, counted anew.
+    /// What watches, waits and leases cost, counted anew.
     #[must_use]
     pub fn count_interests(&self) -> usize {
         let watches = self.watches.values().map(Cursor::bytes);
-        watches.chain(self.waits.values().map(Wait::bytes)).sum()
+        let waits = self.waits.values().map(Wait::bytes);
+        watches
+            .chain(waits)
+            .chain(self.leases.values().copied())
+            .sum()
     }
 
     /// Checks what must always hold: in tests and debug builds.

@@ -97,6 +97,7 @@ fn the_page_of_limits_has_each_with_its_figure() {
         ("WATCH_KEYS_MAX", WATCH_KEYS_MAX),
         ("LEASES_PER_SESSION_MAX", LEASES_PER_SESSION_MAX),
         ("LEASED_KEYS_MAX", LEASED_KEYS_MAX),
+        ("LEASE_STEPS_PER_TURN_MAX", LEASE_STEPS_PER_TURN_MAX),
         ("CONFLICTS_MAX", CONFLICTS_MAX as usize),
         ("LOCK_NAME_BYTES_MAX", LOCK_NAME_BYTES_MAX),
         ("READS_MAX", READS_MAX),

@@ -552,8 +552,12 @@ impl Server {
     }
 }
 
-/// Is there room for one more watch or wait that costs so much?
-fn interests_fit(session: &Session, bytes: usize, limits: &Limits) -> Result<(), Failure<'static>> {
+/// Is there room for one more watch, wait or lease that costs so much?
+pub(super) fn interests_fit(
+    session: &Session,
+    bytes: usize,
+    limits: &Limits,
+) -> Result<(), Failure<'static>> {
     let bytes = session.interests_bytes + bytes;
     let max = limits.interests_per_session_bytes_max;
     wire::within("INTERESTS_PER_SESSION_BYTES_MAX", bytes, max)

@@ -6,8 +6,8 @@ use super::super::ids::{LeaseId, ProcessId, Revision, Seq, SessionId};
 use super::super::interest::{Interest, ReadSet};
 use super::super::kinds;
 use super::super::limits::{
-    FUNCTION_NAME_BYTES_MAX, KEY_BYTES_MAX, LEASED_KEYS_MAX, LEASES_PER_SESSION_MAX,
-    NAMESPACE_BYTES_MAX,
+    FUNCTION_NAME_BYTES_MAX, KEY_BYTES_MAX, LEASE_STEPS_PER_TURN_MAX, LEASED_KEYS_MAX,
+    LEASES_PER_SESSION_MAX, NAMESPACE_BYTES_MAX,
 };
 use super::super::marks::{self, Mark};
 use super::super::message::{Failure, Reply};
@@ -17,7 +17,7 @@ use super::super::session::{Wait, WaitKind};
 use super::super::store::Rights;
 use super::super::time::Time;
 use super::leases::Ticket;
-use super::requests::cause;
+use super::requests::{cause, interests_fit};
 use super::{Keep, Server, Timer, batch, wire};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -193,7 +193,8 @@ impl Server {
         on: &[Leased<'_>],
         now: Time,
     ) -> Option<Vec<u8>> {
-        if let Err(failure) = self.check_lease(id, on) {
+        let bytes = lease_bytes(on);
+        if let Err(failure) = self.check_lease(id, on, bytes) {
             return Some(self.failed(failure));
         }
         let session = self.sessions.get_mut(&id)?;
@@ -210,20 +211,31 @@ impl Server {
             since: now,
         };
         session.waits.insert(seq, wait);
+        session.leases.insert(lease, bytes);
+        session.interests_bytes += bytes;
         self.leases.queue(id, lease, on);
         None
     }
 
-    fn check_lease(&self, id: SessionId, on: &[Leased<'_>]) -> Result<(), Failure<'static>> {
+    fn check_lease(
+        &self,
+        id: SessionId,
+        on: &[Leased<'_>],
+        bytes: usize,
+    ) -> Result<(), Failure<'static>> {
         if on.is_empty() {
             let what = "a lease on nothing";
             return Err(Failure::Malformed { what });
         }
-        let own = self.leases.of(id).len() + 1;
+        let session = self.sessions.get(&id);
+        let own = session.map_or(0, |session| session.leases.len()) + 1;
         wire::within("LEASES_PER_SESSION_MAX", own, LEASES_PER_SESSION_MAX)?;
         let count = self.leases.len() + 1;
         wire::within("LEASES_MAX", count, self.config.limits.leases_max)?;
         wire::within("LEASED_KEYS_MAX", on.len(), LEASED_KEYS_MAX)?;
+        session.map_or(Ok(()), |session| {
+            interests_fit(session, bytes, &self.config.limits)
+        })?;
         on.iter().try_for_each(|(namespace, key)| {
             let key = key.unwrap_or_default();
             wire::within("NAMESPACE_BYTES_MAX", namespace.len(), NAMESPACE_BYTES_MAX)?;
@@ -231,10 +243,11 @@ impl Server {
         })
     }
 
-    /// Gives the leases whose turn has come.
+    /// Gives the leases whose turn has come, as many as one turn of the server allows.
     pub(super) fn give_leases(&mut self, now: Time) {
         let until = now.after(self.config.lease_time);
-        while let Some((ticket, id, lease)) = self.leases.give(until) {
+        let mut steps = LEASE_STEPS_PER_TURN_MAX;
+        while let Some((ticket, id, lease)) = self.leases.give(until, &mut steps) {
             self.timers.insert((until, Timer::Lease(ticket)));
             let Some(session) = self.sessions.get_mut(&id) else {
                 continue;
@@ -277,10 +290,23 @@ impl Server {
     }
 
     fn over(&mut self, ticket: Ticket) {
+        if let Some((id, lease)) = self.leases.owner(ticket)
+            && let Some(session) = self.sessions.get_mut(&id)
+        {
+            session.interests_bytes -= session.leases.remove(&lease).unwrap_or(0);
+        }
         if let Some(until) = self.leases.end(ticket) {
             self.timers.remove(&(until, Timer::Lease(ticket)));
         }
     }
+}
+
+/// What it takes to keep a lease, roughly.
+fn lease_bytes(on: &[Leased<'_>]) -> usize {
+    // Places in a few sets.
+    const OVERHEAD_BYTES: usize = 256;
+    let bytes = |(namespace, key): &Leased<'_>| namespace.len() + key.map_or(0, str::len);
+    on.iter().map(|on| OVERHEAD_BYTES + bytes(on)).sum()
 }
 
 impl<'a> Operation<'a> {

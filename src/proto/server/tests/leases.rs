@@ -16,6 +16,21 @@ fn over(reply: Reply<'_>) -> Option<(String, u64, u64)> {
     }
 }
 
+/// What the program has been answered, in words.
+fn replies(server: &mut Server, program: &Peer) -> Vec<String> {
+    let frames = frames(server, program.id);
+    let texts = frames
+        .iter()
+        .filter_map(|frame| match codec::decode(frame) {
+            Ok(FromServer::Reply { body, .. }) => {
+                let reply = codec::decode::<Reply<'_>>(body).expect("the server's own reply");
+                Some(format!("{reply:?}"))
+            }
+            _ => None,
+        });
+    texts.collect()
+}
+
 fn lease(number: u64, key: &str) -> Request<'_> {
     Request::Lease {
         lease: LeaseId(number),
@@ -119,6 +134,38 @@ fn no_session_takes_all_leases_and_none_is_on_nothing() {
         };
         assert!(matches!(failure, Failure::Malformed { .. }), "{failure:?}");
     });
+}
+
+/// Harm: leases were counted, what they are on was not: 8192 of them took gigabytes.
+#[test]
+fn what_leases_are_on_counts_as_what_their_session_waits_for() {
+    let mut server = server_with(|config| {
+        config.limits.value_bytes_max = 1024;
+        config.limits.part_bytes_max = 1024;
+        config.limits.interests_per_session_bytes_max = 1024;
+    });
+    let mut program = Peer::program(&mut server);
+    // Two fit, be they held or queued for, and a third does not.
+    let key = "k".repeat(200);
+    let begun = |server: &mut Server, program: &mut Peer, number| {
+        program.ask(server, lease(number, &key));
+        let name = "INTERESTS_PER_SESSION_BYTES_MAX";
+        !(replies(server, program).iter()).any(|text| text.contains(name))
+    };
+    assert!(begun(&mut server, &mut program, 1));
+    assert!(begun(&mut server, &mut program, 2));
+    assert!(!begun(&mut server, &mut program, 3));
+    // One that has ended makes room.
+    let ended = Request::Commit {
+        function: "f",
+        at: Revision::ZERO,
+        parts: Vec::new(),
+        lease: Some(LeaseId(1)),
+    };
+    program.ask(&mut server, ended);
+    assert!(begun(&mut server, &mut program, 4));
+    assert!(!begun(&mut server, &mut program, 5));
+    server.invariants();
 }
 
 /// It was as much for each part of a commit as a batch has in all.
