@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
-use zproc::{Context, Filter, Limits, Result};
+use zproc::{Context, Filter, Limits, Result, View};
 
 /// What happens to one more than a limit allows.
 enum Over {
@@ -499,6 +499,58 @@ fn what_fits_is_done_and_one_more_gets_what_its_limit_says() {
         }
         ctx.ping().expect("the tree goes on");
     }
+}
+
+/// Looks into so many namespaces for a key.
+fn any_of(view: &View<'_>, count: usize) -> bool {
+    (0..count).rev().any(|number| {
+        let found = view.namespace(&format!("n{number}")).get::<i64>("k");
+        found.is_ok_and(|found| found.is_some())
+    })
+}
+
+/// Harm: who read very many was told that a message of so many bytes is too large.
+#[test]
+fn a_transaction_or_a_condition_reads_so_many_namespaces_and_no_more() {
+    const MAX: usize = 1024;
+    let ctx = Context::new().expect("a tree");
+    ctx.state().set("k", &1).expect("set");
+    let transaction = |count: usize| {
+        ctx.state().transaction(|txn| {
+            for number in 0..count {
+                txn.namespace(&format!("n{number}")).get::<i64>("k")?;
+            }
+            txn.set("k", &2)
+        })
+    };
+    // One that captures runs here, the other in the server.
+    let fed = |count: usize| ctx.state().wait_until(move |view| any_of(view, count));
+    transaction(MAX).expect("it fits");
+    let refusals = [
+        transaction(MAX + 1).map(drop),
+        fed(MAX + 1).map(drop),
+        ctx.state()
+            .wait_until(|view| any_of(view, MAX + 1))
+            .map(drop),
+    ];
+    for refused in refusals {
+        let error = refused.expect_err("one namespace too many");
+        assert!(error.is_limit(), "{error:#}");
+        assert!(
+            error.to_string().contains("READ_NAMESPACES_MAX"),
+            "{error:#}"
+        );
+    }
+    thread::scope(|scope| {
+        let fits = [
+            scope.spawn(|| fed(MAX).map(drop)),
+            scope.spawn(|| ctx.state().wait_until(|view| any_of(view, MAX)).map(drop)),
+        ];
+        ctx.namespace("n0").set("k", &1).expect("set");
+        for waited in fits {
+            waited.join().expect("no panic").expect("it fits");
+        }
+    });
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use zproc::seam::proto::limits::{
     COMPARED_BYTES_MAX, CREDIT_BYTES_MIN, DEPTH_MAX, FAILURE_BYTES_MAX, FUNCTION_NAME_BYTES_MAX,
     KEY_BYTES_MAX, LOCK_NAME_BYTES_MAX, Limits, MESSAGE_OVERHEAD_BYTES_MAX, NAMESPACE_BYTES_MAX,
-    WATCH_KEYS_MAX,
+    READ_NAMESPACES_MAX, WATCH_KEYS_MAX,
 };
 use zproc::seam::proto::message::{Failure, Reply, Request};
 use zproc::seam::proto::server::Usage;
@@ -275,6 +275,7 @@ fn allowed(name: &str, limits: &Limits) -> Option<usize> {
         "UPLOADS_PER_SESSION_MAX" => limits.uploads_per_session_max,
         "RESULTS_BYTES_MAX" => limits.results_bytes_max,
         "COMPARED_BYTES_MAX" => COMPARED_BYTES_MAX,
+        "READ_NAMESPACES_MAX" => READ_NAMESPACES_MAX,
         "INTERESTS_PER_SESSION_BYTES_MAX" => limits.interests_per_session_bytes_max,
         "WATCHES_PER_SESSION_MAX" => limits.watches_per_session_max,
         "LOCKS_MAX" => limits.locks_max,

@@ -8,6 +8,7 @@
 //! that this happens to is doomed: whatever comes of it is dropped.
 
 use super::context::{Context, unexpected};
+use super::run::reads_fit;
 use super::scan::Span;
 use super::snapshot;
 use super::state::State;
@@ -371,6 +372,8 @@ impl Fed<'_> {
     fn follow(&self) -> Result<()> {
         let copy = &mut *self.copy.borrow_mut();
         copy.namespaces.retain(|_, part| part.prune());
+        let fits = reads_fit(copy.namespaces.len());
+        fits.map_err(|kind| Error::new(kind, &self.operation))?;
         let watches = match self.feed(copy) {
             Ok(watches) => watches,
             Err(error) if error.is_compacted() => {

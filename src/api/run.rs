@@ -10,7 +10,9 @@ use super::view::{Entry, Reads};
 use crate::error::{Kind, Operation};
 use crate::proto::ids::Revision;
 use crate::proto::interest::{Interest, ReadSet};
-use crate::proto::limits::{CHANGE_SET_BYTES_MAX, CHANGE_SET_CHANGES_MAX, VALUE_BYTES_MAX};
+use crate::proto::limits::{
+    CHANGE_SET_BYTES_MAX, CHANGE_SET_CHANGES_MAX, READ_NAMESPACES_MAX, VALUE_BYTES_MAX,
+};
 use crate::proto::message::{Reply, Request};
 use crate::proto::operations::{self, Part, Read, Span};
 use crate::proto::planted::{self, Bug};
@@ -215,8 +217,13 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn note(&self, namespace: &str, interest: Interest) {
-        self.seen.borrow_mut().reads.insert(namespace, interest);
+    /// This is read; an error if it is of one namespace too many. It sticks.
+    fn note(&self, namespace: &str, interest: Interest) -> Result<(), Kind> {
+        let mut seen = self.seen.borrow_mut();
+        seen.reads.insert(namespace, interest);
+        reads_fit(seen.reads.namespaces()).inspect_err(|kind| {
+            seen.failed.get_or_insert(kind.clone());
+        })
     }
 
     /// What a key holds, own writes included.
@@ -237,7 +244,7 @@ impl<'a> Run<'a> {
             return Ok(known.clone());
         }
         let value = self.ask_value(namespace, key)?;
-        self.note(namespace, Interest::Key(Key::from(key)));
+        self.note(namespace, Interest::Key(Key::from(key)))?;
         self.seen.borrow_mut().values.insert(id, value.clone());
         Ok(value)
     }
@@ -265,7 +272,7 @@ impl<'a> Run<'a> {
         {
             return Ok(own);
         }
-        self.note(namespace, Interest::of_span(span));
+        self.note(namespace, Interest::of_span(span))?;
         let mut cursor = after.map(str::to_owned);
         let stored = loop {
             match self.stored(namespace, span, cursor.as_deref(), values)? {
@@ -402,6 +409,18 @@ impl<'a> Run<'a> {
     }
 }
 
+/// May something that runs here read so many namespaces?
+pub(super) fn reads_fit(namespaces: usize) -> Result<(), Kind> {
+    if namespaces <= READ_NAMESPACES_MAX {
+        return Ok(());
+    }
+    Err(Kind::from(StoreError::Limit {
+        limit: "READ_NAMESPACES_MAX",
+        actual: namespaces as u64,
+        max: READ_NAMESPACES_MAX as u64,
+    }))
+}
+
 fn read(interest: &Interest) -> Read<'_> {
     match interest {
         Interest::Key(key) => Read::Key(key),
@@ -464,7 +483,7 @@ impl Reads for Run<'_> {
         if check_names(namespace, "").is_err() {
             return Ok(0);
         }
-        self.note(namespace, Interest::of_span(Span::default()));
+        self.note(namespace, Interest::of_span(Span::default()))?;
         self.ask(
             |at| Request::Len { namespace, at },
             |reply| match reply {

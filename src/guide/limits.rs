@@ -79,6 +79,7 @@
 //! | `LEASE_STEPS_PER_TURN_MAX` | 16384 | keys of leases that are looked at in one turn of the server | it looks at the others after the next requests |
 //! | `LEASES_PER_SESSION_MAX` | 256 | leases of one process, those included that it queues for: of so many transactions at once | refused |
 //! | `READS_MAX` | 1024 | keys and ranges that one condition is remembered to have read | whole namespaces count as read: it is tested more often than it need be |
+//! | `READ_NAMESPACES_MAX` | 1024 | namespaces that one transaction or condition reads | refused |
 //! | `READS_BYTES_MAX` | 128 KiB | their keys | the same |
 //! | `READ_RANGES_MAX` | 16 | the ranges of one namespace among them | one range that covers them counts as read |
 //! | `COMPARED_BYTES_MAX` | 16 MiB | values that one batch or commit compares, where their first bytes don't tell | refused |

@@ -1,6 +1,6 @@
 //! What of the state somebody cares for: a watch by its filter, a condition by what it has read.
 
-use super::limits::{READ_RANGES_MAX, READS_BYTES_MAX, READS_MAX};
+use super::limits::{READ_NAMESPACES_MAX, READ_RANGES_MAX, READS_BYTES_MAX, READS_MAX};
 use super::message::Filter;
 use super::operations::Span;
 use super::planted::{self, Bug};
@@ -127,10 +127,13 @@ pub struct ReadSet {
 impl ReadSet {
     /// Adds one read. Past [`READS_MAX`] and [`READS_BYTES_MAX`] the namespace counts as read whole: the condition is then
     /// tested more often than it need be, never less. Likewise more than [`READ_RANGES_MAX`] ranges
-    /// count as one that covers them.
+    /// count as one that covers them. Of namespaces one more than [`READ_NAMESPACES_MAX`] is kept: who has read so
+    /// many is refused.
     pub fn insert(&mut self, namespace: &str, interest: Interest) {
+        let is_full = self.namespaces() > READ_NAMESPACES_MAX;
         let set = match self.interests.get_mut(namespace) {
             Some(set) => set,
+            None if is_full => return,
             None => self.interests.entry(Arc::from(namespace)).or_default(),
         };
         let whole = Interest::Prefix(Arc::from(""));
@@ -153,6 +156,12 @@ impl ReadSet {
             self.count -= join_ranges(set);
         }
         self.count += 1;
+    }
+
+    /// How many namespaces were read; over the limit, one more than that.
+    #[must_use]
+    pub fn namespaces(&self) -> usize {
+        self.interests.len()
     }
 
     /// All that was read.

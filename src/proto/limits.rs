@@ -40,6 +40,8 @@ pub const OWNED_BYTES_MAX: usize = CHANGE_SET_BYTES_MAX / 2;
 pub const OWNED_KEYS_MAX: usize = CHANGE_SET_CHANGES_MAX / 2;
 /// Most keys, prefixes and ranges that one condition is remembered to have read; past it, whole namespaces.
 pub const READS_MAX: usize = 1024;
+/// Most namespaces that one transaction or condition may read.
+pub const READ_NAMESPACES_MAX: usize = 1024;
 /// Most ranges of one namespace among them; past it, one range that covers them.
 pub const READ_RANGES_MAX: usize = 16;
 /// Most bytes of keys that one condition is remembered to have read; past it, whole namespaces.

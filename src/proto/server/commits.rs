@@ -5,7 +5,7 @@ use super::super::frame::Outbox;
 use super::super::history::{Cause, History, Logged};
 use super::super::ids::{Revision, Seq, SessionId, WatchId};
 use super::super::interest::{Interest, ReadSet};
-use super::super::limits::Limits;
+use super::super::limits::{Limits, READ_NAMESPACES_MAX};
 use super::super::marks::{self, Mark};
 use super::super::message::{FromServer, FunctionRef, Reply};
 use super::super::operations::Test;
@@ -384,7 +384,11 @@ impl Server {
                 }
             }
         };
-        Some((body, view.into_reads()))
+        let reads = view.into_reads();
+        let (count, max) = (reads.namespaces(), READ_NAMESPACES_MAX);
+        let fits = wire::within("READ_NAMESPACES_MAX", count, max);
+        let refused = |failure| codec::to_bytes(&Reply::Failed { revision, failure });
+        Some((body.or(fits.err().map(refused)), reads))
     }
 
     /// Puts a wait into the index under what it has read now.

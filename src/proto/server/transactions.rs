@@ -7,7 +7,7 @@ use super::super::interest::{Interest, ReadSet};
 use super::super::kinds;
 use super::super::limits::{
     FUNCTION_NAME_BYTES_MAX, KEY_BYTES_MAX, LEASE_STEPS_PER_TURN_MAX, LEASED_KEYS_MAX,
-    LEASES_PER_SESSION_MAX, NAMESPACE_BYTES_MAX,
+    LEASES_PER_SESSION_MAX, NAMESPACE_BYTES_MAX, READ_NAMESPACES_MAX, READS_MAX,
 };
 use super::super::marks::{self, Mark};
 use super::super::message::{Failure, Reply};
@@ -68,6 +68,12 @@ impl Server {
             let asked = asked.at;
             return Err(Failure::Future { asked });
         }
+        let reading = asked.parts.iter().filter(|part| !part.reads.is_empty());
+        let (namespaces, max) = (reading.clone().count(), READ_NAMESPACES_MAX);
+        wire::within("READ_NAMESPACES_MAX", namespaces, max)?;
+        // Each namespace may count as read whole beside those that do not.
+        let reads = reading.map(|part| part.reads.len()).sum();
+        wire::within("READS_MAX", reads, READS_MAX + READ_NAMESPACES_MAX)?;
         let writes = asked.parts.iter().map(|part| part.writes.len()).sum();
         let max = self.config.limits.change_set_changes_max;
         wire::within("CHANGE_SET_CHANGES_MAX", writes, max)

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::proto::ids::LeaseId;
-use crate::proto::limits::LEASES_PER_SESSION_MAX;
+use crate::proto::limits::{LEASES_PER_SESSION_MAX, READ_NAMESPACES_MAX, READS_MAX};
 use crate::proto::operations::{Operation, Part, Read, Span, Test};
 
 /// The limit that a request was refused for, if it was.
@@ -166,6 +166,42 @@ fn what_leases_are_on_counts_as_what_their_session_waits_for() {
     assert!(begun(&mut server, &mut program, 4));
     assert!(!begun(&mut server, &mut program, 5));
     server.invariants();
+}
+
+/// Trigger: one commit with as many reads as go into a frame. Harm: each was looked up, for a quarter of
+/// a second.
+#[test]
+fn a_commit_has_so_many_reads_and_no_more() {
+    let mut server = server_with(|_| ());
+    let mut program = Peer::program(&mut server);
+    program.set(&mut server, "k", 1);
+    let at = server.store.revision();
+    let mut refused_for = |namespaces: usize, reads: usize| {
+        let names: Vec<String> = (0..namespaces).map(|number| number.to_string()).collect();
+        let parts = names.iter().map(|namespace| Part {
+            namespace,
+            reads: vec![Read::Key("k"); reads / namespaces],
+            writes: Vec::new(),
+        });
+        let commit = Request::Commit {
+            function: "f",
+            at,
+            parts: parts.collect(),
+            lease: None,
+        };
+        let mut name = None;
+        program.call(&mut server, commit, |reply| {
+            name = over(reply).map(|(name, ..)| name);
+        });
+        name
+    };
+    let most = READS_MAX + READ_NAMESPACES_MAX;
+    assert_eq!(refused_for(1, most), None);
+    assert_eq!(refused_for(1, most + 1).as_deref(), Some("READS_MAX"));
+    let many = READ_NAMESPACES_MAX;
+    assert_eq!(refused_for(many, many), None);
+    let over = refused_for(many + 1, many + 1);
+    assert_eq!(over.as_deref(), Some("READ_NAMESPACES_MAX"));
 }
 
 /// It was as much for each part of a commit as a batch has in all.
