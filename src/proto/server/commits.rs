@@ -28,6 +28,23 @@ enum Served {
     Compacted,
 }
 
+/// What is done for the watches of one session while others wait, in entries of the log.
+struct Turn {
+    max: usize,
+    spent: usize,
+}
+
+impl Turn {
+    fn is_over(&self) -> bool {
+        self.spent >= self.max
+    }
+}
+
+/// To look through so many changes of an entry counts as one entry more.
+const STEP_CHANGES: usize = 16;
+/// So do as many bytes of it that are sent.
+const STEP_BYTES: usize = 4096;
+
 impl Server {
     /// A change set has been committed: logs it, wakes watches, tests waits.
     pub(super) fn committed(&mut self, changes: &ChangeSet, cause: &Cause) {
@@ -188,7 +205,7 @@ impl Server {
         }
     }
 
-    /// Serves the watches of one session for one turn; gives how many log entries it looked at.
+    /// Serves the watches of one session for one turn; gives how many log entries that was worth.
     pub(super) fn pump_session(&mut self, id: SessionId) -> usize {
         self.lagging.remove(&id);
         let turn = if self.points.strike(Point::LogTurnOfOneEntry) {
@@ -196,13 +213,16 @@ impl Server {
         } else {
             self.config.limits.log_entries_per_turn_max
         };
-        let mut budget = turn;
-        while self.pump_watch(id, &mut budget).is_some() {}
-        turn - budget
+        let mut turn = Turn {
+            max: turn,
+            spent: 0,
+        };
+        while self.pump_watch(id, &mut turn).is_some() {}
+        turn.spent
     }
 
     /// Serves the next watch of a session. `None`: there is none, or it is not the time.
-    fn pump_watch(&mut self, id: SessionId, budget: &mut usize) -> Option<()> {
+    fn pump_watch(&mut self, id: SessionId, turn: &mut Turn) -> Option<()> {
         let limits = &self.config.limits;
         let session = self.sessions.get_mut(&id)?;
         let connection_id = session.connection?;
@@ -214,7 +234,7 @@ impl Server {
             // `sent` goes on with it.
             return None;
         }
-        if *budget == 0 {
+        if turn.is_over() {
             if !session.ready.is_empty() {
                 marks::reached(Mark::WatchTurnOver);
                 self.lagging.insert(id);
@@ -233,7 +253,7 @@ impl Server {
             _ => &self.history,
         };
         let pending = connection.outbox.len();
-        let served = serve(watch, cursor, log, &mut connection.outbox, budget, limits);
+        let served = serve(watch, cursor, log, &mut connection.outbox, turn, limits);
         if connection.outbox.len() > pending {
             self.ready.insert(connection_id);
         }
@@ -471,7 +491,7 @@ fn serve(
     cursor: &mut Cursor,
     log: &History,
     outbox: &mut Outbox,
-    budget: &mut usize,
+    turn: &mut Turn,
     limits: &Limits,
 ) -> Served {
     let Some(mut next) = cursor.next else {
@@ -486,10 +506,11 @@ fn serve(
     }
     for entry in log.since(next) {
         cursor.next = Some(entry.revision);
-        if *budget == 0 {
+        if turn.is_over() {
             return Served::Later;
         }
-        *budget -= 1;
+        let changes = entry.space(&cursor.namespace);
+        turn.spent += 1 + changes.map_or(0, |space| space.changes.len() / STEP_CHANGES);
         let Some(body) = entry.encoded(&cursor.namespace, &cursor.interest) else {
             continue;
         };
@@ -506,6 +527,7 @@ fn serve(
             return Served::NoCredit;
         }
         cursor.sent += size;
+        turn.spent += body.len() / STEP_BYTES;
         outbox.push(&FromServer::Update { watch, body: &body });
     }
     cursor.next = None;

@@ -113,3 +113,83 @@ fn a_watcher_that_is_far_behind_keeps_nobody_waiting() {
     }
     assert!(turns as usize >= MANY / limits.log_entries_per_turn_max / 16);
 }
+
+/// Trigger: very many who watch everything, and one set of a large value. Harm: it was copied for all of
+/// them in one turn of the server, for seconds, since an update of megabytes counted as one entry. Fix:
+/// it counts by what of it is looked at and sent.
+#[test]
+fn a_large_update_comes_to_many_watchers_over_several_turns() {
+    const WATCHERS: usize = 40;
+    let mut server = server_with(|_| ());
+    let mut program = Peer::program(&mut server);
+    let mut watchers: Vec<Peer> = (0..WATCHERS)
+        .map(|_| {
+            let (process, key) = child(&mut server, &mut program);
+            let mut watcher = Peer::connect(&mut server, process, key);
+            watcher.watch(&mut server, Filter::All, None);
+            frames(&mut server, watcher.id);
+            watcher
+        })
+        .collect();
+    let value = hostile::blob(server.config.limits.value_bytes_max);
+    let set = Request::Set {
+        namespace: "n",
+        key: "k",
+        value: &value,
+        owned: false,
+    };
+    program.ask(&mut server, set);
+    let mut told = Vec::new();
+    let mut reached = 0;
+    while reached < WATCHERS {
+        let mut come = 0;
+        for watcher in &mut watchers {
+            come += watcher.updates(&mut server).0.len();
+        }
+        assert!(come > 0, "somebody gets it in each turn");
+        reached += come;
+        told.push(come);
+        if reached < WATCHERS {
+            assert_eq!(server.deadline(), Some(Time(0)), "there is more to do");
+            server.tick(Time(2));
+        }
+    }
+    // A tick is worth 4096 entries, and 1 MiB counts as 256 of them.
+    assert_eq!(told, [16, 16, 8]);
+}
+
+/// An entry of many changes is looked through as slowly as many entries.
+#[test]
+fn a_laggard_looks_through_few_large_entries_in_a_turn() {
+    let mut server = server_with(|_| ());
+    let mut program = Peer::program(&mut server);
+    let (process, key) = child(&mut server, &mut program);
+    let mut laggard = Peer::connect(&mut server, process, key);
+    let begin = server.store.revision().next();
+    let keys: Vec<String> = (0..4096).map(|number| format!("{number:04}")).collect();
+    for value in 0..8 {
+        let set = |key| Operation::Set {
+            key,
+            value: std::slice::from_ref(&value),
+            owned: false,
+        };
+        let batch = Request::Batch {
+            namespace: "n",
+            operations: keys.iter().map(|key| set(&**key)).collect(),
+        };
+        program.ask(&mut server, batch);
+        frames(&mut server, program.id);
+    }
+    laggard.watch(&mut server, Filter::Key("absent"), Some(begin));
+    let place = |server: &Server| {
+        let watches = server.sessions.values().flat_map(|s| s.watches.values());
+        watches.filter_map(|cursor| cursor.next).next()
+    };
+    let mut turns = 1;
+    while place(&server).is_some() {
+        turns += 1;
+        server.tick(Time(2));
+    }
+    // Each entry is worth 256, which is a turn of one session.
+    assert!(turns >= 8, "{turns}");
+}
