@@ -526,7 +526,7 @@ impl fmt::Display for Kind {
             Kind::Unmet(key) => write!(f, "what is required of key {key:?} does not hold"),
             Kind::Overflow => f.write_str("the sum does not fit an i64"),
             Kind::Malformed(what) => write!(f, "the value is not well-formed: {what}"),
-            Kind::BadLimits(what) => write!(f, "the limits do not fit each other: {what}"),
+            Kind::BadLimits(what) => f.write_str(what),
             Kind::Setup(what) => write!(f, "no process can be started so: {what}"),
             Kind::WrongType { wanted, found, why } => {
                 write!(f, "wanted {wanted}, but there is {found} ({why})")

@@ -162,7 +162,7 @@ impl ContextBuilder {
         };
         self.limits
             .check()
-            .map_err(|unfit| Error::new(Kind::BadLimits(unfit.0.to_owned()), &operation))?;
+            .map_err(|unfit| Error::new(Kind::BadLimits(unfit.to_string()), &operation))?;
         let tree = start::start(times, self.limits)
             .map_err(|error| Error::new(Kind::NoTree(error.to_string()), &operation))?;
         begin(ProcessId::PROGRAM);

@@ -561,7 +561,9 @@ fn limits_that_do_not_fit_each_other_start_nothing() {
     assert!(error.is_bad_limits(), "{error}");
     let text = error.to_string();
     assert!(
-        text.contains("a connection finds no room for its session"),
+        text.contains(
+            "a connection finds no room for its session (connections_max = 4096, sessions_max = 1)"
+        ),
         "{text}"
     );
 }

@@ -14,23 +14,23 @@
 //! |---|---|---|---|
 //! | `value_bytes_max` | 1 MiB | a value; also the argument and the result of a function that runs in the server | refused: `is_limit` |
 //! | `payload_bytes_max` | 65600 KiB | the argument or the result of a process | the spawn is refused; a result that is larger is lost, and a join says so |
-//! | `part_bytes_max` | 256 KiB | one part of such an argument or result | nothing: clients send smaller parts |
+//! | `part_bytes_max` | 256 KiB | one part of the argument or the result of a process | nothing: clients send smaller parts |
 //! | `parts_bytes_max` | 1 GiB | all parts on their way | the spawn is refused; a result is lost, and a join says so |
-//! | `parts_per_session_bytes_max` | 512 MiB | those of one process that nobody has named yet | the same |
-//! | `uploads_per_session_max` | 1024 | arguments and results of which one process has sent some parts | the same |
+//! | `parts_per_session_bytes_max` | 512 MiB | parts that one process has sent and that no request has named yet | the spawn is refused; a result is lost, and a join says so |
+//! | `uploads_per_session_max` | 1024 | arguments and results of which one process has sent some parts | the spawn is refused; a result is lost, and a join says so |
 //! | `change_set_bytes_max` | 4 MiB | the keys and values, before and after, of what one call, batch or function changes | all of it is undone, and refused; a `clear` or `replace_all` becomes one reset |
-//! | `change_set_changes_max` | 16384 | the keys that it changes, and the operations of a batch | the same |
+//! | `change_set_changes_max` | 16384 | the keys that one call, batch or function changes, and the operations of a batch | all of it is undone, and refused |
 //! | `owned_bytes_max` | 2 MiB | keys and values that one process owns | refused |
-//! | `owned_keys_max` | 8192 | the keys that it owns | refused |
+//! | `owned_keys_max` | 8192 | keys that one process owns | refused |
 //! | `history_bytes_max` | 64 MiB | the update log | the oldest updates go: who still needs them is told `Compacted` |
-//! | `history_entries_max` | 65536 | the revisions in it | the same |
+//! | `history_entries_max` | 65536 | revisions in the update log | the oldest updates go: who still needs them is told `Compacted` |
 //! | `state_bytes_max` | 4 GiB | all keys and values | refused, but for what makes it smaller |
 //! | `namespaces_max` | 65536 | namespaces that have a key | refused |
 //! | `in_flight_max` | 1024 | calls of one process that are unanswered, or whose answers it has not acknowledged | its further calls wait for their turn; those that wait for something (a lock, a condition, an end) when they are three quarters, so that others find room |
 //! | `replies_bytes_max` | 64 MiB | answers that one process has not acknowledged, and as many again of its waits | its further calls with large answers wait for their turn, and so do joins; other waits are refused instead of answered |
 //! | `outbox_bytes_max` | 16 MiB | what is queued for one process | its requests are not read until it reads |
 //! | `watches_per_session_max` | 16384 | the watches of one process | refused |
-//! | `interests_per_session_bytes_max` | 32 MiB | what its watches, waits and leases are for: keys, values, arguments | refused |
+//! | `interests_per_session_bytes_max` | 32 MiB | what one process's watches, waits and leases are for: keys, values, arguments | refused |
 //! | `connections_silent_max` | 256 | connections that have not said who they are | the oldest of them is closed |
 //! | `connections_max` | 4096 | connections | the new one is closed, with the reason |
 //! | `sessions_max` | 8192 | processes that are known, those included whose connection was lost a moment ago | refused, with the reason |
@@ -43,11 +43,11 @@
 //! | `leases_max` | 8192 | leases of transactions, those included that are queued for | refused |
 //! | `validation_steps_max` | 65536 | comparisons by which one commit looks for changes of the spans that it read | it counts as a conflict |
 //! | `frames_per_turn_max` | 64 | requests of one process that are served in one turn | the others have their turns |
-//! | `log_entries_per_turn_max` | 256 | updates that are looked at for one process in one turn | the same |
-//! | `log_entries_per_tick_max` | 4096 | updates that are looked at for all in one turn | requests are served first |
+//! | `log_entries_per_turn_max` | 256 | updates that are looked at for one process in one turn; 16 changes of one, or 4 KiB that are sent, count as one more | the others have their turns |
+//! | `log_entries_per_tick_max` | 4096 | updates that are looked at for all in one turn, counted likewise | requests are served first |
 //! | `updates_queued_bytes_max` | 256 KiB | what is queued for a process while its watches are served | they wait: answers go first |
 //! | `page_entries_max` | 512 | entries of one page of a scan | the scan goes on with the next page, after the others' turns |
-//! | `page_bytes_max` | 256 KiB | bytes after which a page is closed | the same |
+//! | `page_bytes_max` | 256 KiB | what a page of a scan may take before it is closed | the scan goes on with the next page, after the others' turns |
 //!
 //! They have to fit each other (a value fits a change set, what one process owns is released in one,
 //! that fits what a watch is sent, and that fits the update log, ...). Some have a highest figure: a value

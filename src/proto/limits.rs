@@ -202,77 +202,105 @@ pub const RECONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
 #[non_exhaustive]
 pub struct Limits {
-    /// See [`VALUE_BYTES_MAX`].
+    /// Most bytes: a value; also the argument and the result of a function that runs in the server.
+    /// Usually 1 MiB. At it: refused: `is_limit`.
     pub value_bytes_max: usize,
-    /// See [`PAYLOAD_BYTES_MAX`].
+    /// Most bytes: the argument or the result of a process. Usually 65600 KiB. At it: the spawn is
+    /// refused; a result that is larger is lost, and a join says so.
     pub payload_bytes_max: usize,
-    /// See [`PART_BYTES_MAX`]. No client's parts may be larger.
+    /// Most bytes: one part of the argument or the result of a process. Usually 256 KiB. At it:
+    /// nothing: clients send smaller parts. No client's parts may be larger.
     pub part_bytes_max: usize,
-    /// See [`PARTS_BYTES_MAX`].
+    /// Most bytes: all parts on their way. Usually 1 GiB. At it: the spawn is refused; a result is
+    /// lost, and a join says so.
     pub parts_bytes_max: usize,
-    /// See [`PARTS_PER_SESSION_BYTES_MAX`].
+    /// Most bytes: parts that one process has sent and that no request has named yet. Usually 512 MiB.
+    /// At it: the spawn is refused; a result is lost, and a join says so.
     pub parts_per_session_bytes_max: usize,
-    /// See [`UPLOADS_PER_SESSION_MAX`].
+    /// Most: arguments and results of which one process has sent some parts. Usually 1024. At it: the
+    /// spawn is refused; a result is lost, and a join says so.
     pub uploads_per_session_max: usize,
-    /// See [`CHANGE_SET_BYTES_MAX`].
+    /// Most bytes: the keys and values, before and after, of what one call, batch or function changes.
+    /// Usually 4 MiB. At it: all of it is undone, and refused; a `clear` or `replace_all` becomes one
+    /// reset.
     pub change_set_bytes_max: usize,
-    /// See [`CHANGE_SET_CHANGES_MAX`].
+    /// Most: the keys that one call, batch or function changes, and the operations of a batch. Usually
+    /// 16384. At it: all of it is undone, and refused.
     pub change_set_changes_max: usize,
-    /// See [`OWNED_BYTES_MAX`].
+    /// Most bytes: keys and values that one process owns. Usually 2 MiB. At it: refused.
     pub owned_bytes_max: usize,
-    /// See [`OWNED_KEYS_MAX`].
+    /// Most: keys that one process owns. Usually 8192. At it: refused.
     pub owned_keys_max: usize,
-    /// See [`HISTORY_BYTES_MAX`].
+    /// Most bytes: the update log. Usually 64 MiB. At it: the oldest updates go: who still needs them
+    /// is told `Compacted`.
     pub history_bytes_max: usize,
-    /// See [`HISTORY_ENTRIES_MAX`].
+    /// Most: revisions in the update log. Usually 65536. At it: the oldest updates go: who still needs
+    /// them is told `Compacted`.
     pub history_entries_max: usize,
-    /// See [`STATE_BYTES_MAX`].
+    /// Most bytes: all keys and values. Usually 4 GiB. At it: refused, but for what makes it smaller.
     pub state_bytes_max: usize,
-    /// See [`NAMESPACES_MAX`].
+    /// Most: namespaces that have a key. Usually 65536. At it: refused.
     pub namespaces_max: usize,
-    /// See [`IN_FLIGHT_MAX`]. No client's window may be larger: it would break the rules.
+    /// Most: calls of one process that are unanswered, or whose answers it has not acknowledged.
+    /// Usually 1024. At it: its further calls wait for their turn; those that wait for something (a
+    /// lock, a condition, an end) when they are three quarters, so that others find room. No client's
+    /// window may be larger: it would break the rules.
     pub in_flight_max: usize,
-    /// See [`REPLIES_BYTES_MAX`].
+    /// Most bytes: answers that one process has not acknowledged, and as many again of its waits.
+    /// Usually 64 MiB. At it: its further calls with large answers wait for their turn, and so do
+    /// joins; other waits are refused instead of answered.
     pub replies_bytes_max: usize,
-    /// See [`OUTBOX_BYTES_MAX`].
+    /// Most bytes: what is queued for one process. Usually 16 MiB. At it: its requests are not read
+    /// until it reads.
     pub outbox_bytes_max: usize,
-    /// See [`WATCHES_PER_SESSION_MAX`].
+    /// Most: the watches of one process. Usually 16384. At it: refused.
     pub watches_per_session_max: usize,
-    /// See [`INTERESTS_PER_SESSION_BYTES_MAX`].
+    /// Most bytes: what one process's watches, waits and leases are for: keys, values, arguments.
+    /// Usually 32 MiB. At it: refused.
     pub interests_per_session_bytes_max: usize,
-    /// See [`CONNECTIONS_SILENT_MAX`].
+    /// Most: connections that have not said who they are. Usually 256. At it: the oldest of them is
+    /// closed.
     pub connections_silent_max: usize,
-    /// See [`LOCKS_MAX`].
+    /// Most: locks that are held. Usually 65536. At it: refused.
     pub locks_max: usize,
-    /// See [`LOCKS_PER_SESSION_MAX`].
+    /// Most: locks that one process holds or waits for. Usually 1024. At it: refused.
     pub locks_per_session_max: usize,
-    /// See [`LOCK_WAITERS_MAX`].
+    /// Most: requests that wait for one lock. Usually 16384. At it: refused.
     pub lock_waiters_max: usize,
-    /// See [`CONNECTIONS_MAX`].
+    /// Most: connections. Usually 4096. At it: the new one is closed, with the reason.
     pub connections_max: usize,
-    /// See [`SESSIONS_MAX`].
+    /// Most: processes that are known, those included whose connection was lost a moment ago. Usually
+    /// 8192. At it: refused, with the reason.
     pub sessions_max: usize,
-    /// See [`PROCESSES_LIVE_MAX`].
+    /// Most: processes that have not ended. Usually 4096. At it: the spawn is refused.
     pub processes_live_max: usize,
-    /// See [`PROCESSES_ENDED_MAX`].
+    /// Most: records of processes that have ended. Usually 1024. At it: the oldest goes.
     pub processes_ended_max: usize,
-    /// See [`RESULTS_BYTES_MAX`].
+    /// Most bytes: results that nobody has joined. Usually 1 GiB. At it: the oldest go; their records
+    /// stay, and a join says so.
     pub results_bytes_max: usize,
-    /// See [`FRAMES_PER_TURN_MAX`].
+    /// Most: requests of one process that are served in one turn. Usually 64. At it: the others have
+    /// their turns.
     pub frames_per_turn_max: usize,
-    /// See [`LOG_ENTRIES_PER_TURN_MAX`].
+    /// Most: updates that are looked at for one process in one turn; 16 changes of one, or 4 KiB that
+    /// are sent, count as one more. Usually 256. At it: the others have their turns.
     pub log_entries_per_turn_max: usize,
-    /// See [`LOG_ENTRIES_PER_TICK_MAX`].
+    /// Most: updates that are looked at for all in one turn, counted likewise. Usually 4096. At it:
+    /// requests are served first.
     pub log_entries_per_tick_max: usize,
-    /// See [`UPDATES_QUEUED_BYTES_MAX`].
+    /// Most bytes: what is queued for a process while its watches are served. Usually 256 KiB. At it:
+    /// they wait: answers go first.
     pub updates_queued_bytes_max: usize,
-    /// See [`PAGE_ENTRIES_MAX`].
+    /// Most: entries of one page of a scan. Usually 512. At it: the scan goes on with the next page,
+    /// after the others' turns.
     pub page_entries_max: usize,
-    /// See [`PAGE_BYTES_MAX`].
+    /// Most bytes: what a page of a scan may take before it is closed. Usually 256 KiB. At it: the scan
+    /// goes on with the next page, after the others' turns.
     pub page_bytes_max: usize,
-    /// See [`LEASES_MAX`].
+    /// Most: leases of transactions, those included that are queued for. Usually 8192. At it: refused.
     pub leases_max: usize,
-    /// See [`VALIDATION_STEPS_MAX`].
+    /// Most: comparisons by which one commit looks for changes of the spans that it read. Usually
+    /// 65536. At it: it counts as a conflict.
     pub validation_steps_max: usize,
 }
 
@@ -291,13 +319,34 @@ pub struct Agreed {
     pub runs_functions: bool,
 }
 
-/// Limits that do not fit each other: what does not hold, in words.
+/// In the place of a figure where there is none.
+const NO_FIGURE: Figure = ("", 0);
+
+/// Limits that do not fit each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unfit(pub &'static str);
+pub struct Unfit {
+    /// What does not hold, in words.
+    pub what: &'static str,
+    /// The limits that it is about, each with its figure; without a name: none.
+    pub figures: [Figure; 4],
+}
+
+/// A limit and what it is set to.
+pub type Figure = (&'static str, usize);
 
 impl std::fmt::Display for Unfit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the limits do not fit each other: {}", self.0)
+        write!(f, "the limits do not fit each other: {}", self.what)?;
+        let figures = self.figures.iter().filter(|(name, _)| !name.is_empty());
+        for (place, (name, figure)) in figures.enumerate() {
+            let before = if place == 0 { " (" } else { ", " };
+            write!(f, "{before}{name} = {figure}")?;
+        }
+        f.write_str(if self.figures[0].0.is_empty() {
+            ""
+        } else {
+            ")"
+        })
     }
 }
 
@@ -371,67 +420,166 @@ impl Limits {
         let outcome = self.outcome_bytes();
         let update = self.update_bytes();
         let page = self.page_bytes();
+        if let Some(name) = self.zero() {
+            let figures = [(name, 0), NO_FIGURE, NO_FIGURE, NO_FIGURE];
+            return Err(Unfit {
+                what: "one of them is zero",
+                figures,
+            });
+        }
         let relations = [
-            (!self.has_zero(), "one of them is zero"),
             (
                 self.value_bytes_max <= VALUE_BYTES_MAX,
                 "a value may be larger than what clients and frames are made for",
+                [
+                    ("value_bytes_max", self.value_bytes_max),
+                    ("VALUE_BYTES_MAX", VALUE_BYTES_MAX),
+                    NO_FIGURE,
+                    NO_FIGURE,
+                ],
             ),
             (
                 self.value_bytes_max <= self.change_set_bytes_max,
                 "a value does not fit a change set",
+                [
+                    ("value_bytes_max", self.value_bytes_max),
+                    ("change_set_bytes_max", self.change_set_bytes_max),
+                    NO_FIGURE,
+                    NO_FIGURE,
+                ],
             ),
             (
                 self.in_flight_max >= 2,
                 "a request that waits leaves no room for another",
+                [
+                    ("in_flight_max", self.in_flight_max),
+                    NO_FIGURE,
+                    NO_FIGURE,
+                    NO_FIGURE,
+                ],
             ),
             (
                 self.parts_fit(),
                 "a part, a value, an argument, all that are kept: one is larger than the next",
+                [
+                    ("part_bytes_max", self.part_bytes_max),
+                    ("value_bytes_max", self.value_bytes_max),
+                    ("payload_bytes_max", self.payload_bytes_max),
+                    (
+                        "parts_per_session_bytes_max",
+                        self.parts_per_session_bytes_max,
+                    ),
+                ],
             ),
             (
                 self.ends_fit(),
                 "what one process owns is not released in one change set",
+                [
+                    ("owned_bytes_max", self.owned_bytes_max),
+                    ("change_set_bytes_max", self.change_set_bytes_max),
+                    ("owned_keys_max", self.owned_keys_max),
+                    ("change_set_changes_max", self.change_set_changes_max),
+                ],
             ),
             (
                 self.change_set_bytes_max as u64 <= CREDIT_BYTES_MIN,
                 "a change set does not fit the least credit of a watch",
+                [
+                    ("change_set_bytes_max", self.change_set_bytes_max),
+                    ("CREDIT_BYTES_MIN", CREDIT_BYTES_MIN as usize),
+                    NO_FIGURE,
+                    NO_FIGURE,
+                ],
             ),
             (
                 CREDIT_BYTES_MIN <= self.history_bytes_max as u64,
                 "what a watch's credit lets through does not fit the log",
+                [
+                    ("CREDIT_BYTES_MIN", CREDIT_BYTES_MIN as usize),
+                    ("history_bytes_max", self.history_bytes_max),
+                    NO_FIGURE,
+                    NO_FIGURE,
+                ],
             ),
             (
                 update <= FRAME_BYTES_MAX,
                 "a change set does not fit a frame",
+                [
+                    ("change_set_bytes_max", self.change_set_bytes_max),
+                    ("change_set_changes_max", self.change_set_changes_max),
+                    ("FRAME_BYTES_MAX", FRAME_BYTES_MAX),
+                    NO_FIGURE,
+                ],
             ),
-            (page <= FRAME_BYTES_MAX, "a page does not fit a frame"),
+            (
+                page <= FRAME_BYTES_MAX,
+                "a page does not fit a frame",
+                [
+                    ("page_bytes_max", self.page_bytes_max),
+                    ("page_entries_max", self.page_entries_max),
+                    ("value_bytes_max", self.value_bytes_max),
+                    ("FRAME_BYTES_MAX", FRAME_BYTES_MAX),
+                ],
+            ),
             (
                 outcome <= FRAME_BYTES_MAX && outcome <= self.replies_bytes_max,
                 "a result does not fit a frame, or is never retained",
+                [
+                    ("value_bytes_max", self.value_bytes_max),
+                    ("replies_bytes_max", self.replies_bytes_max),
+                    ("FRAME_BYTES_MAX", FRAME_BYTES_MAX),
+                    NO_FIGURE,
+                ],
             ),
             (
                 self.updates_queued_bytes_max <= self.outbox_bytes_max,
                 "updates alone keep requests waiting",
+                [
+                    ("updates_queued_bytes_max", self.updates_queued_bytes_max),
+                    ("outbox_bytes_max", self.outbox_bytes_max),
+                    NO_FIGURE,
+                    NO_FIGURE,
+                ],
             ),
             (
                 self.value_bytes_max <= self.interests_per_session_bytes_max,
                 "nobody can wait for a value",
+                [
+                    ("value_bytes_max", self.value_bytes_max),
+                    (
+                        "interests_per_session_bytes_max",
+                        self.interests_per_session_bytes_max,
+                    ),
+                    NO_FIGURE,
+                    NO_FIGURE,
+                ],
             ),
             (
                 self.connections_silent_max <= self.connections_max,
                 "those who say nothing take all the room for connections",
+                [
+                    ("connections_silent_max", self.connections_silent_max),
+                    ("connections_max", self.connections_max),
+                    NO_FIGURE,
+                    NO_FIGURE,
+                ],
             ),
             (
                 self.connections_max <= self.sessions_max,
                 "a connection finds no room for its session",
+                [
+                    ("connections_max", self.connections_max),
+                    ("sessions_max", self.sessions_max),
+                    NO_FIGURE,
+                    NO_FIGURE,
+                ],
             ),
         ];
         let mut index = 0;
         while index < relations.len() {
-            let (holds, text) = relations[index];
+            let (holds, what, figures) = relations[index];
             if !holds {
-                return Err(Unfit(text));
+                return Err(Unfit { what, figures });
             }
             index += 1;
         }
@@ -473,34 +621,45 @@ impl Limits {
             && self.payload_bytes_max <= PAYLOAD_BYTES_MAX
     }
 
-    const fn has_zero(&self) -> bool {
-        self.value_bytes_max == 0
-            || self.part_bytes_max == 0
-            || self.uploads_per_session_max == 0
-            || self.owned_bytes_max == 0
-            || self.owned_keys_max == 0
-            || self.history_entries_max == 0
-            || self.state_bytes_max == 0
-            || self.namespaces_max == 0
-            || self.in_flight_max == 0
-            || self.outbox_bytes_max == 0
-            || self.watches_per_session_max == 0
-            || self.connections_silent_max == 0
-            || self.locks_max == 0
-            || self.locks_per_session_max == 0
-            || self.lock_waiters_max == 0
-            || self.connections_max == 0
-            || self.processes_live_max == 0
-            || self.processes_ended_max == 0
-            || self.results_bytes_max == 0
-            || self.frames_per_turn_max == 0
-            || self.log_entries_per_turn_max == 0
-            || self.log_entries_per_tick_max == 0
-            || self.updates_queued_bytes_max == 0
-            || self.page_entries_max == 0
-            || self.page_bytes_max == 0
-            || self.leases_max == 0
-            || self.validation_steps_max == 0
+    /// The name of one that is zero and may not be.
+    const fn zero(&self) -> Option<&'static str> {
+        let figures = [
+            ("value_bytes_max", self.value_bytes_max),
+            ("part_bytes_max", self.part_bytes_max),
+            ("uploads_per_session_max", self.uploads_per_session_max),
+            ("owned_bytes_max", self.owned_bytes_max),
+            ("owned_keys_max", self.owned_keys_max),
+            ("history_entries_max", self.history_entries_max),
+            ("state_bytes_max", self.state_bytes_max),
+            ("namespaces_max", self.namespaces_max),
+            ("in_flight_max", self.in_flight_max),
+            ("outbox_bytes_max", self.outbox_bytes_max),
+            ("watches_per_session_max", self.watches_per_session_max),
+            ("connections_silent_max", self.connections_silent_max),
+            ("locks_max", self.locks_max),
+            ("locks_per_session_max", self.locks_per_session_max),
+            ("lock_waiters_max", self.lock_waiters_max),
+            ("connections_max", self.connections_max),
+            ("processes_live_max", self.processes_live_max),
+            ("processes_ended_max", self.processes_ended_max),
+            ("results_bytes_max", self.results_bytes_max),
+            ("frames_per_turn_max", self.frames_per_turn_max),
+            ("log_entries_per_turn_max", self.log_entries_per_turn_max),
+            ("log_entries_per_tick_max", self.log_entries_per_tick_max),
+            ("updates_queued_bytes_max", self.updates_queued_bytes_max),
+            ("page_entries_max", self.page_entries_max),
+            ("page_bytes_max", self.page_bytes_max),
+            ("leases_max", self.leases_max),
+            ("validation_steps_max", self.validation_steps_max),
+        ];
+        let mut index = 0;
+        while index < figures.len() {
+            if figures[index].1 == 0 {
+                return Some(figures[index].0);
+            }
+            index += 1;
+        }
+        None
     }
 }
 

@@ -43,6 +43,13 @@ fn small_ones_that_fit_are_taken_and_others_are_refused_by_name() {
         spoil(&mut limits);
         let unfit = limits.check().expect_err(text);
         assert!(unfit.to_string().contains(text), "{unfit}");
+        // As the user wrote them: each is a field with this figure, or a constant.
+        let set = format!("{limits:?}");
+        for (name, figure) in unfit.figures.iter().filter(|(name, _)| !name.is_empty()) {
+            let field = set.contains(&format!("{name}: {figure}"));
+            assert!(field || name.to_uppercase() == **name, "{unfit}");
+            assert!(unfit.to_string().contains(&format!("{name} = {figure}")));
+        }
     }
 }
 
@@ -121,6 +128,51 @@ fn the_page_of_limits_has_each_with_its_figure() {
     assert_eq!(rows, all.len(), "the page has a limit that is none");
 }
 
+/// Users read them there: the constants that have the figures are not among the public docs.
+#[test]
+fn the_docs_of_each_field_say_what_the_page_says() {
+    let page = include_str!("../../guide/limits.rs");
+    let source = include_str!("../limits.rs");
+    let fields = source
+        .split_once("pub struct Limits {")
+        .expect("it is here")
+        .1;
+    let mut docs = String::new();
+    let mut documented = 0;
+    for line in fields
+        .lines()
+        .skip(1)
+        .map(str::trim)
+        .take_while(|line| *line != "}")
+    {
+        if let Some(text) = line.strip_prefix("/// ") {
+            docs.push_str(text);
+            docs.push(' ');
+            continue;
+        }
+        let name = line.trim_start_matches("pub ").trim_end_matches(": usize,");
+        let row = page
+            .lines()
+            .find(|row| row.starts_with(&format!("//! | `{name}` |")));
+        let row = row.unwrap_or_else(|| panic!("the page has no row for {name}"));
+        let cells: Vec<&str> = row
+            .split(" | ")
+            .map(|cell| cell.trim_end_matches(" |"))
+            .collect();
+        let [_, _, usual, what, at_it] = cells[..] else {
+            panic!("{row}");
+        };
+        let said = format!("{what}. Usually {usual}. At it: {at_it}.");
+        assert!(
+            docs.contains(&said),
+            "{name} says {docs:?}, and the page {said:?}"
+        );
+        docs.clear();
+        documented += 1;
+    }
+    assert!(documented > 30, "{documented}");
+}
+
 #[test]
 fn no_limit_may_be_zero() {
     let spoils: [Spoil; 27] = [
@@ -155,8 +207,15 @@ fn no_limit_may_be_zero() {
     for (number, spoil) in spoils.iter().enumerate() {
         let mut limits = Limits::USUAL;
         spoil(&mut limits);
-        let zero = Err(Unfit("one of them is zero"));
-        assert_eq!(limits.check(), zero, "number {number}");
+        let unfit = limits.check().expect_err("it is zero").to_string();
+        let name = unfit.trim_end_matches(" = 0)").rsplit('(').next();
+        let name = name.expect("it is named");
+        // That it is this one: the others are not.
+        let set = format!("{limits:?}");
+        assert!(
+            set.contains(&format!("{name}: 0")),
+            "number {number}: {unfit}"
+        );
     }
 }
 
