@@ -171,6 +171,12 @@ const TABLE: &[Row] = &[
         InCore("server/tests/leases.rs"),
     ),
     (
+        "leases_per_session_max",
+        |_| (),
+        NOTHING,
+        InCore("server/tests/leases.rs"),
+    ),
+    (
         "validation_steps_max",
         |_| (),
         NOTHING,

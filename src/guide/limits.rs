@@ -41,6 +41,7 @@
 //! | `locks_per_session_max` | 1024 | locks that one process holds or waits for | refused |
 //! | `lock_waiters_max` | 16384 | requests that wait for one lock | refused |
 //! | `leases_max` | 8192 | leases of transactions, those included that are queued for | refused |
+//! | `leases_per_session_max` | 256 | leases of one process, those included that it queues for: of so many transactions at once | refused |
 //! | `validation_steps_max` | 65536 | comparisons by which one commit looks for changes of the spans that it read | it counts as a conflict |
 //! | `frames_per_turn_max` | 64 | requests of one process that are served in one turn | the others have their turns |
 //! | `log_entries_per_turn_max` | 256 | updates that are looked at for one process in one turn; 16 changes of one, or 4 KiB that are sent, count as one more | the others have their turns |
@@ -67,6 +68,11 @@
 //!
 //! # Those that are the same everywhere
 //!
+//! Some of them both sides of a connection go by before they know each other (keys, namespaces, nesting, the
+//! credit of a watch, a message, what one transaction or condition reads). The others are what the server
+//! does for one before the others have their turns: more of it would be no use to anybody, and less no
+//! protection.
+//!
 //! | name | figure | of what | at it |
 //! |---|---|---|---|
 //! | `KEY_BYTES_MAX` | 1 KiB | a key, in bytes of UTF-8 | refused |
@@ -77,7 +83,6 @@
 //! | `CONFLICTS_MAX` | 3 | conflicts of one transaction | it queues for a lease |
 //! | `LEASED_KEYS_MAX` | 64 | keys that a lease is on | it is on their namespaces; over as many of these there is none |
 //! | `LEASE_STEPS_PER_TURN_MAX` | 16384 | keys of leases that are looked at in one turn of the server | it looks at the others after the next requests |
-//! | `LEASES_PER_SESSION_MAX` | 256 | leases of one process, those included that it queues for: of so many transactions at once | refused |
 //! | `READS_MAX` | 1024 | keys and ranges that one condition is remembered to have read | whole namespaces count as read: it is tested more often than it need be |
 //! | `READ_NAMESPACES_MAX` | 1024 | namespaces that one transaction or condition reads | refused |
 //! | `READS_BYTES_MAX` | 128 KiB | their keys | the same |

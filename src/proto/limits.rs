@@ -299,6 +299,9 @@ pub struct Limits {
     pub page_bytes_max: usize,
     /// Most: leases of transactions, those included that are queued for. Usually 8192. At it: refused.
     pub leases_max: usize,
+    /// Most: leases of one process, those included that it queues for: of so many transactions at once.
+    /// Usually 256. At it: refused.
+    pub leases_per_session_max: usize,
     /// Most: comparisons by which one commit looks for changes of the spans that it read. Usually
     /// 65536. At it: it counts as a conflict.
     pub validation_steps_max: usize,
@@ -396,6 +399,7 @@ impl Limits {
         page_entries_max: PAGE_ENTRIES_MAX,
         page_bytes_max: PAGE_BYTES_MAX,
         leases_max: LEASES_MAX,
+        leases_per_session_max: LEASES_PER_SESSION_MAX,
         validation_steps_max: VALIDATION_STEPS_MAX,
     };
 
@@ -650,6 +654,7 @@ impl Limits {
             ("page_entries_max", self.page_entries_max),
             ("page_bytes_max", self.page_bytes_max),
             ("leases_max", self.leases_max),
+            ("leases_per_session_max", self.leases_per_session_max),
             ("validation_steps_max", self.validation_steps_max),
         ];
         let mut index = 0;

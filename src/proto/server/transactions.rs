@@ -7,7 +7,7 @@ use super::super::interest::{Interest, ReadSet};
 use super::super::kinds;
 use super::super::limits::{
     FUNCTION_NAME_BYTES_MAX, KEY_BYTES_MAX, LEASE_STEPS_PER_TURN_MAX, LEASED_KEYS_MAX,
-    LEASES_PER_SESSION_MAX, NAMESPACE_BYTES_MAX, READ_NAMESPACES_MAX, READS_MAX,
+    NAMESPACE_BYTES_MAX, READ_NAMESPACES_MAX, READS_MAX,
 };
 use super::super::marks::{self, Mark};
 use super::super::message::{Failure, Reply};
@@ -235,7 +235,8 @@ impl Server {
         }
         let session = self.sessions.get(&id);
         let own = session.map_or(0, |session| session.leases.len()) + 1;
-        wire::within("LEASES_PER_SESSION_MAX", own, LEASES_PER_SESSION_MAX)?;
+        let max = self.config.limits.leases_per_session_max;
+        wire::within("LEASES_PER_SESSION_MAX", own, max)?;
         let count = self.leases.len() + 1;
         wire::within("LEASES_MAX", count, self.config.limits.leases_max)?;
         wire::within("LEASED_KEYS_MAX", on.len(), LEASED_KEYS_MAX)?;

@@ -262,7 +262,9 @@ impl Transaction<'_> {
         check_value(value, value_max)?;
         let dict = self.store.dicts.get_key_value(namespace);
         if dict.is_none() && counts {
-            let count = self.store.dicts.len() + 1;
+            // The framework's own is none of the users'.
+            let own = usize::from(self.store.dicts.contains_key(RESERVED));
+            let count = self.store.dicts.len() - own + 1;
             limit("NAMESPACES_MAX", count, limits.namespaces_max)?;
         }
         let old = dict.and_then(|(_, dict)| dict.entries.get_key_value(key));

@@ -117,6 +117,20 @@ fn a_full_set_of_namespaces_is_written_to_as_ever() {
     assert_eq!(refused_by(refused), "NAMESPACES_MAX");
 }
 
+/// Harm: with a process there was room for one namespace less than without.
+#[test]
+fn the_framework_s_namespace_is_none_of_the_users() {
+    let mut store = small(|limits| limits.namespaces_max = 1);
+    let mut transaction = store.transaction(P, Rights::Framework);
+    let written = transaction.set(RESERVED, "process/2", &[1]);
+    assert_eq!(written, Ok(()));
+    transaction.commit().expect("nothing failed");
+    set(&mut store, "a", &[1]);
+    let mut transaction = store.transaction(P, Rights::User);
+    let refused = transaction.set("m", "a", &[1]);
+    assert_eq!(refused_by(refused), "NAMESPACES_MAX");
+}
+
 /// A store of three keys in one namespace, of which a change set can hold three.
 fn three() -> Store {
     let mut store = small(|limits| {
