@@ -163,6 +163,7 @@ pub use api::state::State;
 pub use api::txn::Txn;
 pub use api::view::{Verdict, View};
 pub use api::watch::{Change, Filter, Origin, Update, Watch, WatchBuilder};
+pub use api::when::When;
 pub use error::{Error, Result};
 pub use process::entry::init;
 pub use proto::dump::{

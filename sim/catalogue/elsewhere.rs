@@ -7,7 +7,7 @@ use crate::checkers::{
 };
 
 /// By file.
-pub(super) const BUGS: [Planted; 70] = [
+pub(super) const BUGS: [Planted; 72] = [
     planted(
         Bug::BytesBehindMessage,
         "proto/codec.rs",
@@ -403,6 +403,18 @@ pub(super) const BUGS: [Planted; 70] = [
         "api/fed.rs",
         LINEARIZABLE,
         "a condition that runs in its caller is fed from now on, not from what it has read on",
+    ),
+    planted(
+        Bug::FedComingTooFew,
+        "api/fed.rs",
+        LINEARIZABLE,
+        "what has come of a watch that saw less than is read by now counts as all that has changed",
+    ),
+    planted(
+        Bug::WhenBegunAnew,
+        "api/when.rs",
+        EVERY_UPDATE,
+        "who wants all the times that something is true begins at the present each time",
     ),
     planted(
         Bug::FedAbsenceOverlooked,

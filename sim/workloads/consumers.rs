@@ -31,8 +31,12 @@ pub(crate) fn waiter(ctx: &Context, steps: u64) -> Result<u64> {
             Some(limit) => state.within(limit),
             None => state,
         };
-        unless_timeout(match choose(8) {
+        unless_timeout(match choose(9) {
             7 => unless_compacted(fed::gather(ctx, within)),
+            8 => {
+                let limit = limit.unwrap_or(Duration::from_millis(10));
+                unless_compacted(fed::times(ctx, limit))
+            }
             _ => wait(&within(patient.clone()), step),
         })?;
     }

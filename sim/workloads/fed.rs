@@ -2,11 +2,12 @@
 
 use super::functions::DONE;
 use super::{MIX, OWNED};
-use crate::checkers::ATOMIC;
+use crate::checkers::{ATOMIC, EVERY_UPDATE};
 use crate::history::Note;
 use crate::thread::{choose, note};
 use std::sync::atomic::{AtomicU64, Ordering};
-use zproc::{Context, Result, Revision, State, View};
+use std::time::Duration;
+use zproc::{Context, Filter, Result, Revision, State, View};
 
 type Entries = Vec<(String, i64)>;
 
@@ -45,17 +46,30 @@ fn tell(namespace: &str, revision: Revision, entries: &Entries) {
 pub(super) fn gather(ctx: &Context, within: impl Fn(State) -> State) -> Result<()> {
     let wanted = choose(7);
     let cuts = &CUTS[..choose(4) as usize];
-    let both = choose(4) == 3;
+    let both = choose(2) == 1;
+    // It reads little at first, and now and then.
+    let sparing = choose(2) == 1;
     let tests = AtomicU64::new(0);
     let state = within(ctx.namespace(MIX));
     let ((mine, others, len), revision) = state.wait_until(|view| {
-        let mine = pieces(view, cuts)?;
+        let test = tests.fetch_add(1, Ordering::Relaxed);
+        let little = sparing && test % 3 == 0 && !view.contains_key(DONE)?;
+        let mine = match little {
+            true => {
+                view.contains_key("x1")?;
+                Entries::new()
+            }
+            false => pieces(view, cuts)?,
+        };
         let others = match both {
             true => Some(pieces(&view.namespace(OWNED), &[])?),
             false => None,
         };
+        if little {
+            return Ok(None);
+        }
         let len = view.len()?;
-        let enough = tests.fetch_add(1, Ordering::Relaxed) >= wanted;
+        let enough = test >= wanted;
         let done = mine.iter().any(|(key, _)| key == DONE);
         Ok((enough || done).then_some((mine, others, len)))
     })?;
@@ -68,6 +82,51 @@ pub(super) fn gather(ctx: &Context, within: impl Fn(State) -> State) -> Result<(
             guarantee: ATOMIC,
             explanation: format!("{len} keys were counted where {mine:?} were listed"),
         });
+    }
+    Ok(())
+}
+
+/// All the times that a key is there, beside a watch of it: neither leaves one out.
+pub(super) fn times(ctx: &Context, within: Duration) -> Result<()> {
+    const KEY: &str = "x1";
+    let state = ctx.namespace(MIX).within(within);
+    let both = choose(2) == 1;
+    let mut times = state.when(|view| {
+        if both {
+            view.namespace(OWNED).contains_key(KEY)?;
+        }
+        view.get::<i64>(KEY)
+    });
+    let Some(first) = times.next().transpose()? else {
+        return Ok(());
+    };
+    let watch = state.watch(Filter::key(KEY)).since(first.1.next());
+    let mut watch = watch.timeout(within).start()?;
+    let mut last = first;
+    for _ in 0..choose(8) {
+        let wanted = loop {
+            let update = watch.next_update()?;
+            let change = update.changes.first();
+            let after = change.map(|change| change.after::<i64>()).transpose()?;
+            if let Some(Some(after)) = after {
+                break (after, update.revision);
+            }
+        };
+        // What it reads beside that key changes, too.
+        let found = loop {
+            match times.next().transpose()? {
+                Some(found) if both && found.1 < wanted.1 && found.1 > last.1 => last = found,
+                Some(found) => break found,
+                None => return Ok(()),
+            }
+        };
+        last = found;
+        if found != wanted {
+            note(Note::Broken {
+                guarantee: EVERY_UPDATE,
+                explanation: format!("a watch tells {wanted:?}, its like of a condition {found:?}"),
+            });
+        }
     }
     Ok(())
 }

@@ -109,7 +109,14 @@ fn replaced(state: &State) -> Result<()> {
             filled => filled?,
         };
     }
+    let mut lens = state.when(|view| view.len().map(Some));
+    let before = lens.next().transpose();
     let cleared = state.clear()?;
+    let after = lens.next().transpose();
+    match before.and_then(|_| after) {
+        Err(error) if error.is_compacted() => {}
+        after => expect(after? == Some((0, cleared)), "the clear itself"),
+    }
     match state.at(filled).get::<String>("large/0") {
         Err(error) if error.is_compacted() => {}
         found => expect(found?.is_some_and(|found| found == text), "what was there"),

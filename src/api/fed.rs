@@ -3,9 +3,9 @@
 //! What a condition reads first is fetched, and noted. All that it reads is of one revision, the
 //! copy's. When it gave no result, a watch of each namespace that it has read, from that revision
 //! on, brings the copy from one revision to the next, and it runs again at each that changes what
-//! it has read. When that can't be (the log has dropped what comes next, or what is to be fetched,
-//! or says that a namespace was emptied) the copy is thrown away, and the wait begins again; a run
-//! that this happens to is doomed: whatever comes of it is dropped.
+//! it has read. When that can't be (the log has dropped what comes next, or what is to be fetched)
+//! the copy is of no use any more: a wait begins again with another, and who wants every revision is
+//! told. A run that this happens to is doomed: whatever comes of it is dropped.
 
 use super::context::{Context, unexpected};
 use super::run::reads_fit;
@@ -14,7 +14,6 @@ use super::snapshot;
 use super::state::State;
 use super::view::{Entry, Reads, Verdict, View};
 use super::watch::{Change, Filter, Update, Watch};
-use crate::client::CallError;
 use crate::error::{Error, Kind, Operation, Result};
 use crate::proto::ids::{Revision, WatchId};
 use crate::proto::interest::Interest;
@@ -41,35 +40,20 @@ where
     F: Fn(&View<'_>) -> V,
     V: Verdict,
 {
-    let context = state.context();
-    if context.stopping() {
-        return Err(Error::new(Kind::Stopped, operation));
-    }
-    let fed = Fed {
-        context,
-        operation: *operation,
-        deadline: context.deadline(state.limit()),
-        copy: RefCell::default(),
-    };
+    let fed = Fed::new(state, operation, Copy::default());
     loop {
-        fed.copy.borrow_mut().begin();
-        let view = View::new(&fed, state.namespace_name());
-        // A doomed run's panic may come of what it could not read.
-        let run = catch_unwind(AssertUnwindSafe(|| f(&view)));
-        let Some(revision) = fed.judged()? else {
-            marks::reached(Mark::FedRunDoomed);
-            continue;
-        };
-        let verdict = run.unwrap_or_else(|panic| resume_unwind(panic));
-        if let Some(result) = verdict.decide()? {
-            return Ok((result, revision));
+        match fed.next(&f) {
+            // What was missed does not matter: the wait is for what is so in the end.
+            Err(error) if error.is_compacted() => fed.copy.borrow_mut().forget(),
+            Err(error) => return Err(error),
+            Ok(found) => return found,
         }
-        fed.follow()?;
     }
 }
 
-struct Fed<'a> {
+pub(super) struct Fed<'a> {
     context: &'a Context,
+    namespace: &'a str,
     operation: Operation<'a>,
     deadline: Option<Time>,
     copy: RefCell<Copy>,
@@ -77,9 +61,11 @@ struct Fed<'a> {
 
 /// What is known of the state. Invariant: all of it is so at `revision`.
 #[derive(Default)]
-struct Copy {
+pub(super) struct Copy {
     /// None: nothing is known.
     revision: Option<Revision>,
+    /// The condition has been tested at this revision.
+    is_tested: bool,
     namespaces: BTreeMap<Arc<str>, Part>,
     /// Updates behind the revision that have come already.
     coming: BTreeMap<Revision, Vec<(Arc<str>, Update)>>,
@@ -179,6 +165,14 @@ impl Part {
 
     /// Brings it on by one update; true if that changes what was read.
     fn apply(&mut self, update: &Update) -> bool {
+        if update.reset {
+            // What is there now is not told: it is fetched when it is read.
+            marks::reached(Mark::FedReset);
+            self.held.clear();
+            self.entries.clear();
+            self.len = None;
+            return true;
+        }
         let mut touched = false;
         for change in &update.changes {
             touched |= self.change(change);
@@ -248,6 +242,12 @@ impl Copy {
         self.namespaces.entry(namespace.into()).or_default()
     }
 
+    /// An update that it is to be brought on by later.
+    fn add(&mut self, namespace: &Arc<str>, update: Update) {
+        let coming = self.coming.entry(update.revision).or_default();
+        coming.push((namespace.clone(), update));
+    }
+
     /// Brings it to a revision by all the updates up to there; true if that changes what was read.
     fn step(&mut self, revision: Revision, updates: &[(Arc<str>, Update)]) -> bool {
         let mut touched = false;
@@ -265,7 +265,54 @@ impl Copy {
     }
 }
 
-impl Fed<'_> {
+impl<'a> Fed<'a> {
+    pub(super) fn new(state: &'a State, operation: &Operation<'a>, copy: Copy) -> Fed<'a> {
+        let context = state.context();
+        Fed {
+            context,
+            namespace: state.namespace_name(),
+            operation: *operation,
+            deadline: context.deadline(state.limit()),
+            copy: RefCell::new(copy),
+        }
+    }
+
+    /// What is known by now.
+    pub(super) fn into_copy(self) -> Copy {
+        self.copy.into_inner()
+    }
+
+    /// Tests `f` at the copy's revision, unless that was done, and then at each that changes what it
+    /// has read, until it gives a result or an error of its own.
+    ///
+    /// # Errors
+    /// What kept it from being tested. `Compacted`: it may have held at a revision that is no longer
+    /// to be had.
+    pub(super) fn next<F, V>(&self, f: &F) -> Result<Result<(V::Output, Revision)>>
+    where
+        F: Fn(&View<'_>) -> V,
+        V: Verdict,
+    {
+        if self.context.stopping() {
+            return Err(Error::new(Kind::Stopped, &self.operation));
+        }
+        loop {
+            if self.copy.borrow().is_tested {
+                self.follow()?;
+            }
+            self.copy.borrow_mut().begin();
+            let view = View::new(self, self.namespace);
+            // A doomed run's panic may come of what it could not read.
+            let run = catch_unwind(AssertUnwindSafe(|| f(&view)));
+            let revision = self.judged()?;
+            self.copy.borrow_mut().is_tested = true;
+            let verdict = run.unwrap_or_else(|panic| resume_unwind(panic));
+            if let Some(found) = verdict.decide().transpose() {
+                return Ok(found.map(|result| (result, revision)));
+            }
+        }
+    }
+
     /// A namespace, whose calls end with the wait.
     fn state(&self, namespace: &str) -> State {
         let state = self.context.namespace(namespace);
@@ -275,16 +322,15 @@ impl Fed<'_> {
         }
     }
 
-    /// The revision of the run that has just ended; `None` if it is worth nothing.
-    fn judged(&self) -> Result<Option<Revision>> {
+    /// The revision of the run that has just ended, if it is worth something.
+    fn judged(&self) -> Result<Revision> {
         let mut copy = self.copy.borrow_mut();
         match copy.doom.take() {
-            None => self.revision_of(&mut copy).map(Some),
-            Some(error) if error.is_compacted() => {
-                copy.forget();
-                Ok(None)
+            None => self.revision_of(&mut copy),
+            Some(error) => {
+                marks::reached_if(error.is_compacted(), Mark::FedRunDoomed);
+                Err(error)
             }
-            Some(error) => Err(error),
         }
     }
 
@@ -345,27 +391,16 @@ impl Fed<'_> {
         Ok(count)
     }
 
-    /// All updates of a namespace after one revision and up to another, or `None` where they don't
-    /// tell all.
-    fn updates(
-        &self,
-        namespace: &str,
-        after: Revision,
-        until: Revision,
-    ) -> Result<Option<Vec<Update>>> {
+    /// All updates of a namespace after one revision and up to another.
+    fn updates(&self, namespace: &str, after: Revision, until: Revision) -> Result<Vec<Update>> {
         let mut updates = Vec::new();
         let name: Arc<str> = namespace.into();
-        let whole = snapshot::updates(
-            &self.state(namespace),
-            &self.operation,
-            (after, until),
-            |update| updates.push(Update::from_message(update, &name)),
-        );
-        match whole {
-            Ok(whole) => Ok(whole.then_some(updates)),
-            Err(error) if error.is_compacted() => Ok(None),
-            Err(error) => Err(error),
-        }
+        let state = self.state(namespace);
+        snapshot::updates(&state, &self.operation, (after, until), |update| {
+            updates.push(Update::from_message(update, &name));
+            true
+        })?;
+        Ok(updates)
     }
 
     /// Brings the copy on until something is changed that the last run has read.
@@ -374,31 +409,29 @@ impl Fed<'_> {
         copy.namespaces.retain(|_, part| part.prune());
         let fits = reads_fit(copy.namespaces.len());
         fits.map_err(|kind| Error::new(kind, &self.operation))?;
-        let watches = match self.feed(copy) {
-            Ok(watches) => watches,
-            Err(error) if error.is_compacted() => {
-                copy.forget();
-                return Ok(());
-            }
-            Err(error) => return Err(Error::new(error.kind().clone(), &self.operation)),
-        };
+        let fed = self.feed(copy);
+        let watches = fed.map_err(|error| Error::new(error.kind().clone(), &self.operation))?;
         loop {
             let revision = self.revision_of(copy)?;
-            if let Some((coming, updates)) = copy.coming.pop_first() {
-                if coming > revision && copy.step(coming, &updates) {
-                    return Ok(());
+            match copy.coming.pop_first() {
+                Some((coming, updates)) if coming > revision => {
+                    if copy.step(coming, &updates) {
+                        copy.is_tested = false;
+                        return Ok(());
+                    }
                 }
-            } else if !self.hear(copy, revision, &watches)? {
-                copy.forget();
-                return Ok(());
+                Some(_) => {}
+                None => self.hear(copy, revision, &watches)?,
             }
         }
     }
 
     /// Has each namespace watched for what was read of it.
     fn feed(&self, copy: &mut Copy) -> Result<Vec<WatchId>> {
-        let from = self.revision_of(copy)?.next();
+        let revision = self.revision_of(copy)?;
+        let from = revision.next();
         let mut watches = Vec::new();
+        let mut renewed = Vec::new();
         for (namespace, part) in &mut copy.namespaces {
             let sees = Seen::of(part);
             let feed = match part.feed.take().filter(|feed| feed.sees.covers(&sees)) {
@@ -410,18 +443,39 @@ impl Fed<'_> {
                         false => builder.since(from),
                     };
                     let watch = builder.start_at(self.operation.caller)?;
+                    renewed.push(namespace.clone());
                     Feed { watch, sees }
                 }
             };
             watches.extend(feed.watch.id());
             part.feed = Some(feed);
         }
+        if !planted::is(Bug::FedComingTooFew) {
+            self.complete(copy, revision, &renewed)?;
+        }
         Ok(watches)
     }
 
-    /// Waits for the next update, and notes all that there is up to its revision; false if that
-    /// can't be had.
-    fn hear(&self, copy: &mut Copy, after: Revision, watches: &[WatchId]) -> Result<bool> {
+    /// What has come already came of watches that may have seen less than is read by now: fetches
+    /// all of it for these namespaces.
+    fn complete(&self, copy: &mut Copy, after: Revision, renewed: &[Arc<str>]) -> Result<()> {
+        let Some((&until, _)) = copy.coming.last_key_value() else {
+            return Ok(());
+        };
+        for namespace in renewed {
+            marks::reached(Mark::FedCaughtUp);
+            for updates in copy.coming.values_mut() {
+                updates.retain(|(of, _)| of != namespace);
+            }
+            for update in self.updates(namespace, after, until)? {
+                copy.add(namespace, update);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the next update, and notes all that there is up to its revision.
+    fn hear(&self, copy: &mut Copy, after: Revision, watches: &[WatchId]) -> Result<()> {
         let of = |watch: WatchId| {
             let mut parts = copy.namespaces.iter();
             let found = parts.find(|(_, part)| {
@@ -435,31 +489,21 @@ impl Fed<'_> {
             let update = Update::from_message(update, &namespace);
             (namespace, update)
         });
-        let (heard_of, update) = match heard {
-            Ok(heard) => heard,
-            Err(CallError::Compacted { .. }) => return Ok(false),
-            Err(error) => return Err(Error::new(error.into(), &self.operation)),
-        };
+        let (heard_of, update) =
+            heard.map_err(|error| Error::new(error.into(), &self.operation))?;
         if update.revision <= after {
-            return Ok(true);
-        }
-        if update.reset {
-            return Ok(false);
+            return Ok(());
         }
         let until = update.revision;
-        copy.coming.insert(until, vec![(heard_of.clone(), update)]);
+        copy.add(&heard_of, update);
         let namespaces: Vec<Arc<str>> = copy.namespaces.keys().cloned().collect();
         for other in namespaces.iter().filter(|name| **name != heard_of) {
             marks::reached(Mark::FedByMore);
-            let Some(updates) = self.updates(other, after, until)? else {
-                return Ok(false);
-            };
-            for update in updates {
-                let coming = copy.coming.entry(update.revision).or_default();
-                coming.push((other.clone(), update));
+            for update in self.updates(other, after, until)? {
+                copy.add(other, update);
             }
         }
-        Ok(true)
+        Ok(())
     }
 }
 

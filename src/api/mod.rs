@@ -23,6 +23,8 @@ mod waits;
 
 mod fed;
 
+pub(crate) mod when;
+
 pub(crate) mod snapshot;
 
 mod transaction;

@@ -172,13 +172,13 @@ pub(super) fn scan(
     }
 }
 
-/// Gives `each` all updates after one revision and up to another; false if one of them does not tell
-/// all that it changed, and those up to there are given.
+/// Gives `each` all updates after one revision and up to another, as long as it wants more; false if
+/// it did not.
 pub(super) fn updates(
     state: &State,
     operation: &Operation<'_>,
     (mut after, until): (Revision, Revision),
-    mut each: impl FnMut(&Update<'_>),
+    mut each: impl FnMut(&Update<'_>) -> bool,
 ) -> Result<bool> {
     while after < until {
         let request = Request::Updates {
@@ -192,10 +192,9 @@ pub(super) fn updates(
                 for update in updates {
                     let update = codec::decode::<Update<'_>>(update)
                         .map_err(|malformed| Kind::Protocol(malformed.to_string()))?;
-                    if update.reset {
+                    if !each(&update) {
                         return Ok((*until, false));
                     }
-                    each(&update);
                 }
                 Ok((*until, true))
             }
@@ -269,7 +268,11 @@ impl Scan {
         let after = self.ends.first().map_or(until, |(_, revision)| *revision);
         marks::reached_if(after < until, Mark::SnapshotAligned);
         updates(state, operation, (after, until), |update| {
-            self.apply(update, span, values);
+            // One that does not tell all that it changed is of no use.
+            if !update.reset {
+                self.apply(update, span, values);
+            }
+            !update.reset
         })
     }
 

@@ -90,7 +90,8 @@
 //! | no such thing | [`history`](crate::State::history) of a key: its updates, with who made them and when |
 //! | `start_time=` | [`since`](crate::WatchBuilder::since) a revision, [`from_start`](crate::WatchBuilder::from_start); [`State::at`](crate::State::at) reads the past |
 //! | a State never sees its own writes | [`skip_own`](crate::WatchBuilder::skip_own), off by default |
-//! | `call_when_*` | *not yet*: a process that waits, and then spawns |
+//! | `for x in state.when(fn)` | [`when`](crate::State::when): an iterator over all the times that it is true |
+//! | `call_when_*` | [`spawn_when`](crate::Context::spawn_when) |
 //!
 //! ```
 //! use zproc::{Context, Filter, Result};

@@ -252,6 +252,9 @@ marks! {
     FedRunDoomed: "what a condition was to read here was dropped from the log meanwhile";
     FedBegunAgain: "a wait here began again, as its copy could not be brought on";
     FedByMore: "a condition here read more than one namespace";
+    FedReset: "a namespace that a condition here had read was emptied and not listed";
+    FedCaughtUp: "a condition here read more when updates behind its revision had come already";
+    WhenCompacted: "who wants all the times that something is true was too far behind";
     // The workloads.
     HastyWriteMissed: "a role's write was not answered in its time";
     HastyWaitMissed: "a role's wait did not come true in its time";

@@ -293,9 +293,15 @@ pub enum Bug {
     /// A thread that was woken counts as on its way even when it sleeps again.
     WokenForGood,
 
+    // api/when.rs
+    /// Who wants all the times that something is true begins at the present each time.
+    WhenBegunAnew,
+
     // api/fed.rs
     /// A condition that runs in its caller is fed from now on, not from what it has read on.
     FedFromNow,
+    /// What has come of a watch that saw less than is read by now counts as all that has changed.
+    FedComingTooFew,
     /// Such a condition is not tested again when a key comes that it had not found.
     FedAbsenceOverlooked,
     /// A key that is removed stays in the copy that such a condition reads.

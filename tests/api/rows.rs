@@ -288,6 +288,33 @@ pub(super) fn when_change_raw(ctx: &Context) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn call_when(ctx: &Context) -> Result<()> {
+    let (state, seen) = (ctx.state(), ctx.namespace("seen"));
+    // @ctx.call_when(lambda state: state.get("k", 0) % 2 == 1)
+    let caller = ctx.spawn_when(
+        |view| Ok(view.get::<u64>("k")?.filter(|k| k % 2 == 1)),
+        |ctx, k| match k {
+            7 => Err(Error::msg("seven is too much")),
+            k => ctx.namespace("seen").set(&k.to_string(), &true).map(drop),
+        },
+    )?;
+    // It is not known when it begins, but it looks at the present first.
+    state.set("k", &1)?;
+    seen.wait_available::<bool>("1")?;
+    for k in 2..=5 {
+        state.set("k", &k)?;
+    }
+    seen.wait_available::<bool>("5")?;
+    assert_eq!(seen.keys(..)?, ["1", "3", "5"]);
+    state.set("k", &7)?;
+    let error = caller.join()?.unwrap_err();
+    assert!(error.to_string().contains("seven is too much"), "{error}");
+
+    let patient = ctx.spawn_when(|view| view.contains_key("never"), |_, ()| Ok(()))?;
+    patient.request_stop(None)?;
+    patient.join()?
+}
+
 pub(super) fn live_is_the_newest(ctx: &Context) -> Result<()> {
     let state = ctx.state();
     let mut watch = state.watch(Filter::key("k")).latest().start()?;

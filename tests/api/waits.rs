@@ -311,6 +311,101 @@ fn pairs(ctx: &Context, last: u64) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn capturing_that_reads_more_as_it_goes_sees_one_revision(ctx: &Context) -> Result<()> {
+    let odd = 1_u64;
+    let process = ctx.spawn(pairs_and_thirds, 300)?;
+    let (state, beside) = (ctx.state(), "beside".to_owned());
+    // Of two keys that are always equal it reads one, and the other one now and then: when a key of
+    // another namespace, which changes by itself, says so.
+    let (last, _) = state.wait_until(|view| {
+        let pair = view.namespace(&beside);
+        let left: Option<u64> = pair.get("left")?;
+        if view
+            .get::<u64>("third")?
+            .is_some_and(|third| third % 2 == odd)
+        {
+            assert_eq!(left, pair.get("right")?);
+        }
+        Ok(left.filter(|number| *number == 300))
+    })?;
+    assert_eq!(last, 300);
+    process.join()?
+}
+
+/// Writes two keys at once, and, half as often, one of another namespace.
+fn pairs_and_thirds(ctx: &Context, last: u64) -> Result<()> {
+    let (state, beside) = (ctx.state(), ctx.namespace("beside"));
+    for number in 1..=last {
+        beside.extend([("left", number), ("right", number)])?;
+        if number % 2 == 0 {
+            state.set("third", &(number / 2))?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn when_gives_every_match(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let set = state.set("count", &3)?;
+    let least = 3;
+    let mut matches = state.when(|view| {
+        let count: Option<u64> = view.get("count")?;
+        Ok(count.filter(|count| *count >= least))
+    });
+    // From the first look on, nothing is left out.
+    assert_eq!(matches.next().expect("it is so now")?, (3, set));
+    let process = ctx.spawn(counter, 9)?;
+    let mut revisions = Vec::new();
+    for (found, wanted) in matches.by_ref().take(7).zip(3..) {
+        let (count, revision) = found?;
+        // Slowly: by now others have come.
+        state.get::<u64>("count")?;
+        assert_eq!(count, wanted);
+        revisions.push(revision);
+    }
+    assert!(revisions.is_sorted_by(|a, b| a < b), "{revisions:?}");
+    process.join()??;
+    // Its own writes count; what it does not read doesn't, and what is so still is no news.
+    state.set("other", &1)?;
+    let again = state.set("count", &9)?;
+    assert_eq!(matches.next().expect("it goes on")?, (9, again));
+    drop(matches);
+    let limit = Duration::from_millis(20);
+    let mut soon = state.within(limit).when(|view| view.get::<u64>("soon"));
+    let error = soon.next().expect("an error").unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+    // It goes on where it was.
+    let first = state.set("soon", &1)?;
+    state.set("soon", &2)?;
+    assert_eq!(soon.next().expect("it goes on")?, (1, first));
+    assert_eq!(soon.next().expect("it goes on")?.0, 2);
+    // Its own error ends it.
+    let mut failing = state.when(|_| Err::<bool, _>(Error::msg("no use")));
+    assert_eq!(
+        failing.next().expect("an error").unwrap_err().to_string(),
+        "no use"
+    );
+    assert!(failing.next().is_none());
+    Ok(())
+}
+
+pub(super) fn when_goes_on_over_a_clear_that_is_not_listed(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let text = "x".repeat(700_000);
+    for number in 0..8 {
+        state.set(&format!("text/{number}"), &text)?;
+    }
+    let filled = state.set("count", &8)?;
+    let mut lens = state.when(|view| Ok(Some((view.len()?, view.contains_key("count")?))));
+    assert_eq!(lens.next().expect("the first")?, ((9, true), filled));
+    // Far too much for one change set.
+    let cleared = state.clear()?;
+    let set = state.set("count", &0)?;
+    assert_eq!(lens.next().expect("the clear")?, ((0, false), cleared));
+    assert_eq!(lens.next().expect("the key")?, ((1, true), set));
+    Ok(())
+}
+
 pub(super) fn capturing_ends_with_its_error_its_panic_and_its_time(ctx: &Context) -> Result<()> {
     let state = ctx.state();
     let (text, limit) = ("no use".to_owned(), 3_u64);
