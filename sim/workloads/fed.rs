@@ -5,6 +5,7 @@ use super::{MIX, OWNED};
 use crate::checkers::{ATOMIC, EVERY_UPDATE};
 use crate::history::Note;
 use crate::thread::{choose, note};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use zproc::{Context, Filter, Result, Revision, State, View};
@@ -42,7 +43,7 @@ fn tell(namespace: &str, revision: Revision, entries: &Entries) {
     });
 }
 
-/// Waits for some test of a condition, or until all is done, and tells what that test saw.
+/// Waits for some test of a condition, or until all is done, and tells what each test saw.
 pub(super) fn gather(ctx: &Context, within: impl Fn(State) -> State) -> Result<()> {
     let wanted = choose(7);
     let cuts = &CUTS[..choose(4) as usize];
@@ -50,8 +51,9 @@ pub(super) fn gather(ctx: &Context, within: impl Fn(State) -> State) -> Result<(
     // It reads little at first, and now and then.
     let sparing = choose(2) == 1;
     let tests = AtomicU64::new(0);
+    let seen = Mutex::new(Vec::new());
     let state = within(ctx.namespace(MIX));
-    let ((mine, others, len), revision) = state.wait_until(|view| {
+    let waited = state.wait_until(|view| {
         let test = tests.fetch_add(1, Ordering::Relaxed);
         let little = sparing && test % 3 == 0 && !view.contains_key(DONE)?;
         let mine = match little {
@@ -66,24 +68,33 @@ pub(super) fn gather(ctx: &Context, within: impl Fn(State) -> State) -> Result<(
             false => None,
         };
         if little {
-            return Ok(None);
+            return Ok(false);
         }
         let len = view.len()?;
         let enough = test >= wanted;
         let done = mine.iter().any(|(key, _)| key == DONE);
-        Ok((enough || done).then_some((mine, others, len)))
-    })?;
-    tell(MIX, revision, &mine);
-    if let Some(others) = others {
-        tell(OWNED, revision, &others);
+        let mut seen = seen.lock().expect("nobody panics with it");
+        seen.push((view.revision(), mine, others, len));
+        Ok(enough || done)
+    });
+    // What each of its tests has seen, not the last one's alone.
+    for (revision, mine, others, len) in seen.into_inner().expect("nobody panics with it") {
+        tell(MIX, revision, &mine);
+        if let Some(others) = others {
+            tell(OWNED, revision, &others);
+        }
+        count(&mine, len);
     }
+    waited.map(drop)
+}
+
+fn count(mine: &Entries, len: u64) {
     if len != mine.len() as u64 {
         note(Note::Broken {
             guarantee: ATOMIC,
             explanation: format!("{len} keys were counted where {mine:?} were listed"),
         });
     }
-    Ok(())
 }
 
 /// All the times that a key is there, beside a watch of it: neither leaves one out.
