@@ -55,7 +55,7 @@ pub(super) fn gather(ctx: &Context, within: impl Fn(State) -> State) -> Result<(
     let state = within(ctx.namespace(MIX));
     let waited = state.wait_until(|view| {
         let test = tests.fetch_add(1, Ordering::Relaxed);
-        let little = sparing && test % 3 == 0 && !view.contains_key(DONE)?;
+        let little = sparing && test.is_multiple_of(3) && !view.contains_key(DONE)?;
         let mine = match little {
             true => {
                 view.contains_key("x1")?;

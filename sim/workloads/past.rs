@@ -113,7 +113,7 @@ fn replaced(state: &State) -> Result<()> {
     let before = lens.next().transpose();
     let cleared = state.clear()?;
     let after = lens.next().transpose();
-    match before.and_then(|_| after) {
+    match before.and(after) {
         Err(error) if error.is_compacted() => {}
         after => expect(after? == Some((0, cleared)), "the clear itself"),
     }
