@@ -1,12 +1,13 @@
 //! What was observed: every call and its return, every update, and the server's own commits, each
 //! with a stamp from one counter, so that "returned before it was called" is a comparison.
 
+use crate::checkers::here::RanHere;
 use crate::checkers::{self, Guarantee};
 use crate::seen::Seen;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use zproc::seam::proto::codec;
-use zproc::seam::proto::ids::{ProcessId, Revision};
+use zproc::seam::proto::ids::{LeaseId, ProcessId, Revision};
 use zproc::seam::proto::message::{Reply, Request, Update};
 use zproc::seam::proto::server::Commit;
 use zproc::seam::runtime::Observation;
@@ -41,6 +42,10 @@ pub(crate) enum What {
     Unwatched { watch: u64 },
     /// The holder of a lock, granted at this revision, gives it back.
     Unlocked { name: String, grant: Revision },
+    /// A transaction gives a lease back.
+    Released { lease: LeaseId },
+    /// An atomic function has run in its caller.
+    Ran(RanHere),
     /// The process's memory is gone. `status` as `wait4` gives it; `unread`: requests of its that
     /// are known to have lain, whole, in its connection.
     Died { status: i32, unread: Vec<Vec<u8>> },
@@ -223,6 +228,13 @@ impl History {
                 name: (*name).to_owned(),
                 grant: *grant,
             },
+            Observation::Released { lease } => What::Released { lease: *lease },
+            Observation::Ran(ran) => What::Ran(RanHere {
+                namespace: ran.namespace.to_owned(),
+                function: ran.function.to_owned(),
+                args: ran.args.to_vec(),
+                returned: ran.returned.map(<[u8]>::to_vec),
+            }),
             Observation::Unknown { call } => What::Unknown { call: *call },
             Observation::NotSent { call } => What::NotSent { call: *call },
             Observation::Updated { watch, update } => What::Updated {

@@ -76,4 +76,4 @@ pub mod determinism {}
 pub use checkers::{GUARANTEES, Violation};
 pub use faults::{FAULTS, Fault, Struck};
 pub use points::StruckPoints;
-pub use simulation::{Options, Report, run, run_with};
+pub use simulation::{Functions, Options, Report, run, run_with};

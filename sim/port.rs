@@ -8,7 +8,7 @@ use std::sync::Arc;
 use zproc::seam::proto::ids::ProcessId;
 use zproc::seam::proto::points::Points;
 use zproc::seam::proto::time::Time;
-use zproc::seam::runtime::{ConnectError, LinkId, Observation, Parker, Port, Ready};
+use zproc::seam::runtime::{ConnectError, LinkId, Observation, Parker, Port, Ready, ThreadNumber};
 
 /// One process's port.
 pub(crate) struct SimPort {
@@ -220,6 +220,11 @@ impl Port for SimPort {
         });
     }
 
+    fn thread(&self) -> ThreadNumber {
+        let running = self.with(|world| world.running);
+        ThreadNumber(running.expect("a simulated thread asks who it is") as u64)
+    }
+
     fn parker(&self) -> Arc<dyn Parker> {
         self.with(|world| {
             let thread = world
@@ -252,7 +257,9 @@ impl Port for SimPort {
                     }
                     Observation::Updated { .. }
                     | Observation::Unwatched { .. }
-                    | Observation::Unlocked { .. } => {}
+                    | Observation::Unlocked { .. }
+                    | Observation::Released { .. }
+                    | Observation::Ran(_) => {}
                     Observation::Returned { .. }
                     | Observation::Unknown { .. }
                     | Observation::NotSent { .. } => {

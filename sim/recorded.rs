@@ -306,6 +306,7 @@ impl<'a> Assembly<'a> {
                 name: name.to_owned(),
                 grant,
             },
+            record::What::Released { lease } => What::Released { lease },
             record::What::Wrote { link, bytes } => {
                 if life.link != link {
                     life.link = link;
@@ -315,8 +316,7 @@ impl<'a> Assembly<'a> {
                 return Ok(());
             }
             record::What::Note(note) => {
-                let note = rmp_serde::from_slice(note).map_err(|error| error.to_string())?;
-                What::Note(note)
+                What::Note(rmp_serde::from_slice(note).map_err(|error| error.to_string())?)
             }
             record::What::Committed(_) | record::What::Died { .. } | record::What::Dies(_) => {
                 return Err("not for a process to tell".to_owned());

@@ -12,7 +12,7 @@ use crate::mutants;
 use crate::process::Program;
 use crate::progress::Progress;
 use crate::say::{self, say};
-use crate::simulation::{Options, Report, Setup, Story, simulate};
+use crate::simulation::{Functions, Options, Report, Setup, Story, simulate};
 use crate::story::{Sink, terminal};
 use crate::summary::Summary;
 use crate::workloads::{self, tiny::TINY};
@@ -138,6 +138,7 @@ fn setup(seed: u64, faults: bool) -> Setup {
             crashes: true,
             losses: true,
             usual_limits: false,
+            functions: Functions::Drawn,
         },
         only: None,
         feed: Vec::new(),

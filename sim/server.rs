@@ -62,6 +62,8 @@ pub(crate) struct ServerHost {
     pub(crate) server: Server,
     /// The server's limits.
     pub(crate) limits: Limits,
+    /// It calls the program's functions.
+    pub(crate) runs_functions: bool,
     pub(crate) links: Vec<Link>,
     by_connection: BTreeMap<ConnectionId, usize>,
     tick_at: Option<Time>,
@@ -77,10 +79,11 @@ pub(crate) struct ServerHost {
 const INBOX_BYTES: usize = 256 * 1024;
 
 impl ServerHost {
-    pub(crate) fn new(server: Server, limits: Limits) -> ServerHost {
+    pub(crate) fn new(server: Server, limits: Limits, runs_functions: bool) -> ServerHost {
         ServerHost {
             server,
             limits,
+            runs_functions,
             links: Vec::new(),
             by_connection: BTreeMap::new(),
             tick_at: None,

@@ -38,6 +38,25 @@ pub struct Options {
     /// All limits of the server as in production; false: some runs draw smaller ones, so that the
     /// update log wraps and sessions are lost.
     pub usual_limits: bool,
+    /// Where atomic functions and conditions run that capture nothing, and how often.
+    pub functions: Functions,
+}
+
+/// Where atomic functions and conditions run that capture nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Functions {
+    /// In the server.
+    #[default]
+    InServer,
+    /// In their callers, as where the server runs none.
+    InCaller,
+    /// In the server, each twice on the same state: see `ContextBuilder::run_functions_twice`.
+    Twice,
+    /// In their callers, likewise.
+    TwiceInCaller,
+    /// As drawn from the seed.
+    Drawn,
 }
 
 impl Default for Options {
@@ -47,6 +66,7 @@ impl Default for Options {
             crashes: true,
             losses: false,
             usual_limits: true,
+            functions: Functions::InServer,
         }
     }
 }
@@ -209,6 +229,18 @@ fn build(mut choices: Choices, setup: &Setup) -> Box<World> {
         let drawn = choices.below(Part::Swarm, 3) as usize;
         config.lease_time = Duration::from_micros(lease_us[drawn]);
     }
+    let (here, twice) = match options.functions {
+        Functions::InServer => (false, false),
+        Functions::InCaller => (true, false),
+        Functions::Twice => (false, true),
+        Functions::TwiceInCaller => (true, true),
+        Functions::Drawn => {
+            let mut draw = |below| choices.below(Part::Swarm, below) == below - 1;
+            (draw(3), draw(5))
+        }
+    };
+    config.runs_functions = !here;
+    config.runs_functions_twice = twice;
     faults.spare(!options.crashes, !options.losses);
     let limits = config.limits;
     let mut server = Server::new(config, Box::new(ShippedFunctions), crate::trace::START);
@@ -218,7 +250,7 @@ fn build(mut choices: Choices, setup: &Setup) -> Box<World> {
         id,
         choices,
         (faults, points),
-        ServerHost::new(server, limits),
+        ServerHost::new(server, limits, !here),
         bounds,
     )
 }

@@ -5,8 +5,10 @@
 
 mod causes;
 mod operation;
+mod words;
 
 pub(crate) use operation::Operation;
+pub(crate) use words::Over;
 
 use crate::api::outcome::{End, Outcome};
 use crate::proto::ids::{ProcessId, Revision};
@@ -64,6 +66,8 @@ pub(crate) enum Kind {
     Message(String),
     TimedOut,
     Stopped,
+    /// Called in a function that this other call runs.
+    Nested(String),
     Connect(String),
     /// `Context::new` could not start a tree.
     NoTree(String),
@@ -128,6 +132,11 @@ pub(crate) enum Kind {
     UnknownFunction(String),
     /// The server calls no functions; its clients do.
     NoFunctions(String),
+    /// A function was run twice and did not do the same.
+    NotDeterministic {
+        name: String,
+        what: String,
+    },
     UnknownProcess(ProcessId),
     /// A process ended without a value.
     Ended(Box<Outcome>),
@@ -233,6 +242,30 @@ impl Error {
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         matches!(self.kind(), Kind::Stopped)
+    }
+
+    /// The call was made in a function that another call runs on this thread: in that of a
+    /// [transaction](crate::State::transaction), or of a [condition](crate::State::wait_until) that is
+    /// tested here. It would take effect by itself, whatever comes of that function, and be no part of
+    /// what it reads or writes at one revision. So nothing was done: what belongs to it is done by its
+    /// [`Txn`](crate::Txn) or [`View`](crate::View), the rest behind it. The message names both calls.
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// # let ctx = zproc::Context::new()?;
+    /// let state = ctx.state();
+    /// let error = state.transaction(|txn| {
+    ///     txn.set("a", &1)?;
+    ///     state.set("b", &2)
+    /// }).unwrap_err();
+    /// assert!(error.is_nested());
+    /// assert!(state.is_empty()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn is_nested(&self) -> bool {
+        matches!(self.kind(), Kind::Nested(_))
     }
 
     /// There is no server (any more): the tree has ended or is about to.
@@ -419,6 +452,14 @@ impl Error {
         matches!(self.kind(), Kind::UnknownFunction(_) | Kind::NoFunctions(_))
     }
 
+    /// An atomic function, or a condition, was [run twice](crate::ContextBuilder::run_functions_twice)
+    /// on the same state and did not do the same: so it depends on something besides. The state is as
+    /// it was; the message says what differs, with both values.
+    #[must_use]
+    pub fn is_not_deterministic(&self) -> bool {
+        matches!(self.kind(), Kind::NotDeterministic { .. })
+    }
+
     /// There is no record of the process (any more).
     #[must_use]
     pub fn is_unknown_process(&self) -> bool {
@@ -482,95 +523,6 @@ impl Error {
     }
 }
 
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Kind::Message(text) => f.write_str(text),
-            Kind::TimedOut => f.write_str("not done in the time allowed"),
-            Kind::Stopped => f.write_str("this process was asked to end, so it waits no more"),
-            Kind::Connect(why) => write!(f, "there is no connection to the server: {why}"),
-            Kind::NoTree(why) => write!(f, "no tree of processes could be started: {why}"),
-            Kind::Refused(why) => write!(f, "the server refused this process: {why}"),
-            Kind::Forked => f.write_str(
-                "this handle was made before a fork(2) and belongs to the parent; \
-                 make a context of its own in the forked process",
-            ),
-            Kind::ServerLost(loss) => loss.fmt(f),
-            Kind::SessionLost => f.write_str("the session was lost; the call took no effect"),
-            Kind::OutcomeUnknown => f.write_str(
-                "it was sent and not answered (in the time allowed, or before the session was \
-                 lost), so whether it took effect can't be known",
-            ),
-            Kind::Closed => f.write_str("the connection was closed by this program"),
-            Kind::Protocol(what) => write!(f, "the protocol was broken: {what}"),
-            Kind::Compacted { oldest } => write!(
-                f,
-                "the update log no longer holds what is needed (its oldest revision is {oldest}, \
-                 by now perhaps a later one): take a snapshot and go on from there, as a watch's `restart` does"
-            ),
-            Kind::Future(asked) => write!(f, "revision {asked} is still to come"),
-            Kind::Conflict { .. } => {
-                f.write_str("what this transaction has read was changed since: it runs again")
-            }
-            Kind::Contended => f.write_str(
-                "others changed what it reads again and again, and it got no turn in its time",
-            ),
-            Kind::Limit { limit, actual, max } => Over(limit, *actual, *max).fmt(f),
-            Kind::TooLarge {
-                side,
-                limit,
-                actual,
-                max,
-            } => write!(f, "{side} is {}", Over(limit, *actual, *max)),
-            Kind::ReadOnly => f.write_str("the namespace is read-only: it is the framework's"),
-            Kind::Unmet(key) => write!(f, "what is required of key {key:?} does not hold"),
-            Kind::Overflow => f.write_str("the sum does not fit an i64"),
-            Kind::Malformed(what) => write!(f, "the value is not well-formed: {what}"),
-            Kind::BadLimits(what) => f.write_str(what),
-            Kind::Setup(what) => write!(f, "no process can be started so: {what}"),
-            Kind::WrongType { wanted, found, why } => {
-                write!(f, "wanted {wanted}, but there is {found} ({why})")
-            }
-            Kind::Unencodable { type_name, why } => {
-                write!(f, "a value of type {type_name} does not serialise: {why}")
-            }
-            Kind::Undecodable(remote) => remote.fmt_as("could not be decoded or encoded", f),
-            Kind::Remote(remote) => remote.fmt_as("the function returned an error", f),
-            Kind::Panic(remote) => remote.fmt_as("the function panicked", f),
-            Kind::UnknownFunction(name) => write!(
-                f,
-                "the server does not know the function {name}: it is not in the program's own \
-                 executable, or the server is of another build"
-            ),
-            Kind::NoFunctions(name) => write!(
-                f,
-                "the server calls no functions, and so not {name}: it is to be run by its caller"
-            ),
-            Kind::UnknownProcess(process) => write!(f, "there is no record of process {process}"),
-            Kind::Ended(outcome) => outcome.fmt(f),
-        }
-    }
-}
-
-/// A limit that was passed, with what was asked and what is allowed.
-pub(crate) struct Over<'a>(pub(crate) &'a str, pub(crate) u64, pub(crate) u64);
-
-impl fmt::Display for Over<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Over(limit, actual, max) = *self;
-        // All limits of sizes say so in their names.
-        let unit = if limit.contains("BYTES") {
-            " bytes"
-        } else {
-            ""
-        };
-        write!(
-            f,
-            "over the limit {limit}: {actual}{unit}, and {max} is allowed"
-        )
-    }
-}
-
 impl Kind {
     /// The limit's name, what was asked and what is allowed, if that is what it tells.
     pub(crate) fn over(&self) -> Option<(&str, u64, u64)> {
@@ -581,21 +533,6 @@ impl Kind {
             } => Some((limit, *actual, *max)),
             _ => None,
         }
-    }
-}
-
-impl Remote {
-    pub(crate) fn fmt_as(&self, what: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{what}: {}", self.message)?;
-        if f.alternate() {
-            if !self.location.is_empty() {
-                write!(f, "\n  there, at {}", self.location)?;
-            }
-            if !self.backtrace.is_empty() {
-                write!(f, "\n  backtrace there:\n{}", self.backtrace.trim_end())?;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -117,7 +117,11 @@
 //!
 //! Atomic functions and conditions must be **pure but for the state**: no I/O, no clock, no
 //! randomness, no statics, and quick, since everybody waits for them. It is not promised that they
-//! are run only once, only that what they did is applied once.
+//! are run only once, only that what they did is applied once. A test mode runs each twice and
+//! compares: [`ContextBuilder::run_functions_twice`].
+//!
+//! In a program that is built with `panic = "abort"` the server calls no functions, since a panic would
+//! be its end: then [atomic](State::atomic) ones and conditions run in their callers.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("zproc runs on Linux only (x86-64 and aarch64)");

@@ -47,6 +47,10 @@ pub trait Parker: Send + Sync {
     fn unpark(&self);
 }
 
+/// One of the threads of a process: no two that run have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ThreadNumber(pub u64);
+
 /// What a process of the system uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
@@ -99,6 +103,15 @@ pub trait Port: Send + Sync + 'static {
     /// touch them.
     fn is_forked(&self) -> bool {
         false
+    }
+
+    /// The calling thread, which is one of the system's unless the port says otherwise: then where
+    /// a variable of its own stands tells it from all others that run.
+    fn thread(&self) -> ThreadNumber {
+        thread_local! {
+            static OWN: u8 = const { 0 };
+        }
+        OWN.with(|own| ThreadNumber(std::ptr::from_ref(own).addr() as u64))
     }
 
     /// The calling thread's place to sleep.
@@ -171,4 +184,24 @@ pub enum Observation<'a> {
         /// The revision at which it was granted.
         grant: crate::proto::ids::Revision,
     },
+    /// A transaction gives back a lease, or its place in the queue.
+    Released {
+        /// The lease.
+        lease: crate::proto::ids::LeaseId,
+    },
+    /// An atomic function has run here, and has come to its end.
+    Ran(RanHere<'a>),
+}
+
+/// What came of an atomic function that has run in its caller.
+#[derive(Debug, Clone, Copy)]
+pub struct RanHere<'a> {
+    /// Where it began.
+    pub namespace: &'a str,
+    /// Its name.
+    pub function: &'a str,
+    /// Its argument, encoded.
+    pub args: &'a [u8],
+    /// Its result, encoded; `None`: it has failed or panicked.
+    pub returned: Option<&'a [u8]>,
 }

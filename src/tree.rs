@@ -11,6 +11,7 @@ use crate::process::noted::Noted;
 use crate::process::page::{Page, Told};
 #[cfg(feature = "recording")]
 use crate::process::record;
+use crate::process::role::Functions;
 use crate::process::{code, directory, overflow, panics, peer, start, stopping, sweep, sys};
 use crate::proto::client::Config;
 use crate::proto::ids::{ProcessId, Token};
@@ -83,6 +84,7 @@ pub struct ContextBuilder {
     function_time_max: Duration,
     grace: Duration,
     limits: Limits,
+    functions: Functions,
 }
 
 impl Default for ContextBuilder {
@@ -92,6 +94,11 @@ impl Default for ContextBuilder {
             function_time_max: limits::FUNCTION_TIME_MAX,
             grace: limits::GRACE,
             limits: Limits::USUAL,
+            functions: Functions {
+                // A panic that can't be caught would be the server's end.
+                in_server: cfg!(panic = "unwind"),
+                twice: false,
+            },
         }
     }
 }
@@ -143,6 +150,51 @@ impl ContextBuilder {
         self
     }
 
+    /// A mode for tests: has each [atomic](crate::State::atomic) function and each condition of
+    /// [`wait_until`](crate::State::wait_until) that captures nothing run twice on the same state, and
+    /// what it has done compared: the keys that it wrote with their values, and what it returned
+    /// (values as [`wait_equal`](crate::State::wait_equal) compares them, so maps in any order), its
+    /// error or its panic. One that does not do the same depends on something besides the state
+    /// and its argument, such as a static, a clock or chance. Its caller gets an error that
+    /// [says so](Error::is_not_deterministic), and the state is as it was.
+    ///
+    /// What the first run has written is undone before the second, whose doing counts. Functions
+    /// take twice as long, and everybody waits meanwhile. [Transactions](crate::State::transaction) and conditions that
+    /// capture are run as ever: what they depend on is their caller's affair.
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    /// use zproc::{Context, Result, Txn};
+    ///
+    /// fn number(txn: &mut Txn<'_>, key: String) -> Result<()> {
+    ///     static LAST: AtomicU64 = AtomicU64::new(0);
+    ///     txn.set(&key, &LAST.fetch_add(1, Ordering::Relaxed))
+    /// }
+    ///
+    /// let ctx = Context::builder().run_functions_twice(true).start()?;
+    /// let error = ctx.state().atomic(number, "a".to_owned()).unwrap_err();
+    /// assert!(error.is_not_deterministic());
+    /// // .. key "a" in namespace "default" became the integer 0, and the second time became the integer 1 ..
+    /// assert!(error.to_string().contains("\"a\""));
+    /// assert!(ctx.state().is_empty()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn run_functions_twice(mut self, twice: bool) -> ContextBuilder {
+        self.functions.twice = twice;
+        self
+    }
+
+    /// Has functions run in their callers, as with `panic = "abort"`.
+    ///
+    /// Unstable: for the tests of this crate.
+    #[doc(hidden)]
+    pub fn run_functions_here(mut self) -> ContextBuilder {
+        self.functions.in_server = false;
+        self
+    }
+
     /// Starts the tree.
     ///
     /// # Errors
@@ -163,7 +215,7 @@ impl ContextBuilder {
         self.limits
             .check()
             .map_err(|unfit| Error::new(Kind::BadLimits(unfit.to_string()), &operation))?;
-        let tree = start::start(times, self.limits)
+        let tree = start::start(times, self.limits, self.functions)
             .map_err(|error| Error::new(Kind::NoTree(error.to_string()), &operation))?;
         begin(ProcessId::PROGRAM);
         let page = Arc::clone(&tree.page);
@@ -252,6 +304,7 @@ pub(crate) struct ServerStart {
     pub(crate) bell: OwnedFd,
     /// What it allows.
     pub(crate) limits: Limits,
+    pub(crate) functions: Functions,
 }
 
 /// Runs the server until its keeper is gone.
@@ -280,11 +333,13 @@ pub(crate) fn server_main(start: ServerStart) -> ! {
         sys::exit_now(EXIT_BUG)
     };
     let functions = Noted::new(ShippedFunctions, own_page, start.bell);
-    let (key, limits) = (start.key, start.limits);
+    let (key, limits, how) = (start.key, start.limits, start.functions);
     let end = catch_unwind(AssertUnwindSafe(|| {
         let seed = [(); 2].map(|()| sys::random_u64().expect("the kernel has randomness"));
         let mut config = server_config(key, seed);
         config.limits = limits;
+        config.runs_functions = how.in_server;
+        config.runs_functions_twice = how.twice;
         let clock = Clock::new();
         let server = Server::new(config, Box::new(functions), clock.now());
         server_loop::run(server, clock, sockets)

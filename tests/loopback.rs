@@ -267,6 +267,11 @@ impl PipePort {
     }
 }
 
+/// Runs it on another thread.
+pub(crate) fn on_another_thread<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> R {
+    std::thread::spawn(f).join().expect("it does not panic")
+}
+
 struct ThreadParker(Thread);
 
 impl Parker for ThreadParker {

@@ -7,7 +7,7 @@ use crate::checkers::{
 };
 
 /// By file.
-pub(super) const BUGS: [Planted; 72] = [
+pub(super) const BUGS: [Planted; 76] = [
     planted(
         Bug::BytesBehindMessage,
         "proto/codec.rs",
@@ -373,6 +373,30 @@ pub(super) const BUGS: [Planted; 72] = [
         "api/transaction.rs",
         LINEARIZABLE,
         "what came of a run that could not read what it had to is told",
+    ),
+    planted(
+        Bug::ReadHereNotValidated,
+        "api/transaction.rs",
+        LINEARIZABLE,
+        "a function that runs in its caller commits without one of the things that it has read",
+    ),
+    planted(
+        Bug::ErrorHereCommits,
+        "api/transaction.rs",
+        ATOMIC,
+        "what a function wrote that failed in its caller is committed all the same",
+    ),
+    planted(
+        Bug::LeaseKeptWhenStopped,
+        "api/transaction.rs",
+        NO_LOST_WAKEUP,
+        "a transaction keeps its lease when its process is asked to end",
+    ),
+    planted(
+        Bug::SecondRunHereOnFirst,
+        "api/here.rs",
+        ATOMIC,
+        "run twice in its caller, a function begins on what its first run wrote",
     ),
     planted(
         Bug::WriteLeftToReader,

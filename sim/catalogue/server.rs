@@ -7,7 +7,13 @@ use crate::checkers::{
 };
 
 /// By file.
-pub(super) const BUGS: [Planted; 42] = [
+pub(super) const BUGS: [Planted; 43] = [
+    planted(
+        Bug::SecondRunOnFirst,
+        "proto/server/atomic.rs",
+        ATOMIC,
+        "run twice, a function begins on what its first run wrote",
+    ),
     planted(
         Bug::AbsenceNotValidated,
         "proto/server/transactions.rs",

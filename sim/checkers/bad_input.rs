@@ -103,7 +103,8 @@ fn is_fit(
         // By chance it may read as a hello of another version.
         Attack::Garbage => matches!(refused, Some(Refused::Protocol(_) | Refused::Version)),
         Attack::Version => refused == Some(&Refused::Version),
-        Attack::Build => refused == Some(&Refused::Build),
+        // With a wrong key in its place where builds are not looked at.
+        Attack::Build => matches!(refused, Some(Refused::Build | Refused::Credentials)),
         Attack::Credentials => refused == Some(&Refused::Credentials),
         Attack::WrongToken => refused == Some(&Refused::SessionUnknown),
         Attack::Body => *reaction == Reaction::Failed,

@@ -107,6 +107,8 @@ impl<'a> Calls<'a> {
                 What::Updated { .. }
                 | What::Unwatched { .. }
                 | What::Unlocked { .. }
+                | What::Released { .. }
+                | What::Ran(_)
                 | What::Died { .. }
                 | What::Note(_)
                 | What::Seen(_) => continue,

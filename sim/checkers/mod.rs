@@ -11,6 +11,7 @@ pub(crate) mod bounded;
 mod calls;
 mod changes;
 pub(crate) mod endings;
+pub(crate) mod here;
 pub(crate) mod locks;
 pub(crate) mod model;
 pub(crate) mod once;
@@ -206,6 +207,7 @@ fn judge_all(
     done("revision witness");
     transactions::check(history, &calls, &timeline, &attribution, verdict);
     done("transactions");
+    here::check(history, &calls, &timeline, verdict);
     search::check(&calls, verdict);
     done("search");
     updates::check(history, &calls, &timeline, ending, verdict);

@@ -83,6 +83,16 @@ pub(crate) fn run(call: &Call<'_>, timeline: &Timeline<'_>, at: Revision) -> Opt
     else {
         return None;
     };
+    run_on(namespace, function.name, (args, at), timeline)
+}
+
+/// Runs the model of this function on the state at a revision.
+pub(crate) fn run_on(
+    namespace: &str,
+    function: &str,
+    (args, at): (&[u8], Revision),
+    timeline: &Timeline<'_>,
+) -> Option<Ran> {
     let get = |key: &str| timeline.get(namespace, key, at).map(<[u8]>::to_vec);
     let entries = || {
         let entries = timeline.entries(namespace, "", None, at);
@@ -90,7 +100,7 @@ pub(crate) fn run(call: &Call<'_>, timeline: &Timeline<'_>, at: Revision) -> Opt
             .map(|(key, value)| (key.to_owned(), value.to_vec()))
             .collect()
     };
-    models::run(function.name, args, &get, &entries)
+    models::run(function, args, &get, &entries)
 }
 
 fn check_returned(
@@ -125,19 +135,23 @@ fn check_returned(
     let Some(commit) = commit.and_then(|revision| timeline.commit(revision)) else {
         return;
     };
-    let got: Vec<(&str, Option<&[u8]>)> = (commit.changes.iter())
-        .map(|change| (change.key.as_str(), change.after.as_deref()))
-        .collect();
-    let wanted: Vec<(&str, Option<&[u8]>)> = (ran.changes.iter())
-        .map(|(key, after)| (key.as_str(), after.as_deref()))
-        .collect();
-    verdict.judge(ATOMIC, got == wanted, || {
+    verdict.judge(ATOMIC, changed(&ran, commit), || {
         format!(
-            "{} changed {got:02x?} at {}, but run on the state before it changes {wanted:02x?}",
+            "{} changed {:02x?} at {}, but run on the state before it changes {:02x?}",
             call.story(),
-            commit.revision
+            commit.changes,
+            commit.revision,
+            ran.changes
         )
     });
+}
+
+/// Did this commit change just that?
+pub(crate) fn changed(ran: &Ran, commit: &Committed) -> bool {
+    let got = commit.changes.iter();
+    let got = got.map(|change| (change.key.as_str(), change.after.as_deref()));
+    let wanted = ran.changes.iter();
+    got.eq(wanted.map(|(key, after)| (key.as_str(), after.as_deref())))
 }
 
 fn check_failed(

@@ -15,6 +15,7 @@ use zproc::seam::runtime::Observation;
 mod batches;
 mod changes;
 mod endings;
+mod here;
 mod limits;
 mod locks;
 mod search;

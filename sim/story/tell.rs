@@ -426,7 +426,19 @@ impl Teller {
             }
             Observation::Updated { .. }
             | Observation::Unwatched { .. }
-            | Observation::Unlocked { .. } => {}
+            | Observation::Unlocked { .. }
+            | Observation::Released { .. } => {}
+            Observation::Ran(ran) => {
+                let came = if ran.returned.is_some() {
+                    ""
+                } else {
+                    ", and failed"
+                };
+                self.note(
+                    process.into(),
+                    format!("has run {} here{came}", ran.function),
+                );
+            }
         }
     }
 

@@ -466,6 +466,7 @@ fn failed(failure: &Failure<'_>) -> String {
         Failure::Panic(fault) => format!("panic: {} ({})", fault.message, fault.location),
         Failure::Undecodable(fault) => format!("undecodable: {}", fault.message),
         Failure::UnknownFunction { name } => format!("no such function: {name}"),
+        Failure::NotDeterministic { name, what } => format!("{name} run twice: {what}"),
         Failure::NoFunctions { name } => format!("functions are not run here, nor {name}"),
         Failure::Limit { limit, actual, max } => format!("{limit}: {actual} of at most {max}"),
         Failure::ReadOnly => "the namespace is read-only".to_owned(),

@@ -6,6 +6,7 @@ use crate::checkers::{ATOMIC, BOUND, LINEARIZABLE};
 use crate::history::{Looked, Note};
 use crate::thread::{self, choose, note, sleep_ns};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 use zproc::{Context, Error, Result, State, Txn};
 
 /// Its namespaces.
@@ -32,7 +33,7 @@ pub(crate) fn transactor(ctx: &Context, steps: u64) -> Result<u64> {
 fn work(ctx: &Context, steps: u64) -> Result<()> {
     let (state, bank) = (ctx.namespace(TXN), ctx.namespace(BANK));
     for step in 0..steps.min(30) {
-        match choose(16) {
+        match choose(18) {
             0..4 => increment(&state)?,
             4 | 5 => transfer(&bank)?,
             6 => sum(&bank)?,
@@ -42,6 +43,8 @@ fn work(ctx: &Context, steps: u64) -> Result<()> {
             11 => fail(&state)?,
             12 => look(&state)?,
             13 => many(&state)?,
+            14 => nest(&state)?,
+            15 => stop(ctx)?,
             _ => disturb(&state, unique(step))?,
         }
     }
@@ -293,6 +296,55 @@ fn many(state: &State) -> Result<()> {
         seeing.txn.set("k0", &0)
     })
     .map(drop)
+}
+
+/// Calls for itself where it has a transaction.
+fn nest(state: &State) -> Result<()> {
+    let mut refused = true;
+    transact(state, true, |seeing| {
+        let count = seeing.get("k1")?.unwrap_or(0);
+        let nested = state.set("nested", &count);
+        refused &= nested.is_err_and(|error| error.is_nested());
+        seeing.txn.set("k1", &(count + 1))
+    })?;
+    expect(
+        ATOMIC,
+        refused,
+        "a call within its transaction that was done",
+    );
+    Ok(())
+}
+
+/// Is in everybody's way, until it is asked to end.
+fn stubborn(ctx: &Context, (): ()) -> Result<()> {
+    let state = ctx.namespace(TXN);
+    for _ in 0..30 {
+        let done = transact(&state, true, |seeing| {
+            let count = seeing.get("k0")?.unwrap_or(0);
+            sleep_ns(choose(1_000_000));
+            seeing.txn.set("k0", &(count + 1))
+        });
+        match done {
+            Err(error) if error.is_stopped() => break,
+            done => done.map(drop)?,
+        }
+    }
+    // What it puts in order.
+    state.set("stopped", &i64::from(ctx.stopping())).map(drop)
+}
+
+/// Has such a process for a while.
+fn stop(ctx: &Context) -> Result<()> {
+    if choose(4) > 0 {
+        return Ok(());
+    }
+    let Some(process) = super::tolerate(ctx.spawn(stubborn, ()))? else {
+        return Ok(());
+    };
+    for _ in 0..choose(6) {
+        increment(&ctx.namespace(TXN))?;
+    }
+    super::tolerate(process.stop(Duration::from_secs(2))).map(drop)
 }
 
 /// What takes no notice of leases.

@@ -337,7 +337,8 @@ impl Batch {
 
 /// What came of a [`Batch`]: the results of its operations, by their places from 0 on.
 ///
-/// Each of its methods panics when the batch has no such operation, as indexing does.
+/// Operations are named by their places, from 0 on. Each of its methods panics when the batch has no such
+/// operation, as indexing does, and says how many it has.
 #[derive(Debug, Clone)]
 pub struct Batched {
     namespace: String,
@@ -376,10 +377,23 @@ impl Batched {
         self.revision
     }
 
+    #[track_caller]
+    fn at(&self, place: usize) -> &Found {
+        let count = self.found.len();
+        match self.found.get(place) {
+            Some(found) => found,
+            None => panic!("the batch has no operation {place}: it has {count}, counted from 0"),
+        }
+    }
+
     /// Did this operation find its key? A write always does.
+    ///
+    /// # Panics
+    /// There is no operation at this place.
     #[must_use]
+    #[track_caller]
     pub fn is_found(&self, place: usize) -> bool {
-        !matches!(self.found[place], Found::Nothing)
+        !matches!(self.at(place), Found::Nothing)
     }
 
     /// The value that a `get`, a `take` or a `pop` has found, or an `add` has made; `None` if there
@@ -392,7 +406,7 @@ impl Batched {
     /// There is no operation at this place.
     #[track_caller]
     pub fn value<T: DeserializeOwned>(&self, place: usize) -> Result<Option<T>> {
-        let decoded = match &self.found[place] {
+        let decoded = match self.at(place) {
             Found::Value(value, _) | Found::Entry(_, value) => value::decode(value).map(Some),
             Found::Number(number) => {
                 value::decode(&crate::proto::value::integer(*number)).map(Some)
@@ -411,18 +425,26 @@ impl Batched {
     }
 
     /// The key that a `pop` has removed.
+    ///
+    /// # Panics
+    /// There is no operation at this place.
     #[must_use]
+    #[track_caller]
     pub fn key(&self, place: usize) -> Option<&str> {
-        match &self.found[place] {
+        match self.at(place) {
             Found::Entry(key, _) => Some(key),
             _ => None,
         }
     }
 
     /// The revision at which the value that a `get` or a `take` has found was written.
+    ///
+    /// # Panics
+    /// There is no operation at this place.
     #[must_use]
+    #[track_caller]
     pub fn version(&self, place: usize) -> Option<Revision> {
-        match &self.found[place] {
+        match self.at(place) {
             Found::Value(_, revision) => Some(*revision),
             _ => None,
         }

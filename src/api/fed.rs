@@ -12,7 +12,7 @@ use super::run::reads_fit;
 use super::scan::Span;
 use super::snapshot;
 use super::state::State;
-use super::view::{Entry, Reads, Verdict, View};
+use super::view::{Entry, Reads, View};
 use super::watch::{Change, Filter, Update, Watch};
 use crate::error::{Error, Kind, Operation, Result};
 use crate::proto::ids::{Revision, WatchId};
@@ -31,15 +31,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 /// Blocks until `f` gives a result, running it here.
-pub(super) fn wait_until<F, V>(
+pub(super) fn wait_until<R>(
     state: &State,
     operation: &Operation<'_>,
-    f: F,
-) -> Result<(V::Output, Revision)>
-where
-    F: Fn(&View<'_>) -> V,
-    V: Verdict,
-{
+    f: impl Fn(&Fed<'_>, &View<'_>) -> Result<Option<R>>,
+) -> Result<(R, Revision)> {
     let fed = Fed::new(state, operation, Copy::default());
     loop {
         match fed.next(&f) {
@@ -51,6 +47,7 @@ where
     }
 }
 
+/// A wait whose condition is tested here.
 pub(super) struct Fed<'a> {
     context: &'a Context,
     namespace: &'a str,
@@ -288,11 +285,10 @@ impl<'a> Fed<'a> {
     /// # Errors
     /// What kept it from being tested. `Compacted`: it may have held at a revision that is no longer
     /// to be had.
-    pub(super) fn next<F, V>(&self, f: &F) -> Result<Result<(V::Output, Revision)>>
-    where
-        F: Fn(&View<'_>) -> V,
-        V: Verdict,
-    {
+    pub(super) fn next<R>(
+        &self,
+        f: &impl Fn(&Fed<'_>, &View<'_>) -> Result<Option<R>>,
+    ) -> Result<Result<(R, Revision)>> {
         if self.context.stopping() {
             return Err(Error::new(Kind::Stopped, &self.operation));
         }
@@ -302,15 +298,23 @@ impl<'a> Fed<'a> {
             }
             self.copy.borrow_mut().begin();
             let view = View::new(self, self.namespace);
+            let entered = self.context.connection().enter(self.operation);
+            let entered = entered.map_err(|nested| Error::new(nested.into(), &self.operation))?;
             // A doomed run's panic may come of what it could not read.
-            let run = catch_unwind(AssertUnwindSafe(|| f(&view)));
+            let run = catch_unwind(AssertUnwindSafe(|| f(self, &view)));
+            drop(entered);
             let revision = self.judged()?;
             self.copy.borrow_mut().is_tested = true;
             let verdict = run.unwrap_or_else(|panic| resume_unwind(panic));
-            if let Some(found) = verdict.decide().transpose() {
+            if let Some(found) = verdict.transpose() {
                 return Ok(found.map(|result| (result, revision)));
             }
         }
+    }
+
+    /// Could the run that is under way not read something that it wanted?
+    pub(super) fn is_doomed(&self) -> bool {
+        self.copy.borrow().doom.is_some()
     }
 
     /// A namespace, whose calls end with the wait.
@@ -358,7 +362,8 @@ impl<'a> Fed<'a> {
         let copy = &mut *self.copy.borrow_mut();
         copy.check()?;
         if !copy.part(namespace).holds(&interest) {
-            let fetched = self.fetch(copy, namespace, span);
+            let connection = self.context.connection();
+            let fetched = connection.aside(|| self.fetch(copy, namespace, span));
             let entries = copy.or_doom(fetched)?;
             let part = copy.part(namespace);
             (part.entries).extend(entries.into_iter().map(|(key, value)| (key.into(), value)));
@@ -526,7 +531,8 @@ impl Reads for Fed<'_> {
         let copy = &mut *self.copy.borrow_mut();
         copy.check()?;
         if copy.part(namespace).len.is_none() {
-            let fetched = self.fetch_len(copy, namespace);
+            let connection = self.context.connection();
+            let fetched = connection.aside(|| self.fetch_len(copy, namespace));
             copy.part(namespace).len = Some(copy.or_doom(fetched)?);
         }
         let part = copy.part(namespace);
@@ -562,7 +568,9 @@ impl Reads for Fed<'_> {
 
     fn revision(&self) -> Revision {
         let copy = &mut *self.copy.borrow_mut();
-        self.revision_of(copy).unwrap_or_else(|error| {
+        let connection = self.context.connection();
+        let known = connection.aside(|| self.revision_of(copy));
+        known.unwrap_or_else(|error| {
             copy.doom = Some(error);
             Revision::ZERO
         })

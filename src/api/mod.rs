@@ -23,6 +23,8 @@ mod waits;
 
 mod fed;
 
+mod here;
+
 pub(crate) mod when;
 
 pub(crate) mod snapshot;

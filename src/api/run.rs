@@ -10,14 +10,12 @@ use super::view::{Entry, Reads};
 use crate::error::{Kind, Operation};
 use crate::proto::ids::Revision;
 use crate::proto::interest::{Interest, ReadSet};
-use crate::proto::limits::{
-    CHANGE_SET_BYTES_MAX, CHANGE_SET_CHANGES_MAX, READ_NAMESPACES_MAX, VALUE_BYTES_MAX,
-};
+use crate::proto::limits::{CHANGE_SET_BYTES_MAX, CHANGE_SET_CHANGES_MAX, READ_NAMESPACES_MAX};
 use crate::proto::message::{Reply, Request};
 use crate::proto::operations::{self, Part, Read, Span};
 use crate::proto::planted::{self, Bug};
 use crate::proto::store::{
-    Coming, Key, RESERVED, StoreError, Value, check_key, check_namespace, check_value,
+    Coming, Key, RESERVED, StoreError, Value, Wrote, check_key, check_namespace, check_value,
 };
 use crate::proto::time::Time;
 use crate::proto::value;
@@ -25,6 +23,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::Arc;
 
 /// What a run has touched: keys, or whole namespaces.
 pub(super) type Touched = BTreeSet<(Box<str>, Option<Box<str>>)>;
@@ -41,6 +40,8 @@ pub(super) struct Run<'a> {
     bytes: usize,
     /// The first refused write. It sticks.
     refused: Option<Kind>,
+    /// The server takes no larger values.
+    value_bytes_max: usize,
 }
 
 /// What was read.
@@ -115,7 +116,30 @@ impl<'a> Run<'a> {
             changes: 0,
             bytes: 0,
             refused: None,
+            value_bytes_max: state.context().connection().value_bytes_max(),
         }
+    }
+
+    /// Forgets what was to be written: the function runs again, on what it has read.
+    pub(super) fn begin_again(&mut self) {
+        self.written.clear();
+        (self.changes, self.bytes, self.refused) = (0, 0, None);
+    }
+
+    /// What is to be written.
+    pub(super) fn wrote(&self) -> Wrote {
+        let mut wrote = Wrote::default();
+        for (name, written) in &self.written {
+            let name: Arc<str> = (**name).into();
+            if written.is_cleared {
+                wrote.cleared.insert(name.clone());
+            }
+            for (key, write) in &written.keys {
+                let id = (name.clone(), (**key).into());
+                wrote.keys.insert(id, write.now.clone());
+            }
+        }
+        wrote
     }
 
     /// Could it not read at its revision any more? Then nothing that has come of it counts.
@@ -125,8 +149,12 @@ impl<'a> Run<'a> {
 
     /// Why it comes to nothing, though its function may have overlooked that.
     pub(super) fn failed(&self) -> Option<Kind> {
-        let failed = self.seen.borrow().failed.clone();
-        failed.or_else(|| self.refused.clone())
+        self.unread().or_else(|| self.refused.clone())
+    }
+
+    /// Why it could not read, if that is so.
+    pub(super) fn unread(&self) -> Option<Kind> {
+        self.seen.borrow().failed.clone()
     }
 
     pub(super) fn has_written(&self) -> bool {
@@ -195,7 +223,9 @@ impl<'a> Run<'a> {
             seen.at.filter(|_| !planted::is(Bug::ReadsAtNow))
         };
         let context = self.state.context();
-        let answer = context.call_by(self.operation, self.deadline, &request(at), read);
+        let connection = context.connection();
+        let answer =
+            connection.aside(|| context.call_by(self.operation, self.deadline, &request(at), read));
         let mut seen = self.seen.borrow_mut();
         match answer {
             Ok((revision, found)) => {
@@ -276,6 +306,9 @@ impl<'a> Run<'a> {
         let mut cursor = after.map(str::to_owned);
         let stored = loop {
             match self.stored(namespace, span, cursor.as_deref(), values)? {
+                // What is behind an own entry need not be looked at before that one: else each would
+                // cost as much as all that follow.
+                Some((key, _)) if own.as_ref().is_some_and(|own| key >= own.0) => break None,
                 Some((key, _)) if is_own(&key) => cursor = Some(key),
                 found => break found,
             }
@@ -357,7 +390,7 @@ impl<'a> Run<'a> {
             RESERVED => Err(StoreError::ReadOnly),
             _ => check_namespace(namespace)
                 .and_then(|()| check_key(key))
-                .and_then(|()| check_value(value, VALUE_BYTES_MAX)),
+                .and_then(|()| check_value(value, self.value_bytes_max)),
         };
         self.noted(checked)
     }

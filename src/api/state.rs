@@ -2,6 +2,7 @@
 
 use super::context::{Context, unexpected};
 use super::fed;
+use super::here;
 use super::scan::{Entries, Span};
 use super::shipped::{AtomicBody, AtomicSignature, ConditionBody, ConditionSignature};
 use super::snapshot::{self, Snapshot};
@@ -312,6 +313,13 @@ impl State {
     /// `main` has set: it may one day be run more than once. While it runs, everybody waits; one
     /// that never ends, overflows its stack or exits takes the server down.
     ///
+    /// Where the server calls no functions (the program is built with `panic = "abort"`, where a panic
+    /// would take the server down), `f` **runs here**, as a [transaction](State::transaction) does:
+    /// perhaps more than once, and each read is a round trip. What it gives, how its errors are told, its
+    /// limits and its name in the [origin](crate::Origin) of the update are the same; besides, it may be
+    /// [contended](Error::is_contended) or [stopped](Error::is_stopped). A panic that can be caught is told as the same error; with
+    /// `panic = "abort"` it ends this process, whose outcome then tells of it, and nobody else.
+    ///
     /// # Errors
     /// [`is_remote`](Error::is_remote) when `f` returned an error,
     /// [`is_panic`](Error::is_panic) when it panicked; [`is_limit`](Error::is_limit) or
@@ -348,10 +356,15 @@ impl State {
         A: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + 'static,
     {
-        let function = code::ship::<F, AtomicSignature, AtomicBody<A, R>>(f).reference();
-        let operation = self.operation("atomic", Some(function.name));
-        let args =
-            value::encode_as(Side::Argument, &args).map_err(|kind| Error::new(kind, &operation))?;
+        let shipped = code::ship::<F, AtomicSignature, AtomicBody<A, R>>(f);
+        let operation = self.operation("atomic", Some(shipped.name()));
+        let failed = |kind| Error::new(kind, &operation);
+        let args = value::encode_as(Side::Argument, &args).map_err(failed)?;
+        if !self.context.connection().runs_functions() {
+            let result = here::atomic(self, &operation, shipped, &args)?;
+            return value::decode(&result).map_err(failed);
+        }
+        let function = shipped.reference();
         let request = Request::Atomic {
             namespace: &self.namespace,
             function,
@@ -371,7 +384,7 @@ impl State {
     ///
     /// An ordinary function, or a closure that captures nothing, is tested in the server, under the
     /// same rules as an [`atomic`](State::atomic) function. An error or a panic of it ends this wait
-    /// alone.
+    /// alone. Where the server calls no functions it is tested here, and told of in the same way.
     ///
     /// A closure that captures something (it may borrow, and must be `Copy`, as closures are that
     /// borrow or own what is) is tested here: on a copy of what it reads, which a watch of each of
@@ -409,14 +422,17 @@ impl State {
         F: Fn(&View<'_>) -> V + Copy + Send,
         V: Verdict,
     {
-        let Some(function) = code::try_ship::<F, ConditionSignature, ConditionBody<V>>(f) else {
-            let operation = self.operation("wait_until", Some(std::any::type_name::<F>()));
-            return fed::wait_until(self, &operation, f);
+        let operation = self.operation("wait_until", Some(std::any::type_name::<F>()));
+        let Some(shipped) = code::try_ship::<F, ConditionSignature, ConditionBody<V>>(f) else {
+            return fed::wait_until(self, &operation, |_, view| f(view).decide());
         };
-        let function = function.reference();
-        let operation = self.operation("wait_until", Some(function.name));
-        let args =
-            value::encode_as(Side::Argument, &()).map_err(|kind| Error::new(kind, &operation))?;
+        let failed = |kind| Error::new(kind, &operation);
+        let args = value::encode_as(Side::Argument, &()).map_err(failed)?;
+        if !self.context.connection().runs_functions() {
+            let (result, revision) = here::wait_until(self, &operation, shipped, &args)?;
+            return Ok((value::decode(&result).map_err(failed)?, revision));
+        }
+        let function = shipped.reference();
         let request = Request::Wait {
             namespace: &self.namespace,
             condition: Condition::Function {

@@ -39,6 +39,14 @@ impl State {
     /// wait for leases; where they change what it reads again and again, and it takes long, it may
     /// be given up as [contended](Error::is_contended) after half a minute.
     ///
+    /// Calls on the state or the context within `f`, instead of on its [`Txn`], would take effect by
+    /// themselves, and what they change would be in the way of what it has read. They are
+    /// [refused](Error::is_nested), as far as they are made on the same thread. Locks and watches that are dropped in it are given back.
+    ///
+    /// When this process is [asked to end](crate::Context::stopping), a run that is under way may still commit, but
+    /// `f` runs again no more: then the call has [stopped](Error::is_stopped), and nothing is written. One that is begun
+    /// after that, to put things in order, runs again as long as it need not wait for a lease.
+    ///
     /// What it has written is told to watches as it has come out: of a key that it set and removed
     /// again there is nothing.
     ///
@@ -46,7 +54,8 @@ impl State {
     /// caller's: it is true of the revision that was read.
     ///
     /// # Errors
-    /// Those of `f`; [`is_contended`](Error::is_contended); [`is_limit`](Error::is_limit) or
+    /// Those of `f`; [`is_contended`](Error::is_contended), [`is_stopped`](Error::is_stopped),
+    /// [`is_nested`](Error::is_nested) where it stands in another's function; [`is_limit`](Error::is_limit) or
     /// [`is_read_only`](Error::is_read_only) when one of its writes was refused, even if `f` went on
     /// regardless.
     ///
@@ -71,32 +80,44 @@ impl State {
     /// # }
     /// ```
     #[track_caller]
-    pub fn transaction<R>(&self, f: impl FnMut(&mut Txn<'_>) -> Result<R>) -> Result<R> {
+    pub fn transaction<R>(&self, mut f: impl FnMut(&mut Txn<'_>) -> Result<R>) -> Result<R> {
         let name = std::any::type_name_of_val(&f);
-        self.transact(&self.operation("run a transaction", None), name, f)
+        let operation = self.operation("run a transaction", None);
+        self.transact(&operation, (name, Of::Caller), |run| {
+            let mut txn = Txn::new(run, self.namespace_name());
+            // What `f` leaves half done when it panics is its own; the panic goes on below.
+            catch_unwind(AssertUnwindSafe(|| f(&mut txn)))
+        })
     }
 
-    /// The same for another public call, which names the function.
+    /// Runs what `attempt` does in one run, for this public call, until it has run undisturbed.
     pub(super) fn transact<R>(
         &self,
         operation: &Operation<'_>,
-        function: &str,
-        mut f: impl FnMut(&mut Txn<'_>) -> Result<R>,
+        (function, of): (&str, Of),
+        mut attempt: impl FnMut(&mut Run<'_>) -> std::thread::Result<Result<R>>,
     ) -> Result<R> {
+        let context = self.context();
         let mut transaction = Transaction {
             state: self,
             operation,
             function: &function[..function.floor_char_boundary(FUNCTION_NAME_BYTES_MAX)],
-            deadline: self.context().deadline(self.limit()),
+            of,
+            deadline: context.deadline(self.limit()),
+            asked_before: context.stopping(),
             conflicts: 0,
             give_up_at: None,
             lease: None,
         };
         let settled = loop {
             let mut run = Run::new(self, operation, transaction.deadline);
-            let mut txn = Txn::new(&mut run, self.namespace_name());
-            // What `f` leaves half done when it panics is its own; the panic goes on below.
-            let ended = catch_unwind(AssertUnwindSafe(|| f(&mut txn)));
+            let entered = context.connection().enter(operation);
+            let entered = match entered {
+                Ok(entered) => entered,
+                Err(nested) => break Settled::Returned(Err(Error::new(nested.into(), operation))),
+            };
+            let ended = attempt(&mut run);
+            drop(entered);
             match transaction.settle(&run, ended) {
                 Settled::Again(conflict) => {
                     if let Err(error) = transaction.prepare(conflict, run.touched()) {
@@ -113,6 +134,15 @@ impl State {
             Settled::Again(_) => unreachable!("the loop goes on then"),
         }
     }
+}
+
+/// Whose function is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    /// The caller's closure: its error is the caller's own.
+    Caller,
+    /// One that could run in the server as well, and is told of as if it did.
+    Shipped,
 }
 
 /// What came of a run.
@@ -136,7 +166,10 @@ struct Transaction<'a> {
     state: &'a State,
     operation: &'a Operation<'a>,
     function: &'a str,
+    of: Of,
     deadline: Option<Time>,
+    /// This process was asked to end before it began.
+    asked_before: bool,
     conflicts: u32,
     /// Set by the first conflict.
     give_up_at: Option<Time>,
@@ -159,7 +192,7 @@ impl Transaction<'_> {
         // is what comes of the state at that revision: nothing need be asked of the server.
         let value = match ended {
             Ok(Ok(value)) => value,
-            Ok(Err(error)) => return Settled::Returned(Err(error)),
+            Ok(Err(error)) => return Settled::Returned(Err(self.failed(run, error))),
             Err(payload) => return Settled::Panicked(payload),
         };
         if let Some(kind) = run.failed() {
@@ -182,7 +215,29 @@ impl Transaction<'_> {
         }
     }
 
-    fn commit(&self, run: &Run<'_>, parts: Vec<Part<'_>>) -> Result<()> {
+    /// What its function's error is told as.
+    fn failed(&self, run: &Run<'_>, error: Error) -> Error {
+        if self.of == Of::Caller {
+            return error;
+        }
+        if planted::is(Bug::ErrorHereCommits) {
+            let _done = run.with_parts(|parts| self.commit(run, parts));
+        }
+        // In the server no read fails; and what gives up over a refused write fails for that.
+        let why = match error.kind() {
+            Kind::Remote(_) => run.failed(),
+            _ => run.unread(),
+        };
+        why.map_or(error, |kind| Error::new(kind, self.operation))
+    }
+
+    fn commit(&self, run: &Run<'_>, mut parts: Vec<Part<'_>>) -> Result<()> {
+        if self.of == Of::Shipped
+            && planted::is(Bug::ReadHereNotValidated)
+            && let Some(part) = parts.first_mut()
+        {
+            part.reads.pop();
+        }
         let request = Request::Commit {
             function: self.function,
             at: run.at(),
@@ -208,6 +263,10 @@ impl Transaction<'_> {
         let give_up_at = *self.give_up_at.get_or_insert(now.after(LEASE_WAIT));
         if now >= give_up_at {
             return Err(self.contended());
+        }
+        if self.state.context().stopping() && !self.asked_before {
+            marks::reached(Mark::TransactionStopped);
+            return Err(Error::new(Kind::Stopped, self.operation));
         }
         match &self.lease {
             None if !conflict.barred && self.conflicts < CONFLICTS_MAX => return Ok(()),
@@ -263,17 +322,14 @@ impl Transaction<'_> {
         Error::new(Kind::Contended, self.operation)
     }
 
-    /// Gives the lease back, if there is one: a commit of nothing.
+    /// Gives the lease back, if there is one, whatever else has come to its end by now.
     fn release(&mut self) {
         if let Some((lease, _)) = self.lease.take() {
-            let request = Request::Commit {
-                function: self.function,
-                at: Default::default(),
-                parts: Vec::new(),
-                lease: Some(lease),
-            };
-            // If the server can't be told, the lease ends with the session or by itself.
-            let _told = self.ask(&request, self.deadline);
+            let context = self.state.context();
+            let kept = planted::is(Bug::LeaseKeptWhenStopped) && context.stopping();
+            if !kept {
+                context.connection().release(lease);
+            }
         }
     }
 }

@@ -108,7 +108,8 @@ where
         // Should `f` panic, nothing is known any more, and the iterator has ended.
         self.has_ended = true;
         let fed = Fed::new(&self.state, &operation, std::mem::take(&mut self.known));
-        let found = fed.next(&self.f);
+        let decide = |_: &Fed<'_>, view: &View<'_>| (self.f)(view).decide();
+        let found = fed.next(&decide);
         if !planted::is(Bug::WhenBegunAnew) {
             self.known = fed.into_copy();
         }

@@ -14,6 +14,8 @@ pub enum CallError {
     TimedOut,
     /// This process was asked to end, and so a call that waits does no more; it had no effect.
     Stopped,
+    /// It was made in a function that this call runs, and would not be part of what that does.
+    Nested(Box<str>),
     /// There is no server any more, or it could not be reached for too long.
     ServerLost(ServerLoss),
     /// The session was lost: what it owned is released, its watches are over. This call had no
@@ -74,6 +76,7 @@ impl std::fmt::Display for CallError {
         match self {
             CallError::TimedOut => f.write_str("timed out"),
             CallError::Stopped => f.write_str("this process was asked to end"),
+            CallError::Nested(within) => write!(f, "called in a function that runs for: {within}"),
             CallError::ServerLost(loss) => loss.fmt(f),
             CallError::SessionLost => f.write_str("the session with the server is lost"),
             CallError::OutcomeUnknown => {

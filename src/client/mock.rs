@@ -428,6 +428,8 @@ impl Port for Mock {
                     Observation::NotSent { call } => format!("not sent {call}"),
                     Observation::Unwatched { watch } => format!("unwatched {watch}"),
                     Observation::Unlocked { name, grant } => format!("unlocked {name} {grant}"),
+                    Observation::Released { lease } => format!("released {}", lease.0),
+                    Observation::Ran(ran) => format!("ran {}", ran.function),
                     Observation::Updated { watch, update } => {
                         format!("updated {watch} {}", update.revision)
                     }

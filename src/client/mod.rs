@@ -21,6 +21,7 @@
 
 mod error;
 mod roles;
+mod running;
 
 #[cfg(all(test, loom))]
 mod loom;
@@ -44,6 +45,7 @@ use crate::proto::time::Time;
 use crate::runtime::{Observation, Port};
 use crate::sync::{Mutex, lock};
 use roles::{Inner, Until, Want};
+use running::Running;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -62,6 +64,7 @@ struct Shared {
     inner: Mutex<Inner>,
     /// Written once, before anybody else has the connection.
     runs_functions: AtomicBool,
+    running: Running,
     // These only give out names; nothing is ordered by them.
     calls: AtomicU64,
     watches: AtomicU64,
@@ -89,6 +92,7 @@ impl Connection {
             port,
             inner: Mutex::new(Inner::new(machine, points)),
             runs_functions: AtomicBool::new(true),
+            running: Running::default(),
             calls: AtomicU64::new(0),
             watches: AtomicU64::new(0),
             parts: AtomicU64::new(0),
@@ -122,6 +126,18 @@ impl Connection {
     #[must_use]
     pub fn runs_functions(&self) -> bool {
         self.0.runs_functions.load(Ordering::Relaxed)
+    }
+
+    /// Is each function run twice, whoever runs it?
+    #[must_use]
+    pub fn runs_functions_twice(&self) -> bool {
+        lock(&self.0.inner).machine.runs_functions_twice()
+    }
+
+    /// How large a value may be.
+    #[must_use]
+    pub fn value_bytes_max(&self) -> usize {
+        lock(&self.0.inner).machine.value_bytes_max()
     }
 
     /// How large the parts of what is too large for one message are.
@@ -160,7 +176,7 @@ impl Connection {
     ) -> Result<R, CallError> {
         let heeds = matches!(
             request,
-            Request::Wait { .. } | Request::Lock { waits: true, .. }
+            Request::Wait { .. } | Request::Lock { waits: true, .. } | Request::Lease { .. }
         );
         self.exchange(request, Until { deadline, heeds }, read)
     }
@@ -187,6 +203,7 @@ impl Connection {
         if port.is_forked() {
             return Err(CallError::Forked);
         }
+        self.check_nested()?;
         let call = self.0.calls.fetch_add(1, Ordering::Relaxed) + 1;
         port.observe(Observation::Called { call, request });
         let failed = match self.0.exchange(request, until) {
@@ -273,6 +290,7 @@ impl Connection {
         if self.0.port.is_forked() {
             return Err(CallError::Forked);
         }
+        self.check_nested()?;
         let (watch, body) = self.0.next_body(watches, deadline)?;
         match codec::decode(&body) {
             Ok(update) => {
@@ -297,25 +315,33 @@ impl Connection {
 
     /// Ends a watch. Never blocks, never panics.
     pub fn unwatch(&self, watch: WatchId) {
-        if self.0.port.is_forked() {
-            return;
-        }
-        (self.0.port).observe(Observation::Unwatched { watch: watch.0 });
-        let mut inner = lock(&self.0.inner);
-        inner.machine.unwatch(watch);
-        inner.stirred = true;
-        let inner = self.0.flush(inner);
-        self.0.release(inner);
+        self.tell(Observation::Unwatched { watch: watch.0 }, |machine| {
+            machine.unwatch(watch);
+        });
     }
 
     /// Gives back a lock that was granted at this revision. Never blocks, never panics.
     pub fn unlock(&self, name: &str, grant: Revision) {
+        self.tell(Observation::Unlocked { name, grant }, |machine| {
+            machine.unlock(name, grant);
+        });
+    }
+
+    /// Gives back a lease, or its place in the queue. Never blocks, never panics.
+    pub fn release(&self, lease: LeaseId) {
+        self.tell(Observation::Released { lease }, |machine| {
+            machine.release(lease);
+        });
+    }
+
+    /// Sends what nobody waits for the answer of.
+    fn tell(&self, observation: Observation<'_>, submit: impl FnOnce(&mut Client)) {
         if self.0.port.is_forked() {
             return;
         }
-        (self.0.port).observe(Observation::Unlocked { name, grant });
+        self.0.port.observe(observation);
         let mut inner = lock(&self.0.inner);
-        inner.machine.unlock(name, grant);
+        submit(&mut inner.machine);
         inner.stirred = true;
         let inner = self.0.flush(inner);
         self.0.release(inner);

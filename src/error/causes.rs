@@ -10,6 +10,7 @@ impl From<CallError> for Kind {
         match error {
             CallError::TimedOut => Kind::TimedOut,
             CallError::Stopped => Kind::Stopped,
+            CallError::Nested(within) => Kind::Nested(within.into()),
             CallError::ServerLost(loss) => Kind::ServerLost(loss),
             CallError::SessionLost => Kind::SessionLost,
             CallError::OutcomeUnknown => Kind::OutcomeUnknown,
@@ -49,6 +50,10 @@ impl From<Failure<'_>> for Kind {
             Failure::Undecodable(fault) => Kind::Undecodable(fault.into()),
             Failure::UnknownFunction { name } => Kind::UnknownFunction(name.to_owned()),
             Failure::NoFunctions { name } => Kind::NoFunctions(name.to_owned()),
+            Failure::NotDeterministic { name, what } => Kind::NotDeterministic {
+                name: name.to_owned(),
+                what: what.to_owned(),
+            },
             Failure::Limit { limit, actual, max } => Kind::Limit {
                 limit: limit.to_owned(),
                 actual,

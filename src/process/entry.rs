@@ -135,6 +135,7 @@ fn run(role: Role<'_>, later_constructors: impl FnOnce()) -> ! {
             page,
             bell,
             limits,
+            functions,
         } => {
             settle_server();
             let [link, listener, lock, page, bell] = adopt([link, listener, lock, page, bell]);
@@ -150,6 +151,7 @@ fn run(role: Role<'_>, later_constructors: impl FnOnce()) -> ! {
                 page,
                 bell,
                 limits,
+                functions,
             })
         }
         Role::Child {
@@ -203,6 +205,7 @@ fn run_keeper(role: &KeeperRole<'_>) -> ! {
         grace: Duration::from_nanos(role.grace_ns),
         function_time_max: Duration::from_nanos(role.function_time_max_ns),
         limits: role.limits,
+        functions: role.functions,
         stdin,
     })
 }

@@ -14,7 +14,7 @@ use super::memory::Kills;
 use super::overtime::Overtime;
 use super::page::{Page, Told};
 use super::remains::Estate;
-use super::role::{self, Role, TREE_VARIABLE, ToProgram};
+use super::role::{self, Functions, Role, TREE_VARIABLE, ToProgram};
 use super::stage::{self, Stage};
 use super::sweep::{self, Seen, Spare};
 use super::sys::{self, Pid, SignalMask};
@@ -64,6 +64,7 @@ pub(crate) struct Start {
     /// How long a function in the server may run.
     pub(crate) function_time_max: Duration,
     pub(crate) limits: Limits,
+    pub(crate) functions: Functions,
     /// The program's standard input.
     pub(crate) stdin: OwnedFd,
 }
@@ -228,6 +229,7 @@ impl Keeper {
             page: keeper.page.as_raw_fd(),
             bell: keeper.overtime.bell().as_raw_fd(),
             limits: start.limits,
+            functions: start.functions,
         };
         let inherit = [
             far_link.as_raw_fd(),

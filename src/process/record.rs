@@ -18,7 +18,7 @@ use super::sweep;
 use super::sys::{self, Pid};
 use crate::proto::codec;
 use crate::proto::frame;
-use crate::proto::ids::{ProcessId, Revision};
+use crate::proto::ids::{LeaseId, ProcessId, Revision};
 use crate::proto::server::{Commit, Server};
 use crate::proto::time::Time;
 use crate::runtime::{ConnectError, LinkId, Observation, Parker, Port, Ready, Usage};
@@ -93,6 +93,11 @@ pub enum What<'a> {
         name: &'a str,
         /// The revision of its grant.
         grant: Revision,
+    },
+    /// A transaction gives a lease back.
+    Released {
+        /// The lease.
+        lease: LeaseId,
     },
     /// The kernel has taken these bytes for the server.
     Wrote {
@@ -489,6 +494,9 @@ impl<P: Port> Port for RecordingPort<P> {
             }),
             Observation::Unwatched { watch } => recorder.write(What::Unwatched { watch }),
             Observation::Unlocked { name, grant } => recorder.write(What::Unlocked { name, grant }),
+            Observation::Released { lease } => recorder.write(What::Released { lease }),
+            // The servers whose runs are recorded run functions themselves.
+            Observation::Ran(_) => {}
         }
     }
 }

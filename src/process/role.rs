@@ -45,6 +45,7 @@ pub(crate) enum Role<'a> {
         /// Rung when a function begins and the keeper does not watch.
         bell: RawFd,
         limits: Limits,
+        functions: Functions,
     },
     /// Runs a function of the user's.
     Child {
@@ -58,6 +59,15 @@ pub(crate) enum Role<'a> {
         /// So many bytes behind them say what it does at first.
         outset_bytes: u32,
     },
+}
+
+/// How the program's functions are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
+pub(crate) struct Functions {
+    /// In the server; else in their callers.
+    pub(crate) in_server: bool,
+    /// Each twice on the same state, and compared.
+    pub(crate) twice: bool,
 }
 
 /// What a keeper begins with.
@@ -85,6 +95,7 @@ pub(crate) struct KeeperRole<'a> {
     pub(crate) function_time_max_ns: u64,
     /// For the server.
     pub(crate) limits: Limits,
+    pub(crate) functions: Functions,
 }
 
 /// What the keeper tells the program, once.

@@ -1,7 +1,7 @@
 //! The program's side of the start and the end of a tree.
 
 use super::launch::{Changes, Kind, Launch, LaunchError, launch};
-use super::role::{self, KeeperRole, Role, TREE_VARIABLE, ToProgram};
+use super::role::{self, Functions, KeeperRole, Role, TREE_VARIABLE, ToProgram};
 use super::stopping;
 use super::sys::{self, Pid};
 use super::{directory, entry, keeper, page};
@@ -130,7 +130,11 @@ impl Drop for Guard {
 ///
 /// # Errors
 /// See [`StartError`]; then nothing is left of the attempt.
-pub(crate) fn start(times: Times, limits: Limits) -> Result<Tree, StartError> {
+pub(crate) fn start(
+    times: Times,
+    limits: Limits,
+    functions: Functions,
+) -> Result<Tree, StartError> {
     if sys::is_secure() {
         return Err(StartError::Secure);
     }
@@ -141,7 +145,7 @@ pub(crate) fn start(times: Times, limits: Limits) -> Result<Tree, StartError> {
         return Err(StartError::NotInExecutable);
     }
     let directory = directory::create().map_err(StartError::Directory)?;
-    let result = start_in(&directory, times, limits);
+    let result = start_in(&directory, times, limits, functions);
     if result.is_err() {
         directory::remove_at_end(&directory.path);
     }
@@ -153,6 +157,7 @@ fn start_in(
     directory: &directory::Directory,
     times: Times,
     limits: Limits,
+    functions: Functions,
 ) -> Result<Tree, StartError> {
     let failed = |call| move |error| StartError::System(call, error);
     let (lifeline, far_lifeline) = UnixStream::pair().map_err(failed("socketpair"))?;
@@ -177,6 +182,7 @@ fn start_in(
         grace_ns: nanoseconds(times.grace),
         function_time_max_ns: nanoseconds(times.function_max),
         limits,
+        functions,
     });
     let packed = role::pack(&role).map_err(failed("pipe"))?;
     let inherit = [

@@ -30,7 +30,7 @@ pub use calls::{Effect, Loss, Need, Room, SubmitError};
 pub use watches::WatchLoss;
 
 use super::frame::{self, Outbox};
-use super::ids::{BuildId, ProcessId, Revision, Seq, Token, WatchId};
+use super::ids::{BuildId, LeaseId, ProcessId, Revision, Seq, Token, WatchId};
 use super::limits::{self, Agreed, FRAME_BYTES_MAX, REPLIES_BYTES_MAX, VALUE_BYTES_MAX};
 use super::loss::ServerLoss;
 use super::marks::{self, Mark};
@@ -138,6 +138,7 @@ pub struct Client {
     config: Config,
     window: Window,
     runs_functions: bool,
+    runs_functions_twice: bool,
     points: Points,
     link: Link,
     session: Option<Session>,
@@ -165,6 +166,8 @@ pub struct Client {
     unwatch_later: VecDeque<WatchId>,
     /// Locks to be given back, likewise: each with the revision of its grant.
     unlock_later: VecDeque<(String, Revision)>,
+    /// Leases likewise.
+    release_later: VecDeque<LeaseId>,
 }
 
 impl Client {
@@ -180,6 +183,7 @@ impl Client {
             },
             config,
             runs_functions: true,
+            runs_functions_twice: false,
             points: Points::default(),
             link: Link::new(),
             session: None,
@@ -197,6 +201,7 @@ impl Client {
             watches: BTreeMap::new(),
             unwatch_later: VecDeque::new(),
             unlock_later: VecDeque::new(),
+            release_later: VecDeque::new(),
         }
     }
 
@@ -210,6 +215,18 @@ impl Client {
     #[must_use]
     pub fn runs_functions(&self) -> bool {
         self.runs_functions
+    }
+
+    /// Is each function run twice, whoever runs it?
+    #[must_use]
+    pub fn runs_functions_twice(&self) -> bool {
+        self.runs_functions_twice
+    }
+
+    /// How large a value may be.
+    #[must_use]
+    pub fn value_bytes_max(&self) -> usize {
+        self.window.value_bytes_max
     }
 
     /// Why nothing will come any more, if that is so.
@@ -254,6 +271,7 @@ impl Client {
     /// Keeps to what the server allows.
     fn agree(&mut self, limits: &Agreed) {
         self.runs_functions = limits.runs_functions;
+        self.runs_functions_twice = limits.runs_functions_twice;
         let least =
             |own: usize, theirs: u64| own.min(usize::try_from(theirs).unwrap_or(own)).max(1);
         self.window = Window {

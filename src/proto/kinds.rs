@@ -83,7 +83,7 @@ kinds! {
         Spawned, Task, Ended, Part, Failed, Dump,
     }
     Failure {
-        Error, Panic, Undecodable, UnknownFunction, NoFunctions, Limit, ReadOnly, Unmet, NotInteger, Overflow,
+        Error, Panic, Undecodable, UnknownFunction, NoFunctions, NotDeterministic, Limit, ReadOnly, Unmet, NotInteger, Overflow,
         UnknownProcess, Malformed, Setup, NoParts, Conflict, Future,
     }
     Read { Key, Span }
@@ -108,6 +108,11 @@ pub const RARE: &[(&str, &str, &str)] = &[
         "Failure",
         "NoFunctions",
         "the api runs functions itself where the server does not",
+    ),
+    (
+        "Failure",
+        "NotDeterministic",
+        "the workloads' functions depend on nothing but the state",
     ),
     (
         "Failure",

@@ -2,6 +2,10 @@
 //!
 //! At a limit the caller gets backpressure or a typed error; nobody else notices.
 
+mod agreed;
+
+pub use agreed::Agreed;
+
 use speedy::{Readable, Writable};
 use std::time::Duration;
 
@@ -307,21 +311,6 @@ pub struct Limits {
     pub validation_steps_max: usize,
 }
 
-/// What a client has to know of its server, so as not to break the rules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
-pub struct Agreed {
-    /// See [`IN_FLIGHT_MAX`].
-    pub in_flight_max: u64,
-    /// See [`PART_BYTES_MAX`].
-    pub part_bytes_max: u64,
-    /// See [`VALUE_BYTES_MAX`].
-    pub value_bytes_max: u64,
-    /// See [`REPLIES_BYTES_MAX`].
-    pub replies_bytes_max: u64,
-    /// Does it call the program's functions? If not, they run in their callers.
-    pub runs_functions: bool,
-}
-
 /// In the place of a figure where there is none.
 const NO_FIGURE: Figure = ("", 0);
 
@@ -402,18 +391,6 @@ impl Limits {
         leases_per_session_max: LEASES_PER_SESSION_MAX,
         validation_steps_max: VALIDATION_STEPS_MAX,
     };
-
-    /// What clients are told of them.
-    #[must_use]
-    pub const fn agreed(&self) -> Agreed {
-        Agreed {
-            in_flight_max: self.in_flight_max as u64,
-            part_bytes_max: self.part_bytes_max as u64,
-            value_bytes_max: self.value_bytes_max as u64,
-            replies_bytes_max: self.replies_bytes_max as u64,
-            runs_functions: true,
-        }
-    }
 
     /// Do they fit each other? Backpressure rests on their order: a value fits a change set, a
     /// change set fits any credit, and what any credit lets through fits the log.

@@ -94,6 +94,15 @@ marks! {
     DoomedRunDiscarded: "a transaction's run failed that could not have come to its end, and ran again";
     TransactionRunAgain: "a transaction ran again after a conflict";
     TransactionQueuedAgain: "a transaction touched other keys than it had a lease on, and queued again";
+    TransactionStopped: "a transaction ran again no more, as its process was asked to end";
+    FunctionHere: "a function of the program's ran in its caller";
+    RunsDiffer: "a function that was run twice in the server did not do the same",
+        rare: "the workloads' functions depend on nothing but the state";
+    RunsHereDiffer: "a function that was run twice in its caller did not do the same",
+        rare: "the workloads' functions depend on nothing but the state";
+    VerdictsDiffer: "a condition that was tested twice did not say the same",
+        rare: "the workloads' functions depend on nothing but the state";
+    CallNested: "a call was refused that stood in a function of the caller's";
     TransactionContended: "a transaction was given up as contended",
         rare: "needs plain writes throughout the time of a lease";
     WatchSkippedOwn: "a watch left out what its own process had changed";

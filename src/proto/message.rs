@@ -513,6 +513,8 @@ pub enum Failure<'a> {
     UnknownFunction { name: &'a str },
     /// The server runs no functions at all.
     NoFunctions { name: &'a str },
+    /// Run twice on the same state, it did not do the same: what differs.
+    NotDeterministic { name: &'a str, what: &'a str },
     /// A named limit: what was asked, and what is allowed.
     Limit {
         limit: &'a str,

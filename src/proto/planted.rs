@@ -273,6 +273,10 @@ pub enum Bug {
     /// Updates that were received and not taken yet are dropped by a resume.
     QueueLostOnResume,
 
+    // proto/server/atomic.rs
+    /// Run twice, a function begins on what its first run wrote.
+    SecondRunOnFirst,
+
     // api/run.rs
     /// Every read of a transaction is of the present.
     ReadsAtNow,
@@ -280,6 +284,17 @@ pub enum Bug {
     // api/transaction.rs
     /// What came of a run that could not read what it had to is told.
     DoomedRunTold,
+
+    /// A function that runs in its caller commits without one of the things that it has read.
+    ReadHereNotValidated,
+    /// What a function wrote that failed in its caller is committed all the same.
+    ErrorHereCommits,
+    /// A transaction keeps its lease when its process is asked to end.
+    LeaseKeptWhenStopped,
+
+    // api/here.rs
+    /// Run twice in its caller, a function begins on what its first run wrote.
+    SecondRunHereOnFirst,
 
     // client/mod.rs
     /// A request is left to the reader to send, who is asleep.

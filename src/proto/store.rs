@@ -6,10 +6,12 @@
 mod count;
 mod transaction;
 mod view;
+mod wrote;
 
 pub use count::Counted;
 pub use transaction::{Coming, Rights, Transaction};
 pub use view::View;
+pub use wrote::Wrote;
 
 use super::ids::{ProcessId, Revision};
 use super::interest;

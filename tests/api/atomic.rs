@@ -240,3 +240,35 @@ pub(super) fn counts_of_many_processes(ctx: &Context) -> Result<()> {
     assert_eq!(ctx.state().get("sum")?, Some(80));
     Ok(())
 }
+
+pub(super) fn origin_and_own_writes(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let mut watch = state.watch(zproc::Filter::all()).start()?;
+    for sum in 1..=3 {
+        assert_eq!(state.atomic(add, 1)?, sum);
+        assert_eq!(state.get("sum")?, Some(sum), "it is there at once");
+        let update = watch.next_update()?;
+        let function = update.origin.function.unwrap_or_default();
+        assert!(function.ends_with("atomic::add"), "{function}");
+        assert_eq!(update.origin.process, ctx.process_id());
+    }
+    Ok(())
+}
+
+fn long(_: &mut Txn<'_>, text: String) -> Result<String> {
+    Ok(text.repeat(2))
+}
+
+pub(super) fn argument_and_result_at_their_limits(ctx: &Context) -> Result<()> {
+    const MAX: usize = zproc::Limits::USUAL.value_bytes_max;
+    let state = ctx.state();
+    // A text of that length takes five bytes more.
+    let half = (MAX - 5) / 2;
+    assert_eq!(state.atomic(long, "x".repeat(half))?.len(), 2 * half);
+    for (length, what) in [(half + 3, "result"), (MAX, "argument")] {
+        let error = state.atomic(long, "x".repeat(length)).unwrap_err();
+        assert!(error.is_limit(), "{what}: {error}");
+        assert!(error.to_string().contains("VALUE_BYTES_MAX"), "{error}");
+    }
+    Ok(())
+}

@@ -254,3 +254,20 @@ pub(super) fn the_same_in_a_transaction(ctx: &Context) -> Result<()> {
     assert_eq!(state.get("c")?, Some(5));
     Ok(())
 }
+
+pub(super) fn a_place_that_is_not_there_is_told(ctx: &Context) -> Result<()> {
+    let done = ctx.state().batch().set("a", &1).get("a").commit()?;
+    let asks: [&dyn Fn(); 4] = [
+        &|| assert!(done.value::<i64>(77).is_err()),
+        &|| assert!(done.is_found(77)),
+        &|| assert!(done.key(77).is_none()),
+        &|| assert!(done.version(77).is_none()),
+    ];
+    for ask in asks {
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(ask));
+        let panic = panic.expect_err("there is no such place");
+        let text: &String = panic.downcast_ref().expect("a text");
+        assert!(text.contains("no operation 77: it has 2"), "{text}");
+    }
+    Ok(())
+}

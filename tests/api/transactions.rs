@@ -126,12 +126,13 @@ pub(super) fn all_reads_are_of_one_revision(ctx: &Context) -> Result<()> {
     Ok(())
 }
 
-/// Another process writes these.
+/// Another process writes these. Another thread starts it: this one is in a transaction.
 fn other<const N: usize>(ctx: &Context, entries: [(&str, i64); N]) -> Result<()> {
     let entries: Vec<(String, i64)> = (entries.into_iter())
         .map(|(key, value)| (key.to_owned(), value))
         .collect();
-    ctx.spawn(write, entries)?.join()?
+    let ctx = ctx.clone();
+    crate::on_another_thread(move || ctx.spawn(write, entries)?.join()?)
 }
 
 fn write(ctx: &Context, entries: Vec<(String, i64)>) -> Result<()> {
@@ -290,12 +291,105 @@ pub(super) fn plain_writes_break_a_lease(ctx: &Context) -> Result<()> {
         let seen: i64 = txn.get("disturbed")?.unwrap_or(0);
         // More often than a transaction runs without a lease.
         if runs <= 6 {
-            ctx.spawn(disturb, ())?.join()??;
+            let ctx = ctx.clone();
+            crate::on_another_thread(move || ctx.spawn(disturb, ())?.join()?)?;
         }
         txn.set("seen", &seen)
     })?;
     assert_eq!((runs, state.get("seen")?), (7, Some(6)));
     // The lease is gone with it: another has its turn at once.
     state.transaction(|txn| txn.add("disturbed", 1))?;
+    Ok(())
+}
+
+/// Every call in its own function would be outside of it, whatever it is.
+pub(super) fn calls_in_a_transaction_are_refused(ctx: &Context) -> Result<()> {
+    let state = ctx.namespace("txn");
+    state.set("k", &1)?;
+    let mut watch = state.watch(zproc::Filter::all()).start()?;
+    let before = state.snapshot()?.revision();
+    type Call<'a> = (&'static str, Box<dyn Fn() -> Result<()> + 'a>);
+    let calls: Vec<Call<'_>> = vec![
+        ("get", Box::new(|| state.get::<u64>("k").map(drop))),
+        ("set", Box::new(|| state.set("k", &2).map(drop))),
+        (
+            "batch",
+            Box::new(|| state.batch().set("k", &2).commit().map(drop)),
+        ),
+        ("atomic", Box::new(|| state.atomic(withdraw, 1).map(drop))),
+        (
+            "run a transaction",
+            Box::new(|| state.transaction(|_| Ok(()))),
+        ),
+        (
+            "wait_equal",
+            Box::new(|| state.wait_equal("k", &2).map(drop)),
+        ),
+        (
+            "wait_until",
+            Box::new(|| state.wait_until(|_| true).map(drop)),
+        ),
+        ("ping", Box::new(|| ctx.ping())),
+        ("spawn", Box::new(|| ctx.spawn(|_, ()| (), ()).map(drop))),
+        ("lock", Box::new(|| ctx.try_lock("l").map(drop))),
+    ];
+    for (name, call) in &calls {
+        let error = state
+            .transaction(|txn| {
+                txn.set("k", &3)?;
+                call()
+            })
+            .unwrap_err();
+        assert!(error.is_nested(), "{name}: {error}");
+        let text = error.to_string();
+        assert!(
+            text.contains(name) && text.contains("run a transaction"),
+            "{text}"
+        );
+    }
+    // What it overlooks is its own affair, and hinders nothing.
+    let missed = state.transaction(|txn| {
+        assert!(watch.next_update().is_err_and(|error| error.is_nested()));
+        let missed = state.remove("k").is_err();
+        txn.set("k", &4)?;
+        Ok(missed)
+    })?;
+    assert!(missed);
+    assert_eq!(state.get("k")?, Some(4));
+    assert_eq!(
+        state.snapshot()?.revision(),
+        before.next(),
+        "and nothing else was done"
+    );
+    // What is dropped in it is given back.
+    let mut dropped = Some((ctx.lock("l")?, watch));
+    state.transaction(|_| {
+        dropped = None;
+        Ok(())
+    })?;
+    assert!(ctx.try_lock("l")?.is_some());
+    Ok(())
+}
+
+/// Is in its own way: another thread of it changes what it has read.
+fn in_its_own_way(ctx: &Context, (): ()) -> Result<bool> {
+    let state = ctx.namespace("txn");
+    let ended = state.transaction(|txn| {
+        let runs = txn.get::<u64>("runs")?.unwrap_or(0);
+        let state = state.clone();
+        crate::on_another_thread(move || state.set("runs", &(runs + 1)).map(drop))?;
+        txn.set("never", &runs)
+    });
+    Ok(ended.is_err_and(|error| error.is_stopped()))
+}
+
+pub(super) fn a_stop_ends_one_that_would_run_again(ctx: &Context) -> Result<()> {
+    let state = ctx.namespace("txn");
+    let process = ctx.spawn(in_its_own_way, ())?;
+    // With a lease by then.
+    state.wait_until(|view| Ok(view.get::<u64>("runs")? >= Some(6)))?;
+    process.request_stop(std::time::Duration::from_secs(60))?;
+    assert!(process.join()??, "it was told so, and not killed");
+    assert!(!state.contains_key("never")?);
     Ok(())
 }

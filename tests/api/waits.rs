@@ -472,3 +472,22 @@ pub(super) fn error_and_panic_end_it(ctx: &Context) -> Result<()> {
     assert!(error.to_string().contains("this is too much"), "{error}");
     process.join()?
 }
+
+pub(super) fn calls_in_a_condition_are_refused(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let key = "k".to_owned();
+    let error = state
+        .wait_until(|view| {
+            view.contains_key(&key)?;
+            state.set(&key, &1).map(|_| true)
+        })
+        .unwrap_err();
+    assert!(error.is_nested(), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("set \"k\"") && text.contains("wait_until"),
+        "{text}"
+    );
+    assert!(state.is_empty()?);
+    Ok(())
+}

@@ -2,7 +2,7 @@
 
 use super::{Client, End};
 use crate::proto::frame;
-use crate::proto::ids::{Revision, WatchId};
+use crate::proto::ids::{LeaseId, Revision, WatchId};
 use crate::proto::limits::{CREDIT_BYTES_MIN, FRAME_BYTES_MAX};
 use crate::proto::marks::{self, Mark};
 use crate::proto::message::{FromClient, Request, WatchPosition};
@@ -151,13 +151,28 @@ impl Client {
         }
     }
 
-    /// Sends what [`unwatch`](Client::unwatch) and [`unlock`](Client::unlock) owe, as far as there is
-    /// room.
+    /// Gives back a lease, by a commit of nothing.
+    pub fn release(&mut self, lease: LeaseId) {
+        if self.end.is_none() {
+            self.release_later.push_back(lease);
+            self.submit_owed();
+        }
+    }
+
+    /// Sends what [`unwatch`](Client::unwatch), [`unlock`](Client::unlock) and
+    /// [`release`](Client::release) owe, as far as there is room.
     pub(super) fn submit_owed(&mut self) {
         while self.room().requests > 0 && self.end.is_none() {
             if let Some((name, grant)) = self.unlock_later.pop_front() {
                 let name = &*name;
                 self.submit_own(&Request::Unlock { name, grant });
+            } else if let Some(lease) = self.release_later.pop_front() {
+                self.submit_own(&Request::Commit {
+                    function: "",
+                    at: Revision::ZERO,
+                    parts: Vec::new(),
+                    lease: Some(lease),
+                });
             } else if let Some(watch) = self.unwatch_later.pop_front() {
                 self.submit_own(&Request::Unwatch { watch });
             } else {
@@ -246,5 +261,6 @@ impl Client {
         }
         self.unwatch_later.clear();
         self.unlock_later.clear();
+        self.release_later.clear();
     }
 }

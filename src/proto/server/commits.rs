@@ -15,7 +15,7 @@ use super::super::session::{Cursor, Wait, WaitKind};
 use super::super::store::{ChangeSet, RESERVED, Store, View};
 use super::super::time::Time;
 use super::changes::Wanted;
-use super::{Commit, Keep, Server, WaitKey, WatchKey, wire};
+use super::{Commit, Keep, Server, WaitKey, WatchKey, atomic, wire};
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
@@ -390,7 +390,9 @@ impl Server {
                     name,
                 };
                 let namespace = &wait.namespace;
-                match self.functions.condition(namespace, &function, args, &view) {
+                let functions = &mut *self.functions;
+                let run = (&view, self.config.runs_functions_twice);
+                match atomic::condition(functions, namespace, &function, args, run) {
                     Ok(Some(value)) => Some(match wire::result(&value, &self.config.limits) {
                         Ok(value) => returned(value),
                         Err(failure) => codec::to_bytes(&Reply::Failed { revision, failure }),

@@ -1,7 +1,8 @@
 //! The program's functions, as the server's machine knows them.
 
-use super::super::message::FunctionRef;
+use super::super::message::{Failure, FunctionRef};
 use super::super::store::{Transaction, View};
+use super::wire;
 
 /// The functions of the program, which the server calls in the middle of its work.
 pub trait Functions: Send {
@@ -61,4 +62,14 @@ pub enum FunctionFailure {
     },
     /// There is no such function in this program.
     Unknown,
+    /// It was run twice on the same state and did not do the same: what differs, in words.
+    NotDeterministic(String),
+}
+
+impl FunctionFailure {
+    /// As its caller is told; `name` is the function's.
+    #[must_use]
+    pub fn told<'a>(&'a self, name: &'a str) -> Failure<'a> {
+        wire::function_failure(self, name)
+    }
 }

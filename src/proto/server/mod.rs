@@ -3,6 +3,7 @@
 //! Connections and sessions are here; `requests` does what is asked, `commits` tells those who
 //! wait and watch, `processes` knows the tree, `ending` what is done to it.
 
+mod atomic;
 mod batch;
 mod changes;
 mod commits;
@@ -18,12 +19,14 @@ mod past;
 mod processes;
 mod requests;
 mod transactions;
+mod twice;
 mod usage;
 mod wire;
 
 pub use super::dump::RECORD_PREFIX;
 pub use functions::{FaultText, FunctionFailure, Functions};
 pub use processes::{Record, Used};
+pub use twice::{Ran, Returned};
 pub use usage::Usage;
 
 use super::codec;
@@ -55,6 +58,9 @@ pub struct Config {
     pub build: BuildId,
     /// Does it call the program's functions? If not, its clients run them, whatever their builds.
     pub runs_functions: bool,
+    /// Is each function of the program run twice on the same state, and what it does compared?
+    /// Whoever runs it.
+    pub runs_functions_twice: bool,
     /// The secret of the program, process [`ProcessId::PROGRAM`].
     pub program_key: Token,
     /// From this all tokens are drawn.
@@ -76,6 +82,7 @@ impl Config {
         Config {
             build,
             runs_functions: true,
+            runs_functions_twice: false,
             program_key,
             seed,
             limits: Limits::USUAL,
@@ -91,6 +98,7 @@ impl Config {
     fn agreed(&self) -> Agreed {
         Agreed {
             runs_functions: self.runs_functions,
+            runs_functions_twice: self.runs_functions_twice,
             ..self.limits.agreed()
         }
     }

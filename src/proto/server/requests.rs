@@ -7,7 +7,7 @@ use super::super::interest::{Interest, ReadSet};
 use super::super::kinds;
 use super::super::limits::{CREDIT_BYTES_MIN, KEY_BYTES_MAX, Limits, WATCH_KEYS_MAX};
 use super::super::marks::{self, Mark};
-use super::super::message::{Condition, Failure, Filter, FunctionRef, Reply, Request};
+use super::super::message::{Condition, Failure, Filter, Reply, Request};
 use super::super::planted::{self, Bug};
 use super::super::points::Point;
 use super::super::session::{Cursor, Session, Wait, WaitKind, reply_bytes_max};
@@ -16,7 +16,7 @@ use super::super::store::{
 };
 use super::super::time::Time;
 use super::transactions::Asked;
-use super::{FunctionFailure, Server, wire};
+use super::{Server, wire};
 use std::sync::Arc;
 
 impl Server {
@@ -245,79 +245,6 @@ impl Server {
             }
             Err(error) => self.failed(wire::store_failure(&error)),
         }
-    }
-
-    fn atomic(
-        &mut self,
-        process: ProcessId,
-        namespace: &str,
-        function: &FunctionRef<'_>,
-        args: &[u8],
-        now: Time,
-    ) -> Vec<u8> {
-        if let Err(failure) = self.callable(function, args) {
-            return self.failed(failure);
-        }
-        let result = {
-            let mut transaction = self.store.transaction(process, Rights::User);
-            let result = self
-                .functions
-                .atomic(namespace, function, args, &mut transaction);
-            let limits = self.config.limits;
-            let fits = |value: &Vec<u8>| wire::result(value, &limits).map(drop);
-            match result.map(|value| fits(&value).map(|()| value)) {
-                Ok(Ok(value)) => match transaction.commit() {
-                    Ok(changes) => Ok((value, changes)),
-                    Err(error) => {
-                        marks::reached(Mark::AtomicRefused);
-                        Err(self.failed(wire::store_failure(&error)))
-                    }
-                },
-                // Here the transaction is dropped, and with it all that was written.
-                Ok(Err(failure)) => {
-                    drop(transaction);
-                    Err(self.failed(failure))
-                }
-                Err(failure) => {
-                    let refused = transaction.refused().cloned();
-                    let wrote = transaction.is_dirty();
-                    drop(transaction);
-                    let panic = matches!(failure, FunctionFailure::Panic(_));
-                    marks::reached_if(wrote && !panic, Mark::AtomicError);
-                    marks::reached_if(wrote && panic, Mark::AtomicPanic);
-                    // A function that gives up over a refused write fails for that write.
-                    Err(match (refused, &failure) {
-                        (Some(error), FunctionFailure::Error(_)) => {
-                            self.failed(wire::store_failure(&error))
-                        }
-                        _ => self.failed(wire::function_failure(&failure, function.name)),
-                    })
-                }
-            }
-        };
-        let (value, changes) = match result {
-            Ok(result) => result,
-            Err(reply) => return reply,
-        };
-        marks::reached_if(changes.is_none(), Mark::AtomicReadOnly);
-        if let Some(changes) = changes {
-            let mut cause = cause(process, now);
-            cause.function = Some(Arc::from(function.name));
-            self.committed(&changes, &cause);
-        }
-        codec::to_bytes(&Reply::Returned {
-            revision: self.store.revision(),
-            value: &value,
-        })
-    }
-
-    /// A function and its argument, if they are small enough and functions are called at all.
-    fn callable<'a>(&self, function: &FunctionRef<'a>, args: &[u8]) -> Result<(), Failure<'a>> {
-        if !self.config.runs_functions {
-            let name = function.name;
-            return Err(Failure::NoFunctions { name });
-        }
-        wire::task(function, args, &self.config.limits)
     }
 
     fn updates(

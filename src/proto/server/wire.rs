@@ -43,6 +43,10 @@ pub(super) fn function_failure<'a>(failure: &'a FunctionFailure, name: &'a str) 
             max: *max,
         },
         FunctionFailure::Unknown => Failure::UnknownFunction { name },
+        FunctionFailure::NotDeterministic(what) => Failure::NotDeterministic {
+            name,
+            what: cut(what, FAILURE_BYTES_MAX / 2),
+        },
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     ChangeSet, Dict, Entry, Key, KeyChange, Namespace, Owned, RESERVED, Store, StoreError, Value,
-    check_key, check_namespace, check_value, limit,
+    Wrote, check_key, check_namespace, check_value, limit,
 };
 use crate::proto::ids::{ProcessId, Revision};
 use crate::proto::limits::{Limits, VALUE_BYTES_MAX};
@@ -135,6 +135,33 @@ impl Transaction<'_> {
     /// What was to be written can't even be tried: the change set is lost with it.
     pub fn refuse(&mut self, error: StoreError) {
         self.failed.get_or_insert(error);
+    }
+
+    /// Undoes all that was done: as if the change set were begun now.
+    pub fn roll_back(&mut self) {
+        self.undo();
+        self.bytes = 0;
+        self.failed = None;
+    }
+
+    /// What has been written so far.
+    #[must_use]
+    pub fn wrote(&self) -> Wrote {
+        let touched = self.before.keys();
+        let whole = self.resets.keys();
+        // Of what was emptied, everything that is there has been written since.
+        let refilled = whole.clone().flat_map(|name| {
+            let entries = self.store.entries(name, "", None);
+            entries.map(|(key, _)| (name.clone(), key.clone()))
+        });
+        let keys = touched.cloned().chain(refilled).map(|id| {
+            let now = self.store.get(&id.0, &id.1).cloned();
+            (id, now)
+        });
+        Wrote {
+            keys: keys.collect(),
+            cleared: whole.cloned().collect(),
+        }
     }
 
     /// Writes one value that nobody owns.
@@ -459,6 +486,12 @@ impl Transaction<'_> {
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
+        self.undo();
+    }
+}
+
+impl Transaction<'_> {
+    fn undo(&mut self) {
         // First the namespaces as they were when they were emptied, then the keys as they were
         // before that.
         for (name, emptied) in std::mem::take(&mut self.resets) {

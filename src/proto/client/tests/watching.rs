@@ -1,6 +1,7 @@
 //! Watches: positions, credit, ends.
 
 use super::*;
+use crate::proto::ids::LeaseId;
 use crate::proto::loss::ServerEnd;
 
 #[test]
@@ -123,6 +124,27 @@ fn an_unwatch_without_room_is_sent_later() {
     assert!(!client.has_output());
     give_reply(&mut client, 2);
     assert_eq!(sent(&mut client), ["1026 acks 1"]);
+}
+
+/// When the time of its transaction was over, it was withdrawn with the call, and the lease stayed.
+#[test]
+fn a_lease_is_given_back_even_if_there_is_no_room_yet() {
+    let mut client = up();
+    for _ in 0..IN_FLIGHT_MAX {
+        submit(&mut client, &SET);
+    }
+    sent(&mut client);
+    client.release(LeaseId(7));
+    assert!(!client.has_output());
+    give_reply(&mut client, 1);
+    assert_eq!(sent(&mut client), ["1025 acks 1"]);
+    // It is lost with its session, and then there is nothing to give back.
+    client.disconnected(NOW, 0, "cut");
+    client.release(LeaseId(8));
+    client.connected(NOW);
+    sent(&mut client);
+    give(&mut client, &welcome(false));
+    assert_eq!(sent(&mut client), Vec::<String>::new());
 }
 
 #[test]

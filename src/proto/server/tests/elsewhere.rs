@@ -1,4 +1,4 @@
-//! A server that runs no functions: its clients run them.
+//! A server that runs no functions, whose clients run them; and one that runs each twice.
 
 use super::*;
 
@@ -68,5 +68,98 @@ fn functions_are_refused_there() {
         });
     }
     assert_eq!(server.store.revision(), Revision(0));
+    server.invariants();
+}
+
+/// Counts its calls, which a function may write down.
+struct Counting(u8);
+
+impl Functions for Counting {
+    fn atomic(
+        &mut self,
+        namespace: &str,
+        function: &FunctionRef<'_>,
+        args: &[u8],
+        transaction: &mut Transaction<'_>,
+    ) -> Result<Vec<u8>, FunctionFailure> {
+        self.0 += 1;
+        let there = transaction.get(namespace, "k").map_or(0, |value| value[0]);
+        let value = match function.name {
+            "add" => there + args[0],
+            _ => self.0,
+        };
+        let _fits = transaction.set(namespace, "k", &[value]);
+        Ok(vec![value])
+    }
+
+    fn condition(
+        &mut self,
+        _: &str,
+        function: &FunctionRef<'_>,
+        _: &[u8],
+        _: &View<'_>,
+    ) -> Result<Option<Vec<u8>>, FunctionFailure> {
+        self.0 += 1;
+        let holds = function.name == "true" || self.0.is_multiple_of(2);
+        Ok(holds.then(|| vec![0xc0]))
+    }
+}
+
+fn call<'a>(name: &'a str) -> FunctionRef<'a> {
+    FunctionRef { offset: 0, name }
+}
+
+#[test]
+fn run_twice_the_second_run_counts_and_the_first_is_undone() {
+    let mut config = Config::new(BUILD, PROGRAM_KEY, [5, 6]);
+    config.runs_functions_twice = true;
+    let mut server = Server::new(config, Box::new(Counting(0)), Time(0));
+    let mut peer = Peer::program(&mut server);
+    peer.set(&mut server, "k", 5);
+    let atomic = |name| Request::Atomic {
+        namespace: "n",
+        function: call(name),
+        args: &[2],
+    };
+    peer.call(&mut server, atomic("add"), |reply| {
+        let (revision, value) = (Revision(2), &[7][..]);
+        assert_eq!(reply, Reply::Returned { revision, value });
+    });
+    peer.call(&mut server, atomic("count"), |reply| {
+        let Reply::Failed {
+            failure: Failure::NotDeterministic { name, what },
+            ..
+        } = reply
+        else {
+            panic!("not found: {reply:?}");
+        };
+        assert_eq!(name, "count");
+        assert!(
+            what.starts_with("key \"k\" in namespace \"n\" became"),
+            "{what}"
+        );
+    });
+    assert_eq!(server.store.get("n", "k").map(|value| value[0]), Some(7));
+    assert_eq!(server.store.revision(), Revision(2), "it is as it was");
+    let wait = |name| Request::Wait {
+        namespace: "n",
+        condition: Condition::Function {
+            function: call(name),
+            args: &[],
+        },
+    };
+    peer.call(&mut server, wait("true"), |reply| {
+        assert!(matches!(reply, Reply::Returned { .. }), "{reply:?}");
+    });
+    peer.call(&mut server, wait("now and then"), |reply| {
+        let failure = match reply {
+            Reply::Failed { failure, .. } => failure,
+            other => panic!("not found: {other:?}"),
+        };
+        assert!(
+            matches!(failure, Failure::NotDeterministic { .. }),
+            "{failure:?}"
+        );
+    });
     server.invariants();
 }
