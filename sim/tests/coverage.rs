@@ -39,6 +39,14 @@ const EXEMPT: &[(&str, &str)] = &[
         "for trees of real processes; a simulated server is given its limits",
     ),
     (
+        "ContextBuilder::run_functions_here",
+        "for trees of real processes; a simulated server is told",
+    ),
+    (
+        "ContextBuilder::run_functions_twice",
+        "for trees of real processes; a simulated server is told",
+    ),
+    (
         "ContextBuilder::start",
         "starts real processes; a simulated program is given its context",
     ),
