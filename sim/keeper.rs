@@ -25,7 +25,7 @@ use zproc::seam::proto::setup::Setup;
 use zproc::seam::proto::time::Time;
 
 /// The server's pid.
-const SERVER_PID: u32 = 1_000;
+pub(crate) const SERVER_PID: u32 = 1_000;
 /// `EAGAIN`, as a fork without pids left gives it.
 const EAGAIN: i32 = 11;
 
@@ -68,7 +68,7 @@ struct Asked {
 impl KeeperHost {
     pub(crate) fn new() -> KeeperHost {
         KeeperHost {
-            machine: Keeper::new(SERVER_PID, interrupt::GRACE),
+            machine: Keeper::new(Some(SERVER_PID), interrupt::GRACE),
             is_lost: false,
             is_stopping: false,
             letting_go: None,

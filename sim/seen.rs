@@ -119,6 +119,7 @@ pub(crate) enum Refused {
     Limit,
     Ended,
     Late,
+    Private,
     /// In its words.
     Protocol(String),
 }
@@ -134,6 +135,7 @@ impl Refused {
             Refusal::Protocol { what } => Refused::Protocol(what.to_owned()),
             Refusal::Ended => Refused::Ended,
             Refusal::Late => Refused::Late,
+            Refusal::Private => Refused::Private,
         }
     }
 }

@@ -199,6 +199,7 @@ fn build(mut choices: Choices, setup: &Setup) -> Box<World> {
     let options = setup.options;
     let seed = [(); 2].map(|()| choices.below(Part::Server, u64::MAX));
     let mut config = Config::new(BUILD, PROGRAM_KEY, seed);
+    config.pid = crate::keeper::SERVER_PID;
     config.record_commits = true;
     if !options.usual_limits {
         config.limits = limits::draw(&mut choices);

@@ -5,9 +5,11 @@
 
 mod causes;
 mod operation;
+mod unconnected;
 mod words;
 
 pub(crate) use operation::Operation;
+pub(crate) use unconnected::Unconnected;
 pub(crate) use words::Over;
 
 use crate::api::outcome::{End, Outcome};
@@ -69,6 +71,8 @@ pub(crate) enum Kind {
     /// Called in a function that this other call runs.
     Nested(String),
     Connect(String),
+    /// There is no server at a path, or none for this program.
+    Unconnected(Unconnected),
     /// `Context::new` could not start a tree.
     NoTree(String),
     /// The handle came over a fork(2).
@@ -228,10 +232,11 @@ impl Error {
     /// [`Context::lock_timeout`](crate::Context::lock_timeout) or
     /// [`Process::join_timeout`](crate::Process::join_timeout) allowed, and had no effect: it was
     /// never sent, or it only reads or waits. A write that was sent and not answered in time
-    /// [is unknown](Error::is_outcome_unknown) instead.
+    /// [is unknown](Error::is_outcome_unknown) instead. A server that says nothing to a program that
+    /// [connects](crate::Context::connect) is told so, too.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        matches!(self.kind(), Kind::TimedOut)
+        matches!(self.kind(), Kind::TimedOut) || self.is_silent()
     }
 
     /// This process was [asked to end](crate::Context::stopping), and so calls that wait for something
@@ -319,7 +324,7 @@ impl Error {
     /// The server refused this process, with a reason that the message gives.
     #[must_use]
     pub fn is_refused(&self) -> bool {
-        matches!(self.kind(), Kind::Refused(_))
+        matches!(self.kind(), Kind::Refused(_)) || self.is_refused_at_once()
     }
 
     /// This handle's connection was closed by the program itself.

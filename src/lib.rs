@@ -34,6 +34,8 @@
 //!   to the state.
 //! - [`State`] is a dict that all of them see the same way. It lives in one server process, which
 //!   the program starts by itself.
+//! - [`Server`] stands alone, for programs that are started one by one: they
+//!   [connect](Context::connect) to it, and share its state.
 //! - [`State::atomic`] runs a function on it as one operation; [`State::wait_until`] blocks,
 //!   without polling, until something is true; [`State::watch`] tells every update.
 //! - [`Context::lock`] keeps others out, wherever they run, for as long as its guard lives.
@@ -73,6 +75,10 @@
 //! that hold a tree, are both killed at once, the server ends what bears the tree's mark in its
 //! environment, so a daemon with a cleared one stays. What has become another user's, and what hangs
 //! in the kernel, can't be killed by anybody.
+//!
+//! A [server that stands alone](Server) runs no functions, so none can take it down. There, should keeper
+//! and guard of a program both be killed at once, its processes are killed with them, but nobody looks
+//! for daemons that those have started.
 //!
 //! The tree is one machine's: the state does not outlast the program, and is not replicated.
 //!
@@ -145,6 +151,8 @@ mod process;
 
 mod driver;
 
+mod standalone;
+
 mod tree;
 
 pub mod seam;
@@ -177,6 +185,7 @@ pub use proto::ids::{ProcessId, Revision};
 pub use proto::limits::Limits;
 pub use proto::loss::{ServerEnd, ServerLoss};
 pub use proto::setup::Resource;
+pub use standalone::{Server, ServerBuilder, Stopper};
 pub use tree::ContextBuilder;
 
 /// The README's programs are compiled and run.

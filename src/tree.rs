@@ -4,16 +4,18 @@ use crate::api::context::{Context, Home};
 use crate::api::shipped::{self, InitBody, InitSignature, ShippedFunctions};
 use crate::client::{CallError, Connection};
 use crate::driver::clock::Clock;
-use crate::driver::port::{StopSign, UnixPort};
+use crate::driver::port::{LossTeller, StopSign, UnixPort};
 use crate::driver::server_loop::{self, LoopEnd, Sockets};
-use crate::error::{Error, Kind, Operation, Result};
+use crate::error::{Error, Kind, Operation, Result, Unconnected};
+use crate::process::joining::{self, JoinError};
 use crate::process::noted::Noted;
 use crate::process::page::{Page, Told};
 #[cfg(feature = "recording")]
 use crate::process::record;
 use crate::process::role::Functions;
-use crate::process::{code, directory, overflow, panics, peer, start, stopping, sweep, sys};
-use crate::proto::client::Config;
+use crate::process::start::{self, StartError, Tree};
+use crate::process::{code, directory, overflow, panics, peer, stopping, sweep, sys};
+use crate::proto::client::{Config, RefusalKind};
 use crate::proto::ids::{ProcessId, Token};
 use crate::proto::limits::{self, Limits};
 use crate::proto::loss::{ServerEnd, ServerLoss};
@@ -59,6 +61,60 @@ impl Context {
         Context::builder().start()
     }
 
+    /// Connects to a [server](crate::Server) that stands alone, and with it to all that are connected
+    /// there: the state is theirs together.
+    ///
+    /// What [`Context::new`] says of the tree, its end and the signals holds here, too: this program has a
+    /// keeper of its own, which starts its processes, and ends them when the program ends, however
+    /// it does. But the server is not part of the tree:
+    ///
+    /// - When **this program** ends, what it and its processes own there is released, their locks too, and
+    ///   their records tell that they have ended. The state stays, and the others go on.
+    /// - When **the keeper** of this program is lost, its processes are ended, and the server takes
+    ///   the program for ended, too: its calls fail with [`is_server_lost`](Error::is_server_lost), the
+    ///   [reason](Error::server_loss) being [`ServerEnd::KeeperLost`](crate::ServerEnd::KeeperLost). The others go on.
+    /// - When **the server** ends, this program's processes are ended. The program lives on, and its calls fail with
+    ///   [`is_server_lost`](Error::is_server_lost). It may connect anew.
+    ///
+    /// The server runs no functions: [`State::atomic`](crate::State::atomic) ones and conditions of
+    /// [`State::wait_until`](crate::State::wait_until) run here, and take effect as they do elsewhere. So
+    /// programs need not be of one build; a process that is spawned always is of the build of the
+    /// program that spawns it.
+    ///
+    /// Processes of all programs have numbers in one row, and their records in the namespace `""`. A
+    /// program's own number is [`process_id`](Context::process_id). A process may be stopped or killed by
+    /// whoever has it as a [`Process`](crate::Process); a program by nobody.
+    ///
+    /// # Errors
+    /// At once, or after [`connect_timeout`](ContextBuilder::connect_timeout) at the latest:
+    /// [`is_no_server`](Error::is_no_server), nobody listens there;
+    /// [`is_other_user`](Error::is_other_user), it is another user's;
+    /// [`is_stranger`](Error::is_stranger), it is no server of zproc's;
+    /// [`is_timeout`](Error::is_timeout), it does not answer;
+    /// [`is_other_version`](Error::is_other_version); [`is_refused`](Error::is_refused), when the server
+    /// belongs to one program's tree, or a limit is reached;
+    /// and [`is_no_tree`](Error::is_no_tree), as [`Context::new`] gives it.
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// # let place = tempfile::tempdir()?;
+    /// # let path = place.path().join("state.socket");
+    /// # let server = zproc::Server::bind(&path)?;
+    /// # std::thread::spawn(move || server.run());
+    /// let ctx = zproc::Context::connect(&path)?;
+    /// ctx.state().set("visitors", &1)?;
+    ///
+    /// // As another program would.
+    /// let other = zproc::Context::connect(&path)?;
+    /// assert_eq!(other.state().add("visitors", 1)?, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn connect(path: impl AsRef<Path>) -> Result<Context> {
+        Context::builder().connect(path)
+    }
+
     /// As [`Context::new`], with more to say on how.
     ///
     /// ```
@@ -85,6 +141,7 @@ pub struct ContextBuilder {
     grace: Duration,
     limits: Limits,
     functions: Functions,
+    connect_timeout: Duration,
 }
 
 impl Default for ContextBuilder {
@@ -99,6 +156,7 @@ impl Default for ContextBuilder {
                 in_server: cfg!(panic = "unwind"),
                 twice: false,
             },
+            connect_timeout: limits::HELLO_TIMEOUT,
         }
     }
 }
@@ -195,6 +253,42 @@ impl ContextBuilder {
         self
     }
 
+    /// How long a server may take to answer when this program [connects](ContextBuilder::connect) to it;
+    /// 10 seconds if nothing is said.
+    pub fn connect_timeout(mut self, timeout: Duration) -> ContextBuilder {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Connects to a server that stands alone, as [`Context::connect`] does.
+    ///
+    /// [`limits`](ContextBuilder::limits) and
+    /// [`function_time_max`](ContextBuilder::function_time_max) have no part in it: they are of a
+    /// server that this program would start.
+    ///
+    /// # Errors
+    /// As for [`Context::connect`].
+    #[track_caller]
+    pub fn connect(self, path: impl AsRef<Path>) -> Result<Context> {
+        let shown = path.as_ref().to_string_lossy();
+        let operation = Operation {
+            verb: "Context::connect",
+            object: Some(&shown),
+            namespace: None,
+            caller: Location::caller(),
+        };
+        let failed = |why| Error::new(Kind::Unconnected(why), &operation);
+        let no_tree = |error: StartError| Error::new(Kind::NoTree(error.to_string()), &operation);
+        start::check().map_err(no_tree)?;
+        // Its processes may be elsewhere, and so may the program itself when it comes back.
+        let path = std::path::absolute(path.as_ref())
+            .map_err(|error| failed(Unconnected::System(error.to_string())))?;
+        let joined = joining::join(&path, self.connect_timeout)
+            .map_err(|error| failed(Unconnected::from(error)))?;
+        let tree = start::start(start::Server::Other(joined), self.grace).map_err(no_tree)?;
+        open(tree, self.home)
+    }
+
     /// Starts the tree.
     ///
     /// # Errors
@@ -208,29 +302,49 @@ impl ContextBuilder {
             namespace: None,
             caller: Location::caller(),
         };
-        let times = start::Times {
-            function_max: self.function_time_max,
-            grace: self.grace,
-        };
         self.limits
             .check()
             .map_err(|unfit| Error::new(Kind::BadLimits(unfit.to_string()), &operation))?;
-        let tree = start::start(times, self.limits, self.functions)
+        let server = start::Server::Own {
+            function_time_max: self.function_time_max,
+            limits: self.limits,
+            functions: self.functions,
+        };
+        let tree = start::check()
+            .and_then(|()| start::start(server, self.grace))
             .map_err(|error| Error::new(Kind::NoTree(error.to_string()), &operation))?;
-        begin(ProcessId::PROGRAM);
-        let page = Arc::clone(&tree.page);
-        let connection = connect(&tree.socket, ProcessId::PROGRAM, tree.key, page)?;
-        Ok(
-            Context::from_connection(connection, ProcessId::PROGRAM, Some(Arc::new(tree)))
-                .at_home(self.home),
-        )
+        open(tree, self.home)
+    }
+}
+
+/// The program's context, of a tree that stands.
+#[track_caller]
+fn open(tree: Tree, home: Home) -> Result<Context> {
+    let process = tree.process;
+    begin(process);
+    let page = Arc::clone(&tree.page);
+    let connection = connect(&tree.socket, process, tree.key, page)?;
+    Ok(Context::from_connection(connection, process, Some(Arc::new(tree))).at_home(home))
+}
+
+impl From<JoinError> for Unconnected {
+    fn from(error: JoinError) -> Unconnected {
+        match error {
+            JoinError::Nobody => Unconnected::Nobody,
+            JoinError::OtherUser => Unconnected::OtherUser,
+            JoinError::Silent(limit) => Unconnected::Silent(limit),
+            JoinError::Stranger(what) => Unconnected::Stranger(what),
+            JoinError::Refused(RefusalKind::Version, text) => Unconnected::OtherVersion(text),
+            JoinError::Refused(_, text) => Unconnected::Refused(text),
+            JoinError::System(error) => Unconnected::System(error.to_string()),
+        }
     }
 }
 
 /// Where the server of this context's tree listens; `None` where the program did not start it.
 #[must_use]
 pub fn socket_path(ctx: &Context) -> Option<PathBuf> {
-    let tree = ctx.kept()?.downcast_ref::<start::Tree>()?;
+    let tree = ctx.kept()?.downcast_ref::<Tree>()?;
     Some(tree.socket.clone())
 }
 
@@ -255,15 +369,19 @@ fn connect(
         in_flight_max: limits::IN_FLIGHT_MAX,
         part_bytes_max: limits::PART_BYTES_MAX,
     };
-    let loss = move || match Page::map(page.as_fd()) {
-        Ok(page) => page.loss(),
-        Err(_) => ServerLoss::new(ServerEnd::Unseen),
+    let known_page = Arc::clone(&page);
+    let loss = LossTeller {
+        known: Box::new(move || Page::map(known_page.as_fd()).ok()?.known_loss()),
+        wait: Box::new(move || match Page::map(page.as_fd()) {
+            Ok(page) => page.loss(),
+            Err(_) => ServerLoss::new(ServerEnd::Unseen),
+        }),
     };
     let stop = StopSign {
         is_asked: stopping::is_asked,
         bell: stopping::bell(),
     };
-    UnixPort::new(socket, sys::generation, Box::new(loss), stop)
+    UnixPort::new(socket, sys::generation, loss, stop)
         .map_err(CallError::Connect)
         .and_then(|port| Connection::open(witnessed(port), config))
         .map_err(|error| Error::new(error.into(), &operation))
@@ -342,7 +460,7 @@ pub(crate) fn server_main(start: ServerStart) -> ! {
         config.runs_functions_twice = how.twice;
         let clock = Clock::new();
         let server = Server::new(config, Box::new(functions), clock.now());
-        server_loop::run(server, clock, sockets)
+        server_loop::run(server, clock, sockets, || {})
     }));
     match end {
         Ok(LoopEnd::KeeperLost) => {
@@ -373,12 +491,15 @@ pub(crate) fn server_main(start: ServerStart) -> ! {
 
 #[cfg(not(feature = "recording"))]
 fn server_config(key: Token, seed: [u64; 2]) -> server::Config {
-    server::Config::new(code::build_id(), key, seed)
+    let mut config = server::Config::new(code::build_id(), key, seed);
+    config.pid = std::process::id();
+    config
 }
 
 #[cfg(feature = "recording")]
 fn server_config(key: Token, seed: [u64; 2]) -> server::Config {
     let mut config = server::Config::new(code::build_id(), key, seed);
+    config.pid = std::process::id();
     config.record_commits = record::is_on();
     config
 }

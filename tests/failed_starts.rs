@@ -35,7 +35,8 @@ fn spawn_in_want(ctx: &Context, resource: Resource, most: u64) -> Process<()> {
     prlimit(Some(keeper), resource, before).expect("and raised again");
     outcome.expect("it is told how it ended");
 
-    ctx.ping().expect("the server goes on");
+    ctx.ping(Duration::from_secs(60))
+        .expect("the server goes on");
     let next = ctx.spawn(nothing, ()).expect("spawn");
     next.join().expect("the next one starts");
     process

@@ -26,7 +26,7 @@ type Row = (
     Over,
 );
 
-const NOTHING: fn(&Context) -> Result<()> = |ctx| ctx.ping();
+const NOTHING: fn(&Context) -> Result<()> = |ctx| ctx.ping(Duration::from_secs(60)).map(drop);
 
 /// A text that takes so many bytes as a value.
 fn text(bytes: usize) -> String {
@@ -503,7 +503,7 @@ fn what_fits_is_done_and_one_more_gets_what_its_limit_says() {
                 assert!(tests.contains(name), "{name} is not tested there");
             }
         }
-        ctx.ping().expect("the tree goes on");
+        ctx.ping(Duration::from_secs(60)).expect("the tree goes on");
     }
 }
 

@@ -141,7 +141,10 @@ fn takes_down(
         begin.elapsed()
     });
     judge(&ctx.state().set("k", &1).expect_err("lost for ever"));
-    judge(&ctx.ping().expect_err("lost for ever"));
+    judge(
+        &ctx.ping(Duration::from_secs(60))
+            .expect_err("lost for ever"),
+    );
     assert!(has_ended(&alive), "the process lives on");
     if let Ok(told) = std::fs::read_to_string(&word) {
         let function = function.unwrap_or("the server is lost");

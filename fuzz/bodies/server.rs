@@ -1,10 +1,12 @@
 //! An attacker says what it likes on one connection, as a stranger or as a process of the tree. On
-//! another, a bystander's answers must stay right, and the server's invariants must hold.
+//! another, a bystander's answers must stay right, and the server's invariants must hold. The server is
+//! a tree's, or stands alone: then the bystander has a keeper, and the attacker may say it is one.
 
 use zproc::seam::proto::ids::{BuildId, ConnectionId, ProcessId, Seq, Token};
 use zproc::seam::proto::limits::PROTOCOL_VERSION;
 use zproc::seam::proto::message::{
-    FromClient, FromKeeper, FromServer, FunctionRef, Hello, Left, Reply, Request,
+    FromClient, FromKeeper, FromServer, FunctionRef, Hello, KeeperHello, Left, Reply, Request,
+    ToKeeper,
 };
 use zproc::seam::proto::server::{Config, Effect, FunctionFailure, Functions, Server};
 use zproc::seam::proto::setup::Setup;
@@ -53,6 +55,9 @@ struct World {
     server: Server,
     now: Time,
     bystander: ConnectionId,
+    /// Of the bystander's keeper, where the server stands alone.
+    link: Option<ConnectionId>,
+    ordered: Vec<u8>,
     heard: Vec<u8>,
     seq: u64,
     attacker: ConnectionId,
@@ -63,13 +68,16 @@ struct World {
     child: Option<(ProcessId, Token)>,
 }
 
-/// The first byte says who the attacker is; then come steps: a kind, a length, and so many bytes.
+/// The first byte says who the attacker is, and what the server; then come steps: a kind, a length, and so many bytes.
 pub(crate) fn run(data: &[u8]) {
     let Some((who, mut steps)) = data.split_first() else {
         return;
     };
-    let mut world = World::new();
-    if who & 1 == 1 {
+    let is_alone = who & 2 == 2;
+    let mut world = World::new(is_alone);
+    if is_alone && who & 4 == 4 {
+        world.attack(&framed(&keeper_hello()));
+    } else if who & 1 == 1 {
         let (process, key) = world.child.expect("the bystander has asked for one");
         world.attack(&framed(&hello(process, key)));
     }
@@ -102,6 +110,15 @@ fn hello(process: ProcessId, key: Token) -> FromClient<'static> {
     })
 }
 
+fn keeper_hello() -> FromClient<'static> {
+    FromClient::Keeper(KeeperHello {
+        version: PROTOCOL_VERSION,
+        pid: 9,
+        name: "fuzz",
+        software: "fuzz",
+    })
+}
+
 fn framed(message: &FromClient<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     frame::append(message, &mut bytes);
@@ -115,16 +132,22 @@ fn prefixed(payload: &[u8]) -> Vec<u8> {
 }
 
 impl World {
-    fn new() -> World {
+    fn new(is_alone: bool) -> World {
         let now = Time(1_000_000_000);
-        let config = Config::new(BUILD, PROGRAM_KEY, [5, 6]);
+        let config = match is_alone {
+            true => Config::alone([5, 6]),
+            false => Config::new(BUILD, PROGRAM_KEY, [5, 6]),
+        };
         let mut server = Server::new(config, Box::new(OneFunction), now);
+        let link = is_alone.then(|| server.connected(now));
         let bystander = server.connected(now);
         let attacker = server.connected(now);
         let mut world = World {
             server,
             now,
             bystander,
+            link,
+            ordered: Vec::new(),
             heard: Vec::new(),
             seq: 0,
             attacker,
@@ -132,7 +155,11 @@ impl World {
             unread: Vec::new(),
             child: None,
         };
-        world.say(&hello(ProcessId::PROGRAM, PROGRAM_KEY));
+        let (process, key) = match link {
+            None => (ProcessId::PROGRAM, PROGRAM_KEY),
+            Some(link) => world.join(link),
+        };
+        world.say(&hello(process, key));
         world.ask(Request::Spawn {
             function: FunctionRef {
                 offset: 2,
@@ -143,6 +170,62 @@ impl World {
             rest: None,
         });
         world
+    }
+
+    /// The bystander's keeper says hello: who the bystander is.
+    fn join(&mut self, link: ConnectionId) -> (ProcessId, Token) {
+        (self.server).receive(link, &framed(&keeper_hello()), self.now);
+        let answer = self.server.outbox(link).to_vec();
+        self.server.sent(link, answer.len(), self.now);
+        let (payload, _) = frame::split(&answer)
+            .expect("the server builds frames")
+            .expect("the server answers");
+        match codec::decode(payload) {
+            Ok(FromServer::Adopted { process, key }) => (process, key),
+            other => panic!("not taken in: {other:?}"),
+        }
+    }
+
+    /// What the bystander's keeper is told, if it has a link.
+    fn obey(&mut self) {
+        let ordered = std::mem::take(&mut self.ordered);
+        let mut rest = &ordered[..];
+        while let Some((payload, length)) = frame::split(rest).expect("the server builds frames") {
+            rest = &rest[length..];
+            match codec::decode(payload).expect("what a keeper is told") {
+                ToKeeper::Spawn { process, key, .. } => self.spawned(process, key),
+                ToKeeper::Stop { process, .. } | ToKeeper::Kill { process, .. } => {
+                    self.ended(process);
+                }
+            }
+        }
+    }
+
+    fn spawned(&mut self, process: ProcessId, key: Token) {
+        self.child.get_or_insert((process, key));
+        self.tell(&FromKeeper::Started { process, pid: 7 });
+    }
+
+    fn ended(&mut self, process: ProcessId) {
+        self.tell(&FromKeeper::Ended {
+            process,
+            status: 9,
+            why: None,
+            cpu_user_ns: 0,
+            cpu_system_ns: 0,
+            memory_bytes_max: 0,
+            left: Left::default(),
+        });
+    }
+
+    /// The bystander's keeper tells.
+    fn tell(&mut self, event: &FromKeeper<'static>) {
+        let Some(link) = self.link else {
+            return self.server.keeper(*event, self.now);
+        };
+        let mut bytes = Vec::new();
+        frame::append(event, &mut bytes);
+        self.server.receive(link, &bytes, self.now);
     }
 
     /// The attacker's bytes, as far as the server takes them now.
@@ -185,35 +268,28 @@ impl World {
                 let length = output.len();
                 if ready == self.bystander {
                     self.heard.extend_from_slice(output);
+                } else if Some(ready) == self.link {
+                    self.ordered.extend_from_slice(output);
                 }
                 self.server.sent(ready, length, self.now);
+            }
+            if !self.ordered.is_empty() {
+                self.obey();
+                continue;
             }
             let Some(effect) = self.server.poll_effect() else {
                 break;
             };
             match effect {
                 Effect::Close { connection } => {
-                    assert_ne!(connection, self.bystander, "the bystander has done nothing");
+                    let is_bystanders =
+                        connection == self.bystander || Some(connection) == self.link;
+                    assert!(!is_bystanders, "the bystander has done nothing");
                     self.attacker_is_open &= connection != self.attacker;
                 }
                 Effect::Drain { connection } => self.server.drained(connection, self.now),
-                Effect::Spawn { process, key, .. } => {
-                    self.child.get_or_insert((process, key));
-                    let started = FromKeeper::Started { process, pid: 7 };
-                    self.server.keeper(started, self.now);
-                }
-                Effect::Stop { process, .. } | Effect::Kill { process, .. } => {
-                    let ended = FromKeeper::Ended {
-                        process,
-                        status: 9,
-                        why: None,
-                        cpu_user_ns: 0,
-                        cpu_system_ns: 0,
-                        memory_bytes_max: 0,
-                        left: Left::default(),
-                    };
-                    self.server.keeper(ended, self.now);
-                }
+                Effect::Spawn { process, key, .. } => self.spawned(process, key),
+                Effect::Stop { process, .. } | Effect::Kill { process, .. } => self.ended(process),
             }
         }
     }

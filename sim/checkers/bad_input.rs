@@ -113,7 +113,8 @@ fn is_fit(
         Attack::MutatedRequest => {
             let answered = matches!(reaction, Reaction::Answered | Reaction::Failed);
             // It may have become a hello, of whatever version.
-            answered || matches!(refused, Some(Refused::Protocol(_) | Refused::Version))
+            let hello = matches!(refused, Some(Refused::Version | Refused::Private));
+            answered || hello || matches!(refused, Some(Refused::Protocol(_)))
         }
     }
 }
@@ -128,6 +129,7 @@ fn may_meet(refused: &Refused, is_crowded: bool) -> bool {
         | Refused::Build
         | Refused::Credentials
         | Refused::Ended
+        | Refused::Private
         | Refused::Protocol(_) => false,
     }
 }

@@ -81,6 +81,7 @@ pub(crate) fn from_client(payload: &[u8]) -> Said {
             None,
             format!("watch {watch} may send up to {granted} bytes in all"),
         ),
+        FromClient::Keeper(hello) => Said::new(None, format!("hello of {}'s keeper", hello.name)),
         FromClient::Goodbye => Said::new(None, "goodbye"),
     }
 }
@@ -126,6 +127,7 @@ pub(crate) fn from_server(payload: &[u8]) -> Said {
             Said::new(None, format!("welcome{back}, session {}", session.0))
         }
         FromServer::Refused { refusal } => Said::new(None, refused(refusal)),
+        FromServer::Adopted { process, .. } => Said::new(None, format!("is process {process}")),
     }
 }
 
@@ -139,6 +141,7 @@ fn refused(refusal: Refusal<'_>) -> String {
         Refusal::Protocol { what } => format!("against the protocol: {what}"),
         Refusal::Late => "the hello came too late".to_owned(),
         Refusal::Ended => "the process has ended".to_owned(),
+        Refusal::Private => "the server is of one program".to_owned(),
     };
     format!("refused: {why}")
 }
@@ -492,6 +495,7 @@ fn ended(end: &End<'_>) -> String {
         End::BeforeConnect { .. } => "ended before it had connected".to_owned(),
         End::Panicked { fault, .. } => format!("panicked: {}", fault.message),
         End::StackOverflow { .. } => "overflowed its stack".to_owned(),
+        End::Gone => "gone with its keeper".to_owned(),
         End::OutOfMemory => "probably killed for want of memory".to_owned(),
         End::NotStarted { call, errno } => format!("not started: {call} gave error {errno}"),
     }

@@ -23,8 +23,17 @@ const EXEMPT: &[(&str, &str)] = &[
         "starts real processes; a simulated program is given its context",
     ),
     (
+        "Context::connect",
+        "as Context::new: a simulated program is given its context; tests/standalone.rs connects",
+    ),
+    (
         "ContextBuilder::child_init",
         "for trees of real processes; tests/starting.rs runs it",
+    ),
+    ("ContextBuilder::connect", "as Context::connect"),
+    (
+        "ContextBuilder::connect_timeout",
+        "of a real connect, tests/standalone.rs waits for its end",
     ),
     (
         "ContextBuilder::function_time_max",
@@ -52,8 +61,11 @@ const EXEMPT: &[(&str, &str)] = &[
     ),
 ];
 
-/// Requests that no workload needs to make, each with the reason. There are none.
-const UNASKED: &[(&str, &str)] = &[];
+/// Requests that no workload needs to make, each with the reason.
+const UNASKED: &[(&str, &str)] = &[(
+    "FromClient::Keeper",
+    "of a server that stands alone, and none is simulated",
+)];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

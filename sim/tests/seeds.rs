@@ -128,7 +128,7 @@ fn a_call_while_unwinding_works() {
 fn a_foreign_thread_is_a_named_error() {
     let report = run(1, |ctx| {
         let ctx = ctx.clone();
-        let foreign = std::thread::spawn(move || ctx.ping());
+        let foreign = std::thread::spawn(move || ctx.ping(Duration::from_secs(60)));
         let payload = foreign.join().expect_err("it may not");
         let text = payload.downcast_ref::<&str>().expect("a literal");
         assert!(text.contains("not part of the simulation"), "{text}");

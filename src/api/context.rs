@@ -316,19 +316,37 @@ impl Context {
         self.inner.connection.port().is_stopping()
     }
 
-    /// Asks the server for a sign of life.
+    /// Asks the server for a sign of life, and waits so long for it: the server's number in the
+    /// system.
     ///
     /// # Errors
-    /// What a lost server gives.
+    /// [`is_timeout`](Error::is_timeout) when it did not answer in that time (it is stopped, or runs a
+    /// function that takes longer), and what a lost server gives.
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// let ctx = zproc::Context::new()?;
+    /// let pid = ctx.ping(Duration::from_secs(10))?;
+    /// assert_ne!(pid, std::process::id());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[track_caller]
-    pub fn ping(&self) -> Result<()> {
+    pub fn ping(&self, timeout: Duration) -> Result<u32> {
         let operation = Operation {
             verb: "ping",
             object: None,
             namespace: None,
             caller: Location::caller(),
         };
-        self.order(&operation, &Request::Ping)
+        let limit = Some(timeout);
+        let pid = self.inner.connection.server_pid();
+        self.call(&operation, limit, &Request::Ping, |reply| match reply {
+            Reply::Done { .. } => Ok(pid),
+            other => Err(unexpected(other)),
+        })
     }
 
     /// Who waits for what, since when: a picture of the whole tree, for when it hangs.

@@ -139,6 +139,9 @@ pub enum End {
     /// Probably it was killed by the system, for want of memory: SIGKILL came, not from this tree,
     /// while the count of such kills in the tree's control group rose.
     OutOfMemory,
+    /// Its program has ended, or the keeper of its program was lost, so nobody is there to tell how
+    /// it ended itself. Told on a [stand-alone server](crate::Server), to other programs.
+    Gone,
     /// The function, its argument or its result could not be found, decoded or encoded.
     Undecodable {
         /// What was wrong.
@@ -259,6 +262,7 @@ impl End {
                 thread: named(thread),
             },
             message::End::OutOfMemory => End::OutOfMemory,
+            message::End::Gone => End::Gone,
             message::End::Finished(Finish::Undecodable(fault)) => End::Undecodable {
                 message: fault.message.to_owned(),
             },
@@ -313,6 +317,9 @@ impl fmt::Display for End {
             End::OutOfMemory => f.write_str(
                 "the process was killed, probably by the system for want of memory (SIGKILL came \
                  while the control group's count of such kills rose)",
+            ),
+            End::Gone => f.write_str(
+                "the process is gone with its program, or with the keeper of its program",
             ),
             End::Undecodable { message } => write!(f, "could not be decoded or encoded: {message}"),
             End::TooLarge { limit, actual, max } => {

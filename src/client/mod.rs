@@ -47,7 +47,7 @@ use crate::sync::{Mutex, lock};
 use roles::{Inner, Until, Want};
 use running::Running;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// A session with the server, shared by all threads of a process.
 #[derive(Clone)]
@@ -65,6 +65,7 @@ struct Shared {
     /// Written once, before anybody else has the connection.
     runs_functions: AtomicBool,
     running: Running,
+    server_pid: AtomicU32,
     // These only give out names; nothing is ordered by them.
     calls: AtomicU64,
     watches: AtomicU64,
@@ -93,6 +94,7 @@ impl Connection {
             inner: Mutex::new(Inner::new(machine, points)),
             runs_functions: AtomicBool::new(true),
             running: Running::default(),
+            server_pid: AtomicU32::new(0),
             calls: AtomicU64::new(0),
             watches: AtomicU64::new(0),
             parts: AtomicU64::new(0),
@@ -107,6 +109,7 @@ impl Connection {
         let error = inner.connect_error.take();
         let runs_functions = inner.machine.runs_functions();
         (shared.runs_functions).store(runs_functions, Ordering::Relaxed);
+        (shared.server_pid).store(inner.machine.server_pid(), Ordering::Relaxed);
         shared.release(inner);
         match (result, error) {
             (Ok(()), _) => Ok(connection),
@@ -144,6 +147,12 @@ impl Connection {
     #[must_use]
     pub fn part_bytes_max(&self) -> usize {
         lock(&self.0.inner).machine.part_bytes_max()
+    }
+
+    /// The server's number in the system.
+    #[must_use]
+    pub fn server_pid(&self) -> u32 {
+        self.0.server_pid.load(Ordering::Relaxed)
     }
 
     /// A name for the parts of one thing.

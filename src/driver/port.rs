@@ -64,7 +64,6 @@ pub(crate) struct UnixPort {
     /// Tells this process from one that was forked from it.
     generation: fn() -> u64,
     born_in: u64,
-    /// Asked when there is no server any more. May take a moment.
     loss: LossTeller,
     stop: StopSign,
 }
@@ -78,7 +77,12 @@ pub(crate) struct StopSign {
 }
 
 /// Tells how the server was lost.
-pub(crate) type LossTeller = Box<dyn Fn() -> ServerLoss + Send + Sync>;
+pub(crate) struct LossTeller {
+    /// If that is known by now.
+    pub(crate) known: Box<dyn Fn() -> Option<ServerLoss> + Send + Sync>,
+    /// Asked when there is no server any more. May take a moment.
+    pub(crate) wait: Box<dyn Fn() -> ServerLoss + Send + Sync>,
+}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing that is done under these locks leaves its data in halves.
@@ -208,6 +212,10 @@ impl Port for UnixPort {
         if let Some(old) = old {
             self.close(&old);
         }
+        // Where it was, another may listen by now.
+        if let Some(loss) = (self.loss.known)() {
+            return Err(ConnectError::Gone(loss));
+        }
         match self.open() {
             Ok(link) => {
                 let id = link.id;
@@ -217,7 +225,7 @@ impl Port for UnixPort {
             Err(error) => Err(match error.kind() {
                 // The socket lives as long as its server, and there is no other.
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                    ConnectError::Gone((self.loss)())
+                    ConnectError::Gone((self.loss.wait)())
                 }
                 _ => ConnectError::Refused(error),
             }),
@@ -377,7 +385,10 @@ mod tests {
     };
 
     fn unseen() -> LossTeller {
-        Box::new(|| ServerLoss::new(ServerEnd::Unseen))
+        LossTeller {
+            known: Box::new(|| None),
+            wait: Box::new(|| ServerLoss::new(ServerEnd::Unseen)),
+        }
     }
 
     fn world() -> World {
@@ -500,6 +511,21 @@ mod tests {
         assert!(world.port.try_write(second, b"x").is_err());
         drop(world.listener);
         assert!(matches!(world.port.connect(), Err(ConnectError::Gone(_))));
+    }
+
+    /// A program came back to whoever listened at the path of the server that it had lost.
+    #[test]
+    fn who_listens_where_a_lost_server_did_is_not_spoken_with() {
+        let world = world();
+        let loss = LossTeller {
+            known: Box::new(|| Some(ServerLoss::new(ServerEnd::KeeperLost))),
+            wait: Box::new(|| ServerLoss::new(ServerEnd::Unseen)),
+        };
+        let port = UnixPort::new(&world.port.path, || 0, loss, NEVER).expect("port");
+        let Err(ConnectError::Gone(loss)) = port.connect() else {
+            panic!("it has connected");
+        };
+        assert_eq!(loss.how, ServerEnd::KeeperLost);
     }
 
     #[test]

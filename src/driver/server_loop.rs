@@ -10,7 +10,6 @@ use super::patience::Patience;
 use crate::proto::codec::{self, Malformed};
 use crate::proto::frame::{self, Outbox};
 use crate::proto::ids::ConnectionId;
-use crate::proto::message::ToKeeper;
 use crate::proto::server::{Effect, Server};
 use crate::proto::time::Time;
 use mio::event::Event;
@@ -37,7 +36,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Sockets {
     /// Where clients connect.
     pub(crate) listener: UnixListener,
-    /// The way to the keeper.
+    /// The way to the keeper; for a server that stands alone, to whoever may stop it, who says nothing.
     pub(crate) keeper: UnixStream,
     /// Is the peer of this socket let in?
     pub(crate) admits: fn(BorrowedFd<'_>) -> bool,
@@ -57,11 +56,13 @@ pub(crate) enum LoopEnd {
     Broken(io::Error),
 }
 
-/// Runs the server until the keeper is lost. The keeper ends it otherwise, by SIGKILL.
-pub(crate) fn run(server: Server, clock: Clock, sockets: Sockets) -> LoopEnd {
+/// Runs the server until the keeper is lost. The keeper ends it otherwise, by SIGKILL. `last` is called
+/// before the connections close.
+pub(crate) fn run(server: Server, clock: Clock, sockets: Sockets, last: impl FnOnce()) -> LoopEnd {
     match ServerLoop::new(server, clock, sockets) {
         Ok(mut server_loop) => loop {
             if let Err(end) = server_loop.turn() {
+                last();
                 return end;
             }
         },
@@ -287,22 +288,10 @@ impl ServerLoop {
             match effect {
                 Effect::Close { connection } => self.close(connection, now),
                 Effect::Drain { connection } => self.drain(connection, now),
-                Effect::Spawn {
-                    process,
-                    key,
-                    name,
-                    setup,
-                } => self.keeper_outbox.push(&ToKeeper::Spawn {
-                    process,
-                    key,
-                    name: &name,
-                    setup: codec::decode(&setup).expect("the server has just encoded it"),
-                }),
-                Effect::Stop { process, grace_ns } => {
-                    (self.keeper_outbox).push(&ToKeeper::Stop { process, grace_ns });
-                }
-                Effect::Kill { process, why } => {
-                    self.keeper_outbox.push(&ToKeeper::Kill { process, why });
+                order => {
+                    if let Some(message) = order.to_keeper() {
+                        self.keeper_outbox.push(&message);
+                    }
                 }
             }
         }

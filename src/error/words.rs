@@ -16,6 +16,7 @@ impl fmt::Display for Kind {
                  call when that is done"
             ),
             Kind::Connect(why) => write!(f, "there is no connection to the server: {why}"),
+            Kind::Unconnected(why) => why.fmt(f),
             Kind::NoTree(why) => write!(f, "no tree of processes could be started: {why}"),
             Kind::Refused(why) => write!(f, "the server refused this process: {why}"),
             Kind::Forked => f.write_str(

@@ -22,7 +22,7 @@
 //! | `pop(k)`, `popitem()` | [`take`](crate::State::take), [`pop_first`](crate::State::pop_first), [`pop_last`](crate::State::pop_last) |
 //! | `clear()` | [`clear`](crate::State::clear) |
 //! | `namespace`, `fork(namespace=)` | [`Context::namespace`](crate::Context::namespace); a handle costs nothing |
-//! | `ping(timeout)` | [`Context::ping`](crate::Context::ping) |
+//! | `ping(timeout)` | [`Context::ping`](crate::Context::ping): the server's pid |
 //! | `time()` | the time of an [`Update`](crate::Update) is the server's |
 //!
 //! ```
@@ -157,6 +157,23 @@
 //!
 //! | ZProc | here |
 //! |---|---|
-//! | an address, `ipc://...` or `tcp://...` | the tree's server has an address that its processes alone know; TCP *not yet* |
+//! | an address, `ipc://...` or `tcp://...` | the tree's server has an address that its processes alone know; a [server that stands alone](crate::Server) has a path; TCP *not yet* |
+//! | `start_server(address)`, `Context(address, start_server=False)` | [`Server::bind`](crate::Server::bind), [`Context::connect`](crate::Context::connect); programs need not be of one build |
 //! | version check at connect | the hello has the protocol's version and the build |
-//! | a wrong secret key | a typed error at once |
+//! | a wrong secret key | a typed error at once; a server is its user's alone |
+//!
+//! ```
+//! use zproc::{Context, Result, Server};
+//!
+//! fn main() -> Result<()> {
+//! #   let place = tempfile::tempdir()?;
+//! #   let path = place.path().join("socket");
+//!     // zproc.start_server("ipc://...")
+//!     let server = Server::bind(&path)?;
+//!     std::thread::spawn(move || server.run());
+//!     // zproc.Context("ipc://...", start_server=False)
+//!     let ctx = Context::connect(&path)?;
+//!     assert_eq!(ctx.ping(std::time::Duration::from_secs(10))?, std::process::id());
+//!     Ok(())
+//! }
+//! ```

@@ -7,8 +7,9 @@
 //! # Those that can be set
 //!
 //! They are the fields of [`Limits`](crate::Limits), given to
-//! [`ContextBuilder::limits`](crate::ContextBuilder::limits), and hold for the whole tree. Errors name
-//! them in capitals.
+//! [`ContextBuilder::limits`](crate::ContextBuilder::limits), and hold for the whole tree; or to
+//! [`ServerBuilder::limits`](crate::ServerBuilder::limits), and hold for all programs together. Errors
+//! name them in capitals.
 //!
 //! | name | usually | of what | at it |
 //! |---|---|---|---|
@@ -28,13 +29,13 @@
 //! | `namespaces_max` | 65536 | namespaces that have a key | refused |
 //! | `in_flight_max` | 1024 | calls of one process that are unanswered, or whose answers it has not acknowledged | its further calls wait for their turn; those that wait for something (a lock, a condition, an end) when they are three quarters, so that others find room |
 //! | `replies_bytes_max` | 64 MiB | answers that one process has not acknowledged, and as many again of its waits | its further calls with large answers wait for their turn, and so do joins; other waits are refused instead of answered |
-//! | `outbox_bytes_max` | 16 MiB | what is queued for one process | its requests are not read until it reads |
+//! | `outbox_bytes_max` | 16 MiB | what is queued for one process | its requests are not read until it reads; a program's keeper that does not read has no more processes started or stopped, which is refused |
 //! | `watches_per_session_max` | 16384 | the watches of one process | refused |
 //! | `interests_per_session_bytes_max` | 32 MiB | what one process's watches, waits and leases are for: keys, values, arguments | refused |
 //! | `connections_silent_max` | 256 | connections that have not said who they are | the oldest of them is closed |
-//! | `connections_max` | 4096 | connections | the new one is closed, with the reason |
+//! | `connections_max` | 4096 | connections; at a server that stands alone, a program has two | the new one is closed, with the reason |
 //! | `sessions_max` | 8192 | processes that are known, those included whose connection was lost a moment ago | refused, with the reason |
-//! | `processes_live_max` | 4096 | processes that have not ended | the spawn is refused |
+//! | `processes_live_max` | 4096 | processes that have not ended; at a server that stands alone, the programs too | the spawn is refused, or the program, with the reason |
 //! | `processes_ended_max` | 1024 | records of processes that have ended | the oldest goes |
 //! | `results_bytes_max` | 1 GiB | results that nobody has joined | the oldest go; their records stay, and a join says so |
 //! | `locks_max` | 65536 | locks that are held | refused |

@@ -10,9 +10,10 @@
 
 use super::keeper;
 use super::outset;
-use super::role::{self, ENTRY_VARIABLE, KeeperRole, Role};
+use super::role::{self, ENTRY_VARIABLE, KeeperRole, Role, UpstreamRole};
 use super::stopping;
 use super::sys;
+use super::upstream::{Own, Upstream};
 use super::words;
 use crate::proto::limits::LAST_WORDS_BYTES_MAX;
 use crate::tree;
@@ -184,28 +185,46 @@ fn run(role: Role<'_>, later_constructors: impl FnOnce()) -> ! {
 /// Runs the keeper.
 fn run_keeper(role: &KeeperRole<'_>) -> ! {
     let stdin = keeper::settle().map_or(-1, OwnedFd::into_raw_fd);
-    let [lifeline, program, lock, page, stop_bell, stdin] = adopt([
+    let (UpstreamRole::Own { lock: held, .. } | UpstreamRole::Other { link: held, .. }) =
+        role.upstream;
+    let [lifeline, program, held, page, stop_bell, stdin] = adopt([
         role.lifeline,
         role.program,
-        role.lock,
+        held,
         role.page,
         role.stop_bell,
         stdin,
     ]);
+    let upstream = match role.upstream {
+        UpstreamRole::Own {
+            directory,
+            key,
+            function_time_max_ns,
+            limits,
+            functions,
+            ..
+        } => Upstream::Own(Own {
+            directory: path(directory),
+            key,
+            lock: held,
+            function_time_max: Duration::from_nanos(function_time_max_ns),
+            limits,
+            functions,
+        }),
+        UpstreamRole::Other { socket, .. } => Upstream::Other {
+            socket: path(socket),
+            link: held,
+        },
+    };
     keeper::main(keeper::Start {
         tree: role.tree.to_string(),
-        directory: path(role.directory),
-        key: role.key,
+        upstream,
         lifeline,
         program,
-        lock,
         page,
         stop_bell,
         last_signal: role.last_signal,
         grace: Duration::from_nanos(role.grace_ns),
-        function_time_max: Duration::from_nanos(role.function_time_max_ns),
-        limits: role.limits,
-        functions: role.functions,
         stdin,
     })
 }

@@ -8,51 +8,43 @@
 //! nothing else, and is the next foster parent of whatever the keeper leaves. The loss of the guard
 //! does no harm.
 
-use super::directory;
 use super::launch::{Kind, Launch, LaunchError, launch};
 use super::memory::Kills;
 use super::overtime::Overtime;
 use super::page::{Page, Told};
 use super::remains::Estate;
-use super::role::{self, Functions, Role, TREE_VARIABLE, ToProgram};
+use super::role::{self, Role, TREE_VARIABLE, ToProgram};
 use super::stage::{self, Stage};
-use super::sweep::{self, Seen, Spare};
+use super::sweep::{self, END_PATIENCE, Seen, Spare, drain, end_all_below};
 use super::sys::{self, Pid, SignalMask};
+use super::upstream::{Own, Upstream};
 use crate::proto::codec::{self, Malformed};
 use crate::proto::frame::{self, Outbox};
 use crate::proto::ids::{ProcessId, Token};
 use crate::proto::keeper::{Effect, Keeper as Machine, Reaped};
-use crate::proto::limits::Limits;
 use crate::proto::message::FromKeeper;
 use crate::proto::time::Time;
 use std::ffi::CString;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// How long the end of the tree may make no progress (a process that can't be killed, since it is
-/// another user's by now, or hangs in the kernel) before the keeper leaves the rest to itself.
-const END_PATIENCE: Duration = Duration::from_secs(10);
 /// How often the program is sent its last signal, and how long it may take each time to die of it: it
 /// may be stopped, or hold it back.
 const LAST_SIGNALS: u32 = 5;
 const LAST_SIGNAL_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the keeper may outlive the program before the guard takes over.
 const KEEPER_PATIENCE: Duration = Duration::from_secs(10);
-/// How long the end waits for the next death before it looks for processes again.
-const END_LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What the keeper is started with.
 pub(crate) struct Start {
     pub(crate) tree: String,
-    pub(crate) directory: PathBuf,
-    pub(crate) key: Token,
+    pub(crate) upstream: Upstream,
     pub(crate) lifeline: OwnedFd,
     pub(crate) program: OwnedFd,
-    pub(crate) lock: OwnedFd,
     /// The page that tells of the server's end.
     pub(crate) page: OwnedFd,
     /// Rung when the program is asked to end, and never heard out: it is readable from then on.
@@ -61,10 +53,6 @@ pub(crate) struct Start {
     pub(crate) last_signal: i32,
     /// How long the tree may take to end when the program is asked to.
     pub(crate) grace: Duration,
-    /// How long a function in the server may run.
-    pub(crate) function_time_max: Duration,
-    pub(crate) limits: Limits,
-    pub(crate) functions: Functions,
     /// The program's standard input.
     pub(crate) stdin: OwnedFd,
 }
@@ -77,8 +65,7 @@ pub(crate) fn main(start: Start) -> ! {
     let keeper = Keeper::start(&start);
     let lifeline = UnixStream::from(start.lifeline);
     let keeper = keeper.map(|mut keeper| {
-        let socket = directory::socket(&start.directory);
-        let socket = socket.as_os_str().as_bytes();
+        let socket = keeper.socket.as_os_str().as_bytes();
         say(&lifeline, &ToProgram::Ready { socket });
         keeper.run(&lifeline, &start.program, &start.stop_bell);
         keeper.spare = Spare::default();
@@ -88,10 +75,11 @@ pub(crate) fn main(start: Start) -> ! {
         let what = error.to_string();
         say(&lifeline, &ToProgram::Failed { what: &what });
     }
-    // With the link to the server still open, or the server would begin to end the tree as well.
+    // With the link to the server still open, or the server would begin to end the tree as well, or
+    // take for dead who is not.
     end_all_below();
-    directory::remove_at_end(&start.directory);
-    // The lifeline and the lock close with the process: that is the program's sign.
+    start.upstream.remove_at_end();
+    // The lifeline, the lock and the link close with the process: that is the program's sign.
     sys::exit_now(i32::from(keeper.is_err()))
 }
 
@@ -107,7 +95,7 @@ fn guard(start: &Start) {
     // Its copy of the lifeline keeps the program waiting until it is through.
     sys::close_strangers(&[
         start.lifeline.as_raw_fd(),
-        start.lock.as_raw_fd(),
+        start.upstream.lock().map_or(-1, AsRawFd::as_raw_fd),
         start.program.as_raw_fd(),
         start.stop_bell.as_raw_fd(),
     ]);
@@ -120,7 +108,7 @@ fn guard(start: &Start) {
         page.tell(Told::KeeperLost);
     }
     end_all_below();
-    directory::remove_at_end(&start.directory);
+    start.upstream.remove_at_end();
     sys::exit_now(0)
 }
 
@@ -182,22 +170,21 @@ struct Keeper {
 
 impl Keeper {
     fn start(start: &Start) -> io::Result<Keeper> {
-        let Start { tree, lock, .. } = start;
+        let tree = &start.tree;
         let spare = Spare::new();
         sys::become_subreaper()?;
         let deaths = sys::child_signals()?;
         let page = start.page.try_clone()?;
-        let overtime = Overtime::new(Page::map(page.as_fd())?, start.function_time_max)?;
-        let socket = directory::socket(&start.directory);
-        let listener = UnixListener::bind(&socket)?;
-        let (link, far_link) = UnixStream::pair()?;
+        let function_time_max = start.upstream.function_time_max();
+        let overtime = Overtime::new(Page::map(page.as_fd())?, function_time_max)?;
+        let (link, far_link) = start.upstream.link()?;
         link.set_nonblocking(true)?;
         let mark = std::env::var(TREE_VARIABLE).unwrap_or_else(|_| tree.to_string());
         let arguments = std::env::args_os().skip(1);
         let mut keeper = Keeper {
-            machine: Machine::new(0, start.grace),
+            machine: Machine::new(None, start.grace),
             tree: tree.to_string(),
-            socket,
+            socket: start.upstream.socket(),
             arguments: arguments
                 .filter_map(|argument| CString::new(argument.into_vec()).ok())
                 .collect(),
@@ -219,33 +206,46 @@ impl Keeper {
             last_signal: start.last_signal,
             begin: Instant::now(),
         };
+        if let (Upstream::Own(own), Some(far_link)) = (&start.upstream, far_link) {
+            let server = keeper.start_server(own, &far_link)?;
+            keeper.machine = Machine::new(Some(server.unsigned_abs()), start.grace);
+        }
+        // Our copies of the server's ends close here, so that its end shows.
+        Ok(keeper)
+    }
+
+    fn start_server(&mut self, own: &Own, far_link: &UnixStream) -> io::Result<Pid> {
+        let listener = UnixListener::bind(&self.socket)?;
+        let (page, bell) = (self.page.as_raw_fd(), self.overtime.bell().as_raw_fd());
+        let tree = self.tree.clone();
         let role = Role::Server {
-            tree,
-            directory: start.directory.as_os_str().as_bytes(),
-            key: start.key,
+            tree: &tree,
+            directory: own.directory.as_os_str().as_bytes(),
+            key: own.key,
             link: far_link.as_raw_fd(),
             listener: listener.as_raw_fd(),
-            lock: lock.as_raw_fd(),
-            page: keeper.page.as_raw_fd(),
-            bell: keeper.overtime.bell().as_raw_fd(),
-            limits: start.limits,
-            functions: start.functions,
+            lock: own.lock.as_raw_fd(),
+            page,
+            bell,
+            limits: own.limits,
+            functions: own.functions,
         };
         let inherit = [
             far_link.as_raw_fd(),
             listener.as_raw_fd(),
-            lock.as_raw_fd(),
-            keeper.page.as_raw_fd(),
-            keeper.overtime.bell().as_raw_fd(),
+            own.lock.as_raw_fd(),
+            page,
+            bell,
         ];
-        let mark = keeper.mark.clone();
+        let mark = self.mark.clone();
         let (kind, stage) = (Kind::Lasting, Stage::default());
-        let server = keeper
-            .launch(kind, "zproc-server", &mark, &role, &inherit, stage)
-            .map_err(|error| io::Error::other(format!("the server: {error}")))?;
-        keeper.machine = Machine::new(server.unsigned_abs(), start.grace);
-        // Our copies of the server's ends close here, so that its end shows.
-        Ok(keeper)
+        self.launch(kind, "zproc-server", &mark, &role, &inherit, stage)
+            .map_err(|error| io::Error::other(format!("the server: {error}")))
+    }
+
+    /// The server's number, if it is a process of the tree.
+    fn server(&self) -> Option<Pid> {
+        self.machine.server().map(u32::cast_signed)
     }
 
     /// Until the program or the server is gone, or the tree has ended in good order.
@@ -282,7 +282,7 @@ impl Keeper {
             if bell {
                 self.overtime.rung();
             }
-            self.overtime.look(self.machine.server().cast_signed());
+            self.overtime.look(self.server());
             let lets_go = lifeline_says && lifeline.is_some_and(has_ended);
             self.hear_program(program_is_gone, is_asked, lets_go);
             lifeline = lifeline.filter(|_| !lets_go);
@@ -311,7 +311,9 @@ impl Keeper {
                 return;
             }
             #[cfg(feature = "recording")]
-            super::record::told(self.machine.server().cast_signed());
+            if let Some(server) = self.server() {
+                super::record::told(server);
+            }
         }
     }
 
@@ -412,7 +414,7 @@ impl Keeper {
             if let Some(process) = self.machine.process(reaped.pid.unsigned_abs()) {
                 super::record::died(process, reaped.status);
             }
-            if reaped.pid == self.machine.server().cast_signed() {
+            if self.server() == Some(reaped.pid) {
                 self.overtime.tell(reaped.status);
             }
             self.machine.reaped(Reaped {
@@ -432,10 +434,13 @@ impl Keeper {
     /// There is no speaking with the server any more. Mostly it has ended, and will be reaped in a
     /// moment; how it ended is to be known before the tree ends.
     fn end_server(&mut self) {
-        let server = self.machine.server().cast_signed();
-        sys::signal_child(server, libc::SIGKILL);
-        if let Some(status) = sys::wait_within(server, self.deaths.as_fd(), END_PATIENCE) {
-            self.overtime.tell(status);
+        if let Some(server) = self.server() {
+            sys::signal_child(server, libc::SIGKILL);
+            if let Some(status) = sys::wait_within(server, self.deaths.as_fd(), END_PATIENCE) {
+                self.overtime.tell(status);
+            }
+        } else {
+            self.overtime.tell_unseen();
         }
         self.machine.server_lost();
     }
@@ -634,50 +639,6 @@ fn has_ended(socket: &UnixStream) -> bool {
     match (&mut &*socket).read(&mut [0; 64]) {
         Ok(count) => count == 0,
         Err(error) => !is_passing(&error),
-    }
-}
-
-/// Empties a descriptor that doesn't block.
-fn drain(fd: &OwnedFd) {
-    let mut buffer = [0; 1024];
-    while matches!(sys::read(fd.as_fd(), &mut buffer), Ok(1..)) {}
-}
-
-/// Kills and reaps every descendant of this process, until there is none.
-fn end_all_below() {
-    let own = sys::pid();
-    let deaths = sys::child_signals();
-    let mut progress = Instant::now();
-    // Nothing to look for: so it is for a guard whose keeper has ended the tree itself.
-    if sys::reap().is_err() {
-        return;
-    }
-    loop {
-        // What it kills again and again, and what can't be killed, is no progress; a death is.
-        sweep::kill_all(|| sweep::below(&sweep::census(), &[own]));
-        loop {
-            match sys::reap() {
-                Ok(Some(_)) => {
-                    progress = Instant::now();
-                    continue;
-                }
-                Ok(None) => {}
-                // No children: nobody is below us.
-                Err(_) => return,
-            }
-            let has_news = deaths.as_ref().is_ok_and(|deaths| {
-                let watched = [Some((deaths.as_fd(), false))];
-                let polled = sys::poll(watched, Some(END_LOOK_INTERVAL));
-                drain(deaths);
-                polled.is_ok_and(|polled| polled[0].readable)
-            });
-            if !has_news {
-                break;
-            }
-        }
-        if progress.elapsed() > END_PATIENCE {
-            return;
-        }
     }
 }
 

@@ -3,9 +3,11 @@
 //!
 //! All that is Linux alone, and all `unsafe` of the crate, stands in this folder.
 
+pub(crate) mod address;
 pub(crate) mod code;
 pub(crate) mod directory;
 pub(crate) mod entry;
+pub(crate) mod joining;
 pub(crate) mod keeper;
 pub(crate) mod launch;
 mod mapped;
@@ -26,4 +28,5 @@ pub(crate) mod start;
 pub(crate) mod stopping;
 pub(crate) mod sweep;
 pub(crate) mod sys;
+pub(crate) mod upstream;
 mod words;

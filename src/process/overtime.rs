@@ -58,8 +58,12 @@ impl Overtime {
         self.watchdog.rung(self.page.turn(), self.now());
     }
 
-    /// Looks, if it is time; kills the server if it has to.
-    pub(crate) fn look(&mut self, server: Pid) {
+    /// Looks, if it is time; kills the server if it has to. One that is no process of the tree runs no
+    /// functions of it.
+    pub(crate) fn look(&mut self, server: Option<Pid>) {
+        let Some(server) = server else {
+            return;
+        };
         let now = self.now();
         let turn = self.page.turn();
         match self.watchdog.look(turn, now, || is_held(server)) {
@@ -74,6 +78,11 @@ impl Overtime {
                 sys::signal_child(server, libc::SIGKILL);
             }
         }
+    }
+
+    /// The server is gone, and was none of the tree's processes: tells those who have lost it.
+    pub(crate) fn tell_unseen(&self) {
+        self.page.tell(Told::Unseen);
     }
 
     /// The server was reaped: tells those who have lost it how it ended.

@@ -50,6 +50,7 @@ const _: () = assert!(size_of::<Words>() <= PAGE_BYTES);
 const HOW_STATUS: u32 = 1;
 const HOW_TIME_LIMIT: u32 = 2;
 const HOW_KEEPER_LOST: u32 = 3;
+const HOW_UNSEEN: u32 = 4;
 
 /// What whoever ends the tree knows of the server's end.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +61,8 @@ pub(crate) enum Told {
     TimeLimit(Duration),
     /// It was not the first to go.
     KeeperLost,
+    /// It is gone, and is not a process of this tree.
+    Unseen,
 }
 
 /// The page, mapped.
@@ -166,10 +169,17 @@ impl Page {
                 HOW_TIME_LIMIT
             }
             Told::KeeperLost => HOW_KEEPER_LOST,
+            Told::Unseen => HOW_UNSEEN,
         };
         words.how.store(how, Ordering::Relaxed);
         words.told.store(1, Ordering::Release);
         sys::futex_wake(&words.told);
+    }
+
+    /// How the server ended, if somebody has told.
+    pub(crate) fn known_loss(&self) -> Option<ServerLoss> {
+        let is_told = self.words().told.load(Ordering::Acquire) != 0;
+        is_told.then(|| self.loss())
     }
 
     /// How the server ended, as soon as somebody has told.
@@ -219,6 +229,7 @@ mod tests {
     #[test]
     fn what_one_writes_the_other_reads_and_the_first_word_counts() {
         let (server, keeper) = pages();
+        assert_eq!(server.known_loss(), None);
         assert!(server.begin(5), "nobody looks yet");
         assert_eq!(keeper.turn(), 1);
         server.end();
@@ -233,6 +244,7 @@ mod tests {
         let (signal, core) = (11, false);
         let loss = server.loss();
         assert_eq!(loss.how, ServerEnd::Signaled { signal, core });
+        assert_eq!(server.known_loss(), Some(loss.clone()));
         // No record of a function is there.
         assert_eq!(loss.function, None);
     }

@@ -74,15 +74,11 @@ pub(crate) struct Functions {
 #[derive(Debug, Clone, PartialEq, Readable, Writable)]
 pub(crate) struct KeeperRole<'a> {
     pub(crate) tree: &'a str,
-    pub(crate) directory: &'a [u8],
-    /// The program's secret, for the server.
-    pub(crate) key: Token,
+    pub(crate) upstream: UpstreamRole<'a>,
     /// Socket to the program: its end means that the program has let go of the tree.
     pub(crate) lifeline: RawFd,
     /// Pidfd of the program.
     pub(crate) program: RawFd,
-    /// The lock file of the directory, locked.
-    pub(crate) lock: RawFd,
     /// The page that tells of the server's end.
     pub(crate) page: RawFd,
     /// Rung when the program is asked to end.
@@ -91,11 +87,31 @@ pub(crate) struct KeeperRole<'a> {
     pub(crate) last_signal: i32,
     /// How long the tree may take to end when the program is asked to.
     pub(crate) grace_ns: u64,
-    /// How long a function in the server may run.
-    pub(crate) function_time_max_ns: u64,
-    /// For the server.
-    pub(crate) limits: Limits,
-    pub(crate) functions: Functions,
+}
+
+/// By which server a keeper is told what to do.
+#[expect(clippy::large_enum_variant, reason = "there is one, once")]
+#[derive(Debug, Clone, PartialEq, Readable, Writable)]
+pub(crate) enum UpstreamRole<'a> {
+    /// The tree's own, which is still to be started.
+    Own {
+        directory: &'a [u8],
+        /// The program's secret, for the server.
+        key: Token,
+        /// The lock file of the directory, locked.
+        lock: RawFd,
+        /// How long a function in the server may run.
+        function_time_max_ns: u64,
+        /// For the server.
+        limits: Limits,
+        functions: Functions,
+    },
+    /// One that stands alone, listens here and has taken the program in.
+    Other {
+        socket: &'a [u8],
+        /// The way to it.
+        link: RawFd,
+    },
 }
 
 /// What the keeper tells the program, once.

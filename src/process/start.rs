@@ -1,19 +1,20 @@
 //! The program's side of the start and the end of a tree.
 
+use super::joining::Joined;
 use super::launch::{Changes, Kind, Launch, LaunchError, launch};
-use super::role::{self, Functions, KeeperRole, Role, TREE_VARIABLE, ToProgram};
+use super::role::{self, Functions, KeeperRole, Role, TREE_VARIABLE, ToProgram, UpstreamRole};
 use super::stopping;
 use super::sys::{self, Pid};
 use super::{directory, entry, keeper, page};
 use crate::proto::codec;
 use crate::proto::frame;
-use crate::proto::ids::Token;
+use crate::proto::ids::{ProcessId, Token};
 use crate::proto::limits::Limits;
 use crate::proto::time::nanoseconds;
 use std::ffi::{CString, OsStr};
 use std::io::{self, Read as _};
 use std::net::Shutdown;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -70,13 +71,18 @@ impl std::fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// How long things may take in a tree.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Times {
-    /// A function in the server.
-    pub(crate) function_max: Duration,
-    /// Its end, when the program is asked to end.
-    pub(crate) grace: Duration,
+/// The server that a tree is to have.
+#[expect(clippy::large_enum_variant, reason = "there is one, once")]
+pub(crate) enum Server {
+    /// One of its own.
+    Own {
+        /// How long a function in it may run.
+        function_time_max: Duration,
+        limits: Limits,
+        functions: Functions,
+    },
+    /// One that has taken the program in.
+    Other(Joined),
 }
 
 /// A tree that stands.
@@ -88,6 +94,8 @@ pub(crate) struct Tree {
     pub(crate) heeds: stopping::Heeds,
     /// Where its server listens.
     pub(crate) socket: PathBuf,
+    /// Who the program is to the server.
+    pub(crate) process: ProcessId,
     /// The program's secret.
     pub(crate) key: Token,
     /// The page that tells of the server's end.
@@ -126,15 +134,11 @@ impl Drop for Guard {
     }
 }
 
-/// Starts a tree: its directory, its keeper, and by that its server.
+/// Can this program have a tree at all?
 ///
 /// # Errors
-/// See [`StartError`]; then nothing is left of the attempt.
-pub(crate) fn start(
-    times: Times,
-    limits: Limits,
-    functions: Functions,
-) -> Result<Tree, StartError> {
+/// See [`StartError`].
+pub(crate) fn check() -> Result<(), StartError> {
     if sys::is_secure() {
         return Err(StartError::Secure);
     }
@@ -144,57 +148,104 @@ pub(crate) fn start(
     if !is_in_executable(entry::address()) {
         return Err(StartError::NotInExecutable);
     }
-    let directory = directory::create().map_err(StartError::Directory)?;
-    let result = start_in(&directory, times, limits, functions);
-    if result.is_err() {
-        directory::remove_at_end(&directory.path);
-    }
-    // Our copy of the lock closes here: the keeper and the server hold it from now on.
-    result
+    Ok(())
+}
+
+/// Starts a tree: its keeper, and by that its server, if it is to have one of its own, in a directory.
+/// The program has passed the [`check`].
+///
+/// # Errors
+/// See [`StartError`]; then nothing is left of the attempt.
+pub(crate) fn start(server: Server, grace: Duration) -> Result<Tree, StartError> {
+    let failed = |call| move |error| StartError::System(call, error);
+    let joined = match server {
+        Server::Other(joined) => joined,
+        Server::Own {
+            function_time_max,
+            limits,
+            functions,
+        } => {
+            let directory = directory::create().map_err(StartError::Directory)?;
+            let result = start_in(&directory, function_time_max, limits, functions, grace);
+            if result.is_err() {
+                directory::remove_at_end(&directory.path);
+            }
+            // Our copy of the lock closes here: the keeper and the server hold it from now on.
+            return result;
+        }
+    };
+    let mut name = [0; 8];
+    sys::random(&mut name).map_err(failed("getrandom"))?;
+    let link = joined.link.as_raw_fd();
+    let upstream = UpstreamRole::Other {
+        socket: joined.socket.as_os_str().as_bytes(),
+        link,
+    };
+    let who = (joined.process, joined.key);
+    // Our copy of the link closes here: from now on it is the keeper's.
+    start_keeper(&role::hex(&name), upstream, link, who, grace)
 }
 
 fn start_in(
     directory: &directory::Directory,
-    times: Times,
+    function_time_max: Duration,
     limits: Limits,
     functions: Functions,
+    grace: Duration,
 ) -> Result<Tree, StartError> {
     let failed = |call| move |error| StartError::System(call, error);
-    let (lifeline, far_lifeline) = UnixStream::pair().map_err(failed("socketpair"))?;
-    let program = sys::pidfd_open(sys::pid()).map_err(failed("pidfd_open"))?;
     let key = Token([
         sys::random_u64().map_err(failed("getrandom"))?,
         sys::random_u64().map_err(failed("getrandom"))?,
     ]);
+    let lock = directory.lock.as_raw_fd();
+    let upstream = UpstreamRole::Own {
+        directory: directory.path.as_os_str().as_bytes(),
+        key,
+        lock,
+        function_time_max_ns: nanoseconds(function_time_max),
+        limits,
+        functions,
+    };
+    let who = (ProcessId::PROGRAM, key);
+    start_keeper(&directory.tree, upstream, lock, who, grace)
+}
+
+/// Starts the keeper of a tree of this name. `held` is the descriptor that `upstream` names.
+fn start_keeper(
+    tree: &str,
+    upstream: UpstreamRole<'_>,
+    held: RawFd,
+    (process, key): (ProcessId, Token),
+    grace: Duration,
+) -> Result<Tree, StartError> {
+    let failed = |call| move |error| StartError::System(call, error);
+    let (lifeline, far_lifeline) = UnixStream::pair().map_err(failed("socketpair"))?;
+    let program = sys::pidfd_open(sys::pid()).map_err(failed("pidfd_open"))?;
     let page = page::create().map_err(failed("memfd_create"))?;
     // From here on a signal is not lost, and it ends nothing at once.
     let heeds = stopping::heed_for_a_tree().map_err(failed("eventfd"))?;
     let role = Role::Keeper(KeeperRole {
-        tree: &directory.tree,
-        directory: directory.path.as_os_str().as_bytes(),
-        key,
+        tree,
+        upstream,
         lifeline: far_lifeline.as_raw_fd(),
         program: program.as_raw_fd(),
-        lock: directory.lock.as_raw_fd(),
         page: page.as_raw_fd(),
         stop_bell: heeds.bell(),
         last_signal: heeds.last_signal(),
-        grace_ns: nanoseconds(times.grace),
-        function_time_max_ns: nanoseconds(times.function_max),
-        limits,
-        functions,
+        grace_ns: nanoseconds(grace),
     });
     let packed = role::pack(&role).map_err(failed("pipe"))?;
     let inherit = [
         packed.pipe.as_raw_fd(),
         far_lifeline.as_raw_fd(),
         program.as_raw_fd(),
-        directory.lock.as_raw_fd(),
+        held,
         page.as_raw_fd(),
         heeds.bell(),
     ];
     let mut environment = keeper::environment();
-    environment.extend([packed.variable, mark(&directory.tree)]);
+    environment.extend([packed.variable, mark(tree)]);
     let keeper = launch(&Launch {
         kind: Kind::Hidden,
         arguments: &arguments(),
@@ -209,13 +260,14 @@ fn start_in(
         lifeline,
         keeper,
         owner: sys::pid(),
-        grace: times.grace,
+        grace,
     };
     let socket = wait_until_ready(&guard.lifeline)?;
     Ok(Tree {
         guard,
         heeds,
         socket,
+        process,
         key,
         page: Arc::new(page),
     })

@@ -15,6 +15,11 @@ use std::time::{Duration, Instant};
 /// Looks at `/proc` before freezing counts as done whatever is found: enough for any tree that does
 /// not fork faster than it is frozen, which one frozen process after the other makes impossible.
 const PASSES_MAX: usize = 64;
+/// How long the end of the tree may make no progress (a process that can't be killed, since it is
+/// another user's by now, or hangs in the kernel) before the keeper leaves the rest to itself.
+pub(super) const END_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the end waits for the next death before it looks for processes again.
+const END_LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A process as `/proc` shows it. Pid and start together name it for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -228,6 +233,50 @@ pub(crate) fn children(parent: Pid) -> Vec<Pid> {
             .map(|seen| seen.pid)
             .collect(),
         Err(_) => Vec::new(),
+    }
+}
+
+/// Empties a descriptor that doesn't block.
+pub(super) fn drain(fd: &OwnedFd) {
+    let mut buffer = [0; 1024];
+    while matches!(sys::read(fd.as_fd(), &mut buffer), Ok(1..)) {}
+}
+
+/// Kills and reaps every descendant of this process, until there is none.
+pub(super) fn end_all_below() {
+    let own = sys::pid();
+    let deaths = sys::child_signals();
+    let mut progress = Instant::now();
+    // Nothing to look for: so it is for a guard whose keeper has ended the tree itself.
+    if sys::reap().is_err() {
+        return;
+    }
+    loop {
+        // What it kills again and again, and what can't be killed, is no progress; a death is.
+        kill_all(|| below(&census(), &[own]));
+        loop {
+            match sys::reap() {
+                Ok(Some(_)) => {
+                    progress = Instant::now();
+                    continue;
+                }
+                Ok(None) => {}
+                // No children: nobody is below us.
+                Err(_) => return,
+            }
+            let has_news = deaths.as_ref().is_ok_and(|deaths| {
+                let watched = [Some((deaths.as_fd(), false))];
+                let polled = sys::poll(watched, Some(END_LOOK_INTERVAL));
+                drain(deaths);
+                polled.is_ok_and(|polled| polled[0].readable)
+            });
+            if !has_news {
+                break;
+            }
+        }
+        if progress.elapsed() > END_PATIENCE {
+            return;
+        }
     }
 }
 

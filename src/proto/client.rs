@@ -27,6 +27,7 @@ mod watches;
 mod tests;
 
 pub use calls::{Effect, Loss, Need, Room, SubmitError};
+pub use link::{SOFTWARE, describe};
 pub use watches::WatchLoss;
 
 use super::frame::{self, Outbox};
@@ -100,6 +101,8 @@ pub enum RefusalKind {
     Ended,
     /// The hello came too late.
     Late,
+    /// The server is of one program alone.
+    Private,
     /// A request, not a connection, was refused: what it asks for is not possible.
     Request,
 }
@@ -139,6 +142,7 @@ pub struct Client {
     window: Window,
     runs_functions: bool,
     runs_functions_twice: bool,
+    server_pid: u32,
     points: Points,
     link: Link,
     session: Option<Session>,
@@ -184,6 +188,7 @@ impl Client {
             config,
             runs_functions: true,
             runs_functions_twice: false,
+            server_pid: 0,
             points: Points::default(),
             link: Link::new(),
             session: None,
@@ -268,10 +273,17 @@ impl Client {
         self.window.part_bytes_max
     }
 
+    /// The server's number in the system, as it has said in its welcome.
+    #[must_use]
+    pub fn server_pid(&self) -> u32 {
+        self.server_pid
+    }
+
     /// Keeps to what the server allows.
     fn agree(&mut self, limits: &Agreed) {
         self.runs_functions = limits.runs_functions;
         self.runs_functions_twice = limits.runs_functions_twice;
+        self.server_pid = limits.server_pid;
         let least =
             |own: usize, theirs: u64| own.min(usize::try_from(theirs).unwrap_or(own)).max(1);
         self.window = Window {

@@ -115,7 +115,7 @@ impl Running {
 /// The keeper. See the [module](self).
 #[derive(Debug)]
 pub struct Keeper {
-    server: u32,
+    server: Option<u32>,
     running: BTreeMap<u32, Running>,
     /// Those that are being started.
     starting: BTreeMap<ProcessId, Terms>,
@@ -131,10 +131,11 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// The keeper of a tree whose server runs under this number, and in which nothing else runs. When
-    /// its program is asked to end, it may take so long.
+    /// The keeper of a tree whose server runs under this number (`None`: the server is none of its
+    /// processes), and in which nothing else runs. When its program is asked to end, it may take so
+    /// long.
     #[must_use]
-    pub fn new(server: u32, grace: Duration) -> Keeper {
+    pub fn new(server: Option<u32>, grace: Duration) -> Keeper {
         Keeper {
             server,
             running: BTreeMap::new(),
@@ -159,9 +160,9 @@ impl Keeper {
         self.has_ended
     }
 
-    /// The server's number.
+    /// The server's number, if it is a process of the tree.
     #[must_use]
-    pub fn server(&self) -> u32 {
+    pub fn server(&self) -> Option<u32> {
         self.server
     }
 
@@ -174,7 +175,7 @@ impl Keeper {
     /// Does this number belong to the server, or to a process that was started and not reaped?
     #[must_use]
     pub fn knows(&self, pid: u32) -> bool {
-        pid == self.server || self.running.contains_key(&pid)
+        self.server == Some(pid) || self.running.contains_key(&pid)
     }
 
     /// The server wants something. Asked again for the same process, nothing is started.
@@ -345,7 +346,7 @@ impl Keeper {
     /// A child has ended and was reaped: a process, the server, or somebody's orphan, which asks for
     /// nothing more.
     pub fn reaped(&mut self, reaped: Reaped) {
-        if reaped.pid == self.server {
+        if self.server == Some(reaped.pid) {
             return self.server_lost();
         }
         let Some(running) = self.running.remove(&reaped.pid) else {
@@ -444,7 +445,7 @@ mod tests {
 
     /// A keeper of these processes, each under its own number and a hundred.
     fn keeper_of(processes: &[u64]) -> Keeper {
-        let mut keeper = Keeper::new(SERVER, GRACE);
+        let mut keeper = Keeper::new(Some(SERVER), GRACE);
         for process in processes {
             keeper.asked(&spawn(*process), NOW);
             keeper.forked(ProcessId(*process), 100 + *process as u32, NOW);
@@ -455,7 +456,7 @@ mod tests {
 
     #[test]
     fn a_process_is_started_once_however_often_it_is_asked_for() {
-        let mut keeper = Keeper::new(SERVER, GRACE);
+        let mut keeper = Keeper::new(Some(SERVER), GRACE);
         keeper.asked(&spawn(2), NOW);
         keeper.asked(&spawn(2), NOW);
         let fork = Effect::Fork {
@@ -632,7 +633,7 @@ mod tests {
     #[test]
     fn the_loss_of_the_program_alone_ends_the_tree() {
         let mut keeper = keeper_of(&[2]);
-        assert_eq!(keeper.server(), SERVER);
+        assert_eq!(keeper.server(), Some(SERVER));
         assert_eq!(keeper.process(102), Some(ProcessId(2)));
         assert_eq!(keeper.process(103), None);
         assert!(!keeper.has_ended());

@@ -75,8 +75,8 @@ kinds! {
     Condition { Function, Equal, Key, Ended, Changed }
     Filter { Key, Prefix, All, Keys, AllBut }
     Finish { Value, Error, Panic, Undecodable, TooLarge }
-    FromClient { Hello, Request, Ack, Cancel, Credit, Goodbye }
-    FromServer { Welcome, Refused, Reply, Update, WatchCompacted }
+    FromClient { Hello, Keeper, Request, Ack, Cancel, Credit, Goodbye }
+    FromServer { Welcome, Refused, Reply, Update, WatchCompacted, Adopted }
     FromKeeper { Started, NotStarted, Ended }
     Reply {
         Done, Value, Count, Page, Updates, Written, Batched, Returned, Changed, Locked, Watching, Compacted,
@@ -90,10 +90,10 @@ kinds! {
     Operation { Require, Get, Set, Remove, Take, Add, Pop, Clear }
     Test { Absent, Present, Equal, Revision, NotEqual, Truthy, Falsy, Nil, NotNil }
     Told { Done, Nothing, Value, Entry, Number }
-    Refusal { Version, Build, Credentials, SessionUnknown, Limit, Protocol, Ended, Late }
+    Refusal { Version, Build, Credentials, SessionUnknown, Limit, Protocol, Ended, Late, Private }
     End {
         Finished, Exited, Killed, Signaled, BeforeConnect, NotStarted, Panicked, StackOverflow,
-        OutOfMemory,
+        OutOfMemory, Gone,
     }
 }
 
@@ -145,6 +145,10 @@ pub const RARE: &[(&str, &str, &str)] = &[
         "it would end the simulator's own process",
     ),
     ("End", "OutOfMemory", "simulated processes have no memory"),
+    ("End", "Gone", "no simulated server stands alone"),
+    ("FromClient", "Keeper", "no simulated server stands alone"),
+    ("FromServer", "Adopted", "no simulated server stands alone"),
+    ("Refusal", "Private", "no simulated program connects"),
     ("Refusal", "Version", "a simulated tree is one executable"),
     ("Refusal", "Build", "a simulated tree is one executable"),
     ("Refusal", "Credentials", "keys are never wrong here"),
@@ -195,6 +199,8 @@ mod tests {
             (Failure::OF, Failure::KINDS),
             (Refusal::OF, Refusal::KINDS),
             (End::OF, End::KINDS),
+            (FromClient::OF, FromClient::KINDS),
+            (FromServer::OF, FromServer::KINDS),
         ];
         for (of, kind, _) in RARE {
             let there = |(name, kinds): &(&str, &[&str])| name == of && kinds.contains(kind);

@@ -195,7 +195,7 @@ pub const RECONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// limits.history_entries_max = 1_000_000;
 /// limits.history_bytes_max = 1 << 30;
 /// let ctx = zproc::Context::builder().limits(limits).start()?;
-/// # ctx.ping()?;
+/// # ctx.ping(std::time::Duration::from_secs(60))?;
 ///
 /// limits.value_bytes_max = 2 * limits.change_set_bytes_max;
 /// let error = zproc::Context::builder().limits(limits).start().unwrap_err();

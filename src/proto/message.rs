@@ -5,6 +5,10 @@
     reason = "fields whose name and type say it all; the variants have their docs"
 )]
 
+mod keeping;
+
+pub use keeping::{FromKeeper, KeeperHello, Left, ToKeeper};
+
 use super::dump::Dump;
 pub use super::ids::FunctionRef;
 use super::ids::{BuildId, LeaseId, PartsId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
@@ -23,6 +27,9 @@ use speedy::{Readable, Writable};
 pub enum FromClient<'a> {
     /// First on every connection, once.
     Hello(Hello<'a>),
+    /// First on the link of a program's keeper to a server that stands alone, once. From then on the
+    /// link carries [`FromKeeper`] one way and [`ToKeeper`] the other.
+    Keeper(KeeperHello<'a>),
     /// A request, sent again with the same `seq` after a resume if it is still unanswered.
     Request {
         /// Its number in the session.
@@ -385,6 +392,8 @@ pub enum FromServer<'a> {
         /// The oldest revision still held.
         oldest: Revision,
     },
+    /// The answer to a keeper's hello: this is the program now, and this its secret.
+    Adopted { process: ProcessId, key: Token },
 }
 
 /// Why a connection is refused.
@@ -406,6 +415,8 @@ pub enum Refusal<'a> {
     Ended,
     /// The hello did not come in time, or behind a later one. The next may.
     Late,
+    /// The server is of one program, and takes in no other.
+    Private,
 }
 
 /// Answers to requests.
@@ -588,6 +599,9 @@ pub enum End<'a> {
     StackOverflow { thread: &'a str },
     /// Probably the system killed it, for want of memory.
     OutOfMemory,
+    /// The keeper of its program is gone, and with it all that the program had started: nobody is
+    /// there to tell.
+    Gone,
 }
 
 /// Why the keeper killed a process.
@@ -634,64 +648,4 @@ pub struct Change<'a> {
     pub key: &'a str,
     pub before: Option<&'a [u8]>,
     pub after: Option<&'a [u8]>,
-}
-
-/// What the server asks of the keeper.
-#[derive(Debug, Clone, PartialEq, Readable, Writable)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it lives for the time of one encoding"
-)]
-pub enum ToKeeper<'a> {
-    /// Start a process. Repeated for the same id, it is done once.
-    Spawn {
-        process: ProcessId,
-        /// The secret it shows when it connects.
-        key: Token,
-        /// For people: what `ps` shows.
-        name: &'a str,
-        setup: Setup<'a>,
-    },
-    /// Ask a process to end, and kill it if it has not within this time.
-    Stop { process: ProcessId, grace_ns: u64 },
-    /// Kill a process and what it has forked.
-    Kill { process: ProcessId, why: Why },
-}
-
-/// What the keeper tells the server.
-#[derive(Debug, Clone, Copy, PartialEq, Readable, Writable)]
-pub enum FromKeeper<'a> {
-    /// It runs.
-    Started { process: ProcessId, pid: u32 },
-    /// It could not be started.
-    NotStarted {
-        process: ProcessId,
-        call: &'a str,
-        errno: i32,
-    },
-    /// It has ended and was reaped.
-    Ended {
-        process: ProcessId,
-        /// As `wait4` gave it.
-        status: i32,
-        /// Set if it was the keeper that killed it.
-        why: Option<Why>,
-        cpu_user_ns: u64,
-        cpu_system_ns: u64,
-        memory_bytes_max: u64,
-        left: Left<'a>,
-    },
-}
-
-/// What the keeper finds of a process that has ended.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Readable, Writable)]
-pub struct Left<'a> {
-    /// Encoded [`LastWords`]; empty: none.
-    pub words: &'a [u8],
-    /// Its standard output, if it was captured.
-    pub stdout: Option<Captured<'a>>,
-    /// Its standard error, likewise.
-    pub stderr: Option<Captured<'a>>,
-    /// The system has killed somebody for want of memory in the meantime.
-    pub out_of_memory: bool,
 }

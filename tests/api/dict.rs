@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use zproc::{Context, Result, Revision};
 
 pub(super) fn set_get_remove(ctx: &Context) -> Result<()> {
-    ctx.ping()?;
+    ctx.ping(Duration::from_secs(60))?;
     let state = ctx.state();
     assert_eq!(state.namespace_name(), "default");
     assert_eq!(state.get::<u64>("a")?, None);

@@ -1,6 +1,7 @@
 //! Bad input: each a typed error that says what and where, and everything else is as it was.
 
 use serde::{Deserialize, Serialize, Serializer};
+use std::time::Duration;
 use zproc::{Context, Error, Filter, Result, Txn};
 
 const KEY_BYTES_MAX: usize = 1024;
@@ -11,7 +12,8 @@ const DEPTH_MAX: usize = 128;
 fn told(ctx: &Context, error: &Error, limit: &str) {
     assert!(error.is_limit(), "{error}");
     assert!(error.to_string().contains(limit), "{error}");
-    ctx.ping().expect("the connection goes on");
+    ctx.ping(Duration::from_secs(60))
+        .expect("the connection goes on");
 }
 
 pub(super) fn key_too_long(ctx: &Context) -> Result<()> {

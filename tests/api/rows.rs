@@ -1,6 +1,7 @@
 //! What ZProc offers for the state, row by row of its tables, each test named after its row. The page
 //! "Coming from ZProc" of the docs says which call is which.
 
+use std::time::Duration;
 use zproc::{Context, Error, Filter, Result, Revision, Txn};
 
 pub(super) fn create_state_with_first_values(ctx: &Context) -> Result<()> {
@@ -127,7 +128,7 @@ pub(super) fn namespace_and_fork(ctx: &Context) -> Result<()> {
 
 /// The server's clock is what stamps an update.
 pub(super) fn ping_and_time(ctx: &Context) -> Result<()> {
-    ctx.ping()?;
+    assert_ne!(ctx.ping(Duration::from_secs(60))?, 0);
     let mut watch = ctx.state().watch(Filter::all()).start()?;
     ctx.state().set("k", &1)?;
     let first = watch.next_update()?.time;

@@ -329,7 +329,10 @@ pub(super) fn calls_in_a_transaction_are_refused(ctx: &Context) -> Result<()> {
             "wait_until",
             Box::new(|| state.wait_until(|_| true).map(drop)),
         ),
-        ("ping", Box::new(|| ctx.ping())),
+        (
+            "ping",
+            Box::new(|| ctx.ping(std::time::Duration::from_secs(60)).map(drop)),
+        ),
         ("spawn", Box::new(|| ctx.spawn(|_, ()| (), ()).map(drop))),
         ("lock", Box::new(|| ctx.try_lock("l").map(drop))),
     ];

@@ -61,7 +61,7 @@ const PROTO: &[&str] = &[
 ];
 
 /// The glue: it ties the rooms together, so it knows them all.
-const GLUE: &[&str] = &["lib", "tree", "seam"];
+const GLUE: &[&str] = &["lib", "tree", "standalone", "seam"];
 
 /// Extra doors: one file, one room.
 const DOORS: &[(&str, &str, &str)] = &[(

@@ -15,7 +15,7 @@ use crate::proto::time::{Time, nanoseconds};
 use std::time::Duration;
 
 /// What the client calls itself in its hello.
-const SOFTWARE: &str = concat!("zproc ", env!("CARGO_PKG_VERSION"));
+pub const SOFTWARE: &str = concat!("zproc ", env!("CARGO_PKG_VERSION"));
 /// The pause after the first failure to connect; it doubles with each one.
 const BACKOFF_MIN_NS: u64 = 1_000_000;
 /// The longest pause.
@@ -273,6 +273,7 @@ impl Client {
                 Ok(())
             }
             FromServer::Welcome { .. } => Err("a second welcome".into()),
+            FromServer::Adopted { .. } => Err("an answer to a keeper".into()),
             _ if !up => Err("a message before the welcome".into()),
             FromServer::Reply { seq, body } => self.answered(seq, body),
             FromServer::Update { watch, body } => self.updated(watch, body),
@@ -315,6 +316,13 @@ impl Client {
             }
             // A process that was stopped, or a clock that jumped, is no reason to give up.
             RefusalKind::Late => self.link.useless = Some(text),
+            // Its keeper is lost, or another server listens where its own did.
+            RefusalKind::Ended if resuming => {
+                self.gone(ServerLoss::new(ServerEnd::KeeperLost));
+            }
+            RefusalKind::Credentials if resuming => {
+                self.gone(ServerLoss::new(ServerEnd::Unseen));
+            }
             // The session is still there, and with it all reason to come back.
             RefusalKind::Limit if resuming => self.link.useless = Some(text),
             _ => self.finish(End::Refused { kind, text }),
@@ -362,7 +370,9 @@ fn missing_bytes(partial: &[u8]) -> Result<usize, String> {
     }
 }
 
-fn describe(refusal: Refusal<'_>) -> (RefusalKind, String) {
+/// What a refusal is about, and how it reads.
+#[must_use]
+pub fn describe(refusal: Refusal<'_>) -> (RefusalKind, String) {
     match refusal {
         Refusal::Version { server, software } => (
             RefusalKind::Version,
@@ -396,5 +406,9 @@ fn describe(refusal: Refusal<'_>) -> (RefusalKind, String) {
             "the process has ended, the server says".into(),
         ),
         Refusal::Late => (RefusalKind::Late, "the hello came too late".into()),
+        Refusal::Private => (
+            RefusalKind::Private,
+            "the server belongs to one program and its processes".into(),
+        ),
     }
 }

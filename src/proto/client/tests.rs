@@ -84,7 +84,7 @@ fn sent(client: &mut Client) -> Vec<String> {
             FromClient::Ack { acks } => format!("ack {}", acks.len()),
             FromClient::Cancel { seq } => format!("cancel {}", seq.0),
             FromClient::Credit { watch, granted } => format!("credit {} {granted}", watch.0),
-            FromClient::Hello(_) => "hello".into(),
+            FromClient::Hello(_) | FromClient::Keeper(_) => "hello".into(),
             FromClient::Goodbye => "goodbye".into(),
         })
         .collect()
@@ -546,6 +546,7 @@ fn refusals_are_told_in_words() {
         (Refusal::Limit { limit: "SOME_MAX" }, "SOME_MAX"),
         (Refusal::Protocol { what: "why" }, "why"),
         (Refusal::Ended, "has ended"),
+        (Refusal::Private, "one program"),
     ];
     for (refusal, words) in refusals {
         let mut client = client();

@@ -18,6 +18,8 @@ pub struct Agreed {
     pub runs_functions: bool,
     /// Is each run twice, and what it does compared?
     pub runs_functions_twice: bool,
+    /// Its number in the system.
+    pub server_pid: u32,
 }
 
 impl Limits {
@@ -31,6 +33,7 @@ impl Limits {
             replies_bytes_max: self.replies_bytes_max as u64,
             runs_functions: true,
             runs_functions_twice: false,
+            server_pid: 0,
         }
     }
 }

@@ -154,12 +154,9 @@ impl Server {
         token: Token,
         resumed: bool,
     ) {
+        self.has_said_hello(id);
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.session = Some(session);
-            if let Some(hello_by) = connection.hello_by.take() {
-                self.silent.remove(&id);
-                self.timers.remove(&(hello_by, Timer::Hello(id)));
-            }
         }
         let welcome = FromServer::Welcome {
             session,
@@ -168,6 +165,15 @@ impl Server {
             limits: self.config.agreed(),
         };
         self.push(id, &welcome);
+    }
+
+    /// It need not hurry any more.
+    pub(super) fn has_said_hello(&mut self, id: ConnectionId) {
+        let connection = self.connections.get_mut(&id);
+        if let Some(hello_by) = connection.and_then(|connection| connection.hello_by.take()) {
+            self.silent.remove(&id);
+            self.timers.remove(&(hello_by, Timer::Hello(id)));
+        }
     }
 
     pub(super) fn goodbye(&mut self, id: SessionId, now: Time) {
@@ -216,7 +222,11 @@ impl Server {
 
     /// Tells the peer why, and closes.
     pub(super) fn refuse(&mut self, id: ConnectionId, refusal: Refusal<'_>, now: Time) {
-        self.push(id, &FromServer::Refused { refusal });
+        let is_keeper = self.connections.get(&id).is_some_and(|c| c.keeps.is_some());
+        // A keeper is told nothing but what to do.
+        if !is_keeper {
+            self.push(id, &FromServer::Refused { refusal });
+        }
         self.close(id, now);
     }
 
@@ -232,6 +242,7 @@ impl Server {
         let last = Connection {
             outbox,
             session: None,
+            keeps: None,
             mute: true,
             closed: true,
             hello_by: None,
@@ -251,6 +262,9 @@ impl Server {
             self.silent.remove(&id);
             self.timers.remove(&(hello_by, Timer::Hello(id)));
         }
+        if let Some(root) = connection.keeps {
+            return self.keeper_lost(root, now);
+        }
         let session = connection
             .session
             .and_then(|session| self.sessions.get_mut(&session));
@@ -261,6 +275,51 @@ impl Server {
             session.detached_at = Some(now);
             let ends_at = now.after(self.config.session_grace);
             self.timers.insert((ends_at, Timer::Grace(session.id)));
+        }
+    }
+
+    /// Ends a session whose process may live on: what it owned is released.
+    pub(super) fn end_session(&mut self, id: SessionId, why: &str, now: Time) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        let process = session.process;
+        self.drop_session(id, now);
+        self.release(process, Some(id), why, now);
+    }
+
+    /// Forgets a session, its waits and its watches.
+    pub(super) fn drop_session(&mut self, id: SessionId, now: Time) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        let waits: Vec<_> = session.waits.keys().copied().collect();
+        let watches: Vec<_> = session.watches.keys().copied().collect();
+        let (process, connection) = (session.process, session.connection);
+        self.end_leases_of(id);
+        for seq in waits {
+            self.remove_wait(id, seq);
+        }
+        for watch in watches {
+            self.remove_watch(id, watch);
+        }
+        if let Some(connection) = connection {
+            self.close(connection, now);
+        }
+        let session = self.sessions.remove(&id);
+        let has_parts = |session: &Session| !session.uploads.is_empty();
+        marks::reached_if(session.as_ref().is_some_and(has_parts), Mark::PartsLost);
+        let parts = session.iter().flat_map(|session| session.uploads.values());
+        self.parts_bytes -= parts.map(|upload| upload.size).sum::<usize>();
+        if let Some(since) = session.and_then(|session| session.detached_at) {
+            let ends_at = since.after(self.config.session_grace);
+            self.timers.remove(&(ends_at, Timer::Grace(id)));
+        }
+        self.lagging.remove(&id);
+        if let Some(process) = self.processes.get_mut(&process)
+            && process.session == Some(id)
+        {
+            process.session = None;
         }
     }
 }

@@ -6,17 +6,8 @@ use super::super::limits;
 use super::super::marks::{self, Mark};
 use super::super::message::{Failure, Reply, Why};
 use super::super::planted::{self, Bug};
-use super::super::setup::Setup;
 use super::super::time::nanoseconds;
 use super::{Effect, Server};
-
-/// With whom a process ends that is spawned so.
-pub(super) fn head(parent: ProcessId, setup: &Setup<'_>) -> ProcessId {
-    match setup.to_root {
-        true => ProcessId::PROGRAM,
-        false => parent,
-    }
-}
 
 impl Server {
     /// Has the keeper ask a process to end, and kill it when its grace is over.
@@ -25,7 +16,10 @@ impl Server {
         let usual_ns = nanoseconds(limits::GRACE);
         let grace_ns = grace_ns.or(own_ns).unwrap_or(usual_ns);
         marks::reached_if(self.is_ended(process) == Some(false), Mark::StopAsked);
-        self.end(process, Effect::Stop { process, grace_ns })
+        match self.room_to_order(process) {
+            Err(failure) => self.failed(failure),
+            Ok(()) => self.end(process, Effect::Stop { process, grace_ns }),
+        }
     }
 
     /// Has the keeper kill a process.
@@ -42,16 +36,17 @@ impl Server {
             Some(true) => marks::reached(Mark::EndTooLate),
             Some(false) => {
                 marks::reached(Mark::MovedToRoot);
+                let root = self.root_of(id);
                 let head = match self.processes.get_mut(&id) {
-                    Some(process) => std::mem::replace(&mut process.ends_with, ProcessId::PROGRAM),
-                    None => ProcessId::PROGRAM,
+                    Some(process) => std::mem::replace(&mut process.ends_with, root),
+                    None => root,
                 };
                 if let Some(head) = self.processes.get_mut(&head)
                     && !planted::is(Bug::MovedStaysChild)
                 {
                     head.children.remove(&id);
                 }
-                if let Some(program) = self.processes.get_mut(&ProcessId::PROGRAM) {
+                if let Some(program) = self.processes.get_mut(&root) {
                     program.children.insert(id);
                 }
             }
@@ -67,7 +62,7 @@ impl Server {
             Some(true) => marks::reached(Mark::EndTooLate),
             // Who is killed is killed: it is said to the keeper once, however often it is asked for.
             Some(false) if matches!(effect, Effect::Kill { .. }) && self.is_killed(process) => {}
-            Some(false) => self.effects.push_back(effect),
+            Some(false) => self.order(effect),
         }
         let revision = self.store.revision();
         codec::to_bytes(&Reply::Done { revision })
@@ -80,9 +75,9 @@ impl Server {
     }
 
     /// Has the process ended, or is its death known? `None`: there is none that anybody may end.
-    /// The program is not one: it is nobody's, and the tree ends with it.
+    /// A program is not one: it is nobody's, and its processes end with it.
     fn is_ended(&self, process: ProcessId) -> Option<bool> {
-        if process == ProcessId::PROGRAM {
+        if self.root_of(process) == process {
             return None;
         }
         Some(self.processes.get(&process)?.has_ended())

@@ -31,6 +31,32 @@ pub trait Functions: Send {
     ) -> Result<Option<Vec<u8>>, FunctionFailure>;
 }
 
+/// Of a server that runs none.
+#[derive(Debug, Clone, Copy)]
+pub struct NoFunctions;
+
+impl Functions for NoFunctions {
+    fn atomic(
+        &mut self,
+        _: &str,
+        _: &FunctionRef<'_>,
+        _: &[u8],
+        _: &mut Transaction<'_>,
+    ) -> Result<Vec<u8>, FunctionFailure> {
+        Err(FunctionFailure::Unknown)
+    }
+
+    fn condition(
+        &mut self,
+        _: &str,
+        _: &FunctionRef<'_>,
+        _: &[u8],
+        _: &View<'_>,
+    ) -> Result<Option<Vec<u8>>, FunctionFailure> {
+        Err(FunctionFailure::Unknown)
+    }
+}
+
 /// An error or a panic, as text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FaultText {

@@ -7,10 +7,12 @@ mod atomic;
 mod batch;
 mod changes;
 mod commits;
+mod config;
 mod connections;
 mod dump;
 mod ending;
 mod functions;
+mod guests;
 mod leases;
 mod locks;
 mod outcomes;
@@ -24,7 +26,8 @@ mod usage;
 mod wire;
 
 pub use super::dump::RECORD_PREFIX;
-pub use functions::{FaultText, FunctionFailure, Functions};
+pub use config::Config;
+pub use functions::{FaultText, FunctionFailure, Functions, NoFunctions};
 pub use processes::{Record, Used};
 pub use twice::{Ran, Returned};
 pub use usage::Usage;
@@ -32,12 +35,12 @@ pub use usage::Usage;
 use super::codec;
 use super::frame::{self, Outbox};
 use super::history::History;
-use super::ids::{BuildId, ConnectionId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
+use super::ids::{ConnectionId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
 use super::kinds;
-use super::limits::{self, Agreed, Limits};
+use super::limits::{self, Limits};
 use super::locks::Locks;
 use super::marks::{self, Mark};
-use super::message::{FromClient, FromServer, Refusal, Request, Why};
+use super::message::{FromClient, FromServer, Refusal, Request, ToKeeper, Why};
 use super::planted::{self, Bug};
 use super::points::{Point, Points};
 use super::session::{self, Arrival, Session};
@@ -49,60 +52,6 @@ use leases::{Leases, Ticket};
 use processes::Process;
 use speedy::{Readable, Writable};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
-
-/// What a server is told at its start.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Identity of the executable; clients must have the same, where the server runs functions.
-    pub build: BuildId,
-    /// Does it call the program's functions? If not, its clients run them, whatever their builds.
-    pub runs_functions: bool,
-    /// Is each function of the program run twice on the same state, and what it does compared?
-    /// Whoever runs it.
-    pub runs_functions_twice: bool,
-    /// The secret of the program, process [`ProcessId::PROGRAM`].
-    pub program_key: Token,
-    /// From this all tokens are drawn.
-    pub seed: [u64; 2],
-    /// What is allowed. Must pass [`Limits::check`].
-    pub limits: Limits,
-    /// See [`limits::SESSION_GRACE`].
-    pub session_grace: Duration,
-    /// See [`limits::LEASE_TIME`].
-    pub lease_time: Duration,
-    /// Keeps each change set for [`Server::poll_commit`]: for the simulator's checkers.
-    pub record_commits: bool,
-}
-
-impl Config {
-    /// The limits as they stand in `limits.rs`.
-    #[must_use]
-    pub fn new(build: BuildId, program_key: Token, seed: [u64; 2]) -> Config {
-        Config {
-            build,
-            runs_functions: true,
-            runs_functions_twice: false,
-            program_key,
-            seed,
-            limits: Limits::USUAL,
-            session_grace: limits::SESSION_GRACE,
-            lease_time: limits::LEASE_TIME,
-            record_commits: false,
-        }
-    }
-}
-
-impl Config {
-    /// What a client is told of it.
-    fn agreed(&self) -> Agreed {
-        Agreed {
-            runs_functions: self.runs_functions,
-            runs_functions_twice: self.runs_functions_twice,
-            ..self.limits.agreed()
-        }
-    }
-}
 
 /// What a driver has to do for the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,6 +95,32 @@ pub enum Effect {
     },
 }
 
+impl Effect {
+    /// What the keeper is to be told by it, if it is one for the keeper.
+    ///
+    /// # Panics
+    /// When the effect is not one that a server gave.
+    #[must_use]
+    pub fn to_keeper(&self) -> Option<ToKeeper<'_>> {
+        Some(match *self {
+            Effect::Close { .. } | Effect::Drain { .. } => return None,
+            Effect::Spawn {
+                process,
+                key,
+                ref name,
+                ref setup,
+            } => ToKeeper::Spawn {
+                process,
+                key,
+                name,
+                setup: codec::decode(setup).expect("the server has encoded it"),
+            },
+            Effect::Stop { process, grace_ns } => ToKeeper::Stop { process, grace_ns },
+            Effect::Kill { process, why } => ToKeeper::Kill { process, why },
+        })
+    }
+}
+
 /// What [`Server::receive`] made of its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Received {
@@ -184,6 +159,8 @@ pub struct Commit {
 struct Connection {
     outbox: Outbox,
     session: Option<SessionId>,
+    /// It is the link of this program's keeper.
+    keeps: Option<ProcessId>,
     /// Nobody reads its output any more: it is dropped, and input does not wait for room.
     mute: bool,
     /// It is to be closed as soon as the driver hears of it.
@@ -230,6 +207,8 @@ pub struct Server {
     connections: BTreeMap<ConnectionId, Connection>,
     sessions: BTreeMap<SessionId, Session>,
     processes: BTreeMap<ProcessId, Process>,
+    /// The links of the keepers of programs that have come with one.
+    links: BTreeMap<ProcessId, ConnectionId>,
     /// Ended processes that still have a record, oldest first.
     ended: VecDeque<ProcessId>,
     /// Connections of dead processes that are being read to their end. The connection's session
@@ -275,7 +254,7 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
-    /// A server with an empty state, and one process: the program.
+    /// A server with an empty state, and one process, the program, or none if it stands alone.
     ///
     /// # Panics
     /// When the limits do not fit each other.
@@ -295,6 +274,7 @@ impl Server {
             connections: BTreeMap::new(),
             sessions: BTreeMap::new(),
             processes: BTreeMap::new(),
+            links: BTreeMap::new(),
             ended: VecDeque::new(),
             draining: BTreeMap::new(),
             results_bytes: 0,
@@ -319,8 +299,10 @@ impl Server {
             points: Points::default(),
             config,
         };
-        let program = Process::program(server.config.program_key, now);
-        server.processes.insert(ProcessId::PROGRAM, program);
+        if let Some(key) = server.config.program_key {
+            let program = Process::program(key, now);
+            server.processes.insert(ProcessId::PROGRAM, program);
+        }
         server
     }
 
@@ -357,7 +339,8 @@ impl Server {
                 consumed = input.len();
                 break false;
             };
-            if !connection.mute && is_full(&connection.outbox, &self.config.limits, &self.points) {
+            let waits_for_room = !connection.mute && connection.keeps.is_none();
+            if waits_for_room && is_full(&connection.outbox, &self.config.limits, &self.points) {
                 connection.held_up_at.get_or_insert(now);
                 marks::reached(Mark::OutboxFull);
                 break false;
@@ -502,6 +485,9 @@ impl Server {
 
     /// One frame of a connection.
     fn frame(&mut self, id: ConnectionId, payload: &[u8], now: Time) {
+        if let Some(root) = self.connections.get(&id).and_then(|c| c.keeps) {
+            return self.keeper_said(id, root, payload, now);
+        }
         let message = match codec::decode::<FromClient<'_>>(payload) {
             Ok(message) => message,
             Err(malformed) => {
@@ -518,7 +504,10 @@ impl Server {
         let session = self.connections.get(&id).and_then(|c| c.session);
         match (message, session) {
             (FromClient::Hello(hello), None) => self.hello(id, &hello, now),
-            (FromClient::Hello(_), Some(_)) => self.violation(id, "a second hello", now),
+            (FromClient::Keeper(hello), None) => self.adopt(id, &hello, now),
+            (FromClient::Hello(_) | FromClient::Keeper(_), Some(_)) => {
+                self.violation(id, "a second hello", now)
+            }
             (_, None) => self.violation(id, "the first message is no hello", now),
             (FromClient::Request { seq, acks, body }, Some(session)) => {
                 self.acknowledge(session, &acks);
@@ -675,6 +664,9 @@ impl Server {
             assert_eq!(connection.hello_by.is_some(), silent);
             if let Some(session) = connection.session {
                 assert_eq!(self.sessions[&session].connection, Some(*id));
+            }
+            if let Some(root) = connection.keeps {
+                assert_eq!(self.links.get(&root), Some(id));
             }
         }
     }

@@ -43,7 +43,8 @@ pub(super) fn outcome_of(process: &Process, death: &Death, now: Time) -> (Vec<u8
             call,
             errno: *errno,
         },
-        (DeathKind::Status(_), Some(finish)) => End::Finished(finish),
+        (DeathKind::Status(_) | DeathKind::Unseen, Some(finish)) => End::Finished(finish),
+        (DeathKind::Unseen, None) => End::Gone,
         (DeathKind::Status(_), None) if let Some(why) = death.why => End::Killed { why },
         (DeathKind::Status(status), None) if !process.has_connected => {
             not_begun(*status, &death.left)
@@ -51,7 +52,7 @@ pub(super) fn outcome_of(process: &Process, death: &Death, now: Time) -> (Vec<u8
         (DeathKind::Status(status), None) => unfinished(*status, &death.left),
     };
     kinds::said(&end);
-    let clean = matches!(death.end, DeathKind::Status(0));
+    let clean = matches!(death.end, DeathKind::Status(0) | DeathKind::Unseen);
     marks::reached_if(
         !clean && matches!(end, End::Finished(_)),
         Mark::FinishedAndDied,
@@ -186,6 +187,7 @@ fn describe(end: &End<'_>) -> String {
         End::StackOverflow { thread: "" } => "overflowed its stack".to_owned(),
         End::StackOverflow { thread } => format!("overflowed the stack of thread {thread:?}"),
         End::OutOfMemory => "killed, probably for want of memory".to_owned(),
+        End::Gone => "gone with its keeper".to_owned(),
         End::NotStarted { call, errno } => {
             format!("could not be started: {call} failed with errno {errno}")
         }

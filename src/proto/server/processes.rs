@@ -8,15 +8,14 @@ use super::super::kinds;
 use super::super::marks::{self, Mark};
 use super::super::message::{Failure, Finish, FromKeeper, FunctionRef, Reply, Why, WireOutcome};
 use super::super::planted::{self, Bug};
-use super::super::session::{Session, WaitKind};
+use super::super::session::WaitKind;
 use super::super::setup::Setup;
 use super::super::store::{Key, Namespace, RESERVED, Rights, Transaction};
 use super::super::time::Time;
-use super::ending;
 use super::outcomes::{Remains, outcome_of, wall_ns};
 use super::parts::Rests;
 use super::requests::cause;
-use super::{Effect, Keep, Server, Timer, WaitKey, wire};
+use super::{Effect, Keep, Server, WaitKey, wire};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -70,7 +69,12 @@ pub(super) struct Death {
 #[derive(Debug)]
 pub(super) enum DeathKind {
     Status(i32),
-    NotStarted { call: String, errno: i32 },
+    NotStarted {
+        call: String,
+        errno: i32,
+    },
+    /// Nobody has seen it: its keeper is gone.
+    Unseen,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +88,8 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Process {
     parent: ProcessId,
+    /// The program that it belongs to; a program's own number.
+    pub(super) root: ProcessId,
     /// With whom it ends: its parent, or the program.
     pub(super) ends_with: ProcessId,
     pub(super) key: Token,
@@ -118,11 +124,26 @@ pub(super) struct Process {
     used: Option<Used>,
 }
 
+impl Death {
+    /// What nobody could tell more of.
+    pub(super) fn new(end: DeathKind) -> Death {
+        Death {
+            end,
+            why: None,
+            cpu_user_ns: 0,
+            cpu_system_ns: 0,
+            memory_bytes_max: 0,
+            left: Remains::default(),
+        }
+    }
+}
+
 impl Process {
     /// The root of the tree.
     pub(super) fn program(key: Token, now: Time) -> Process {
         Process {
             parent: ProcessId::PROGRAM,
+            root: ProcessId::PROGRAM,
             ends_with: ProcessId::PROGRAM,
             key,
             session: None,
@@ -145,6 +166,18 @@ impl Process {
             outcome: None,
             outcome_text: None,
             used: None,
+        }
+    }
+
+    /// A program that has come with a keeper of its own.
+    pub(super) fn guest(id: ProcessId, key: Token, pid: u32, name: &str, now: Time) -> Process {
+        Process {
+            parent: id,
+            root: id,
+            ends_with: id,
+            pid: Some(pid),
+            name: name.to_owned(),
+            ..Process::program(key, now)
         }
     }
 
@@ -189,7 +222,7 @@ impl Process {
         self.outcome.as_ref().map_or(0, Vec::len) + self.rests.result_bytes()
     }
 
-    fn record(&self, id: ProcessId) -> Vec<u8> {
+    pub(super) fn record(&self, id: ProcessId) -> Vec<u8> {
         let state = match self.state {
             State::Starting => "starting",
             State::Running => "running",
@@ -228,11 +261,13 @@ impl Server {
         let fits = wire::task(function, args, &limits)
             .and_then(|()| wire::rest(args.len(), rest.len(), &limits))
             .and_then(|()| wire::setup(setup))
-            .and_then(|()| self.room_for_process());
+            .and_then(|()| self.room_for_process())
+            .and_then(|()| self.room_to_order(parent));
         if let Err(failure) = fits {
             return self.failed(failure);
         }
-        marks::reached_if(parent != ProcessId::PROGRAM, Mark::NestedSpawn);
+        let root = self.root_of(parent);
+        marks::reached_if(parent != root, Mark::NestedSpawn);
         self.processes_made += 1;
         let id = ProcessId(self.processes_made);
         let key = self.draw_token();
@@ -240,12 +275,16 @@ impl Server {
             "" => function.name.to_owned(),
             name => name.to_owned(),
         };
-        let ends_with = ending::head(parent, setup);
+        let ends_with = match setup.to_root {
+            true => root,
+            false => parent,
+        };
         let grace_ns = setup.grace_ns;
         let setup = codec::to_bytes(setup);
         self.parts_bytes += rest.len();
         let process = Process {
             parent,
+            root,
             ends_with,
             key,
             grace_ns,
@@ -264,7 +303,7 @@ impl Server {
         }
         let before = self.store.revision();
         self.write_record(id, &record, &cause(parent, now));
-        self.effects.push_back(Effect::Spawn {
+        self.order(Effect::Spawn {
             process: id,
             key,
             name,
@@ -279,7 +318,7 @@ impl Server {
         })
     }
 
-    fn write_record(&mut self, id: ProcessId, record: &[u8], cause: &Cause) {
+    pub(super) fn write_record(&mut self, id: ProcessId, record: &[u8], cause: &Cause) {
         let key = record_key(id);
         let written = self.change(cause, Rights::Framework, |transaction| {
             transaction.set(RESERVED, &key, record)
@@ -381,14 +420,7 @@ impl Server {
                 errno,
             } => {
                 let call = call.to_owned();
-                let death = Death {
-                    end: DeathKind::NotStarted { call, errno },
-                    why: None,
-                    cpu_user_ns: 0,
-                    cpu_system_ns: 0,
-                    memory_bytes_max: 0,
-                    left: Remains::default(),
-                };
+                let death = Death::new(DeathKind::NotStarted { call, errno });
                 self.died(process, death, now);
             }
             FromKeeper::Ended {
@@ -430,7 +462,7 @@ impl Server {
     }
 
     /// A process is dead. If it has a connection, what it wrote last is read first.
-    fn died(&mut self, id: ProcessId, death: Death, now: Time) {
+    pub(super) fn died(&mut self, id: ProcessId, death: Death, now: Time) {
         let Some(process) = self.processes.get_mut(&id) else {
             return;
         };
@@ -485,7 +517,8 @@ impl Server {
             return;
         };
         let (outcome, text) = outcome_of(process, &death, now);
-        process.used = Some(Used {
+        let is_seen = !matches!(death.end, DeathKind::Unseen);
+        process.used = is_seen.then(|| Used {
             cpu_ns: death.cpu_user_ns.saturating_add(death.cpu_system_ns),
             memory_bytes_max: death.memory_bytes_max,
             wall_ns: wall_ns(process.started_at, now),
@@ -536,7 +569,7 @@ impl Server {
             let state = self.processes.get(&child).map(|child| child.state);
             marks::reached_if(state == Some(State::Starting), Mark::KilledBeforeStart);
             let why = Why::Parent;
-            self.effects.push_back(Effect::Kill {
+            self.order(Effect::Kill {
                 process: child,
                 why,
             });
@@ -624,7 +657,13 @@ impl Server {
     }
 
     /// Releases what a process owns, and the locks of its session, in one revision that says why.
-    fn release(&mut self, id: ProcessId, session: Option<SessionId>, why: &str, now: Time) {
+    pub(super) fn release(
+        &mut self,
+        id: ProcessId,
+        session: Option<SessionId>,
+        why: &str,
+        now: Time,
+    ) {
         let owned = self.store.owned_by(id);
         let mut cause = cause(id, now);
         cause.released = Some(Arc::from(why));
@@ -635,51 +674,6 @@ impl Server {
         });
         debug_assert!(released.is_ok(), "removing is within all limits");
         self.tell_passed(&passed);
-    }
-
-    /// Ends a session whose process may live on: what it owned is released.
-    pub(super) fn end_session(&mut self, id: SessionId, why: &str, now: Time) {
-        let Some(session) = self.sessions.get(&id) else {
-            return;
-        };
-        let process = session.process;
-        self.drop_session(id, now);
-        self.release(process, Some(id), why, now);
-    }
-
-    /// Forgets a session, its waits and its watches.
-    pub(super) fn drop_session(&mut self, id: SessionId, now: Time) {
-        let Some(session) = self.sessions.get(&id) else {
-            return;
-        };
-        let waits: Vec<_> = session.waits.keys().copied().collect();
-        let watches: Vec<_> = session.watches.keys().copied().collect();
-        let (process, connection) = (session.process, session.connection);
-        self.end_leases_of(id);
-        for seq in waits {
-            self.remove_wait(id, seq);
-        }
-        for watch in watches {
-            self.remove_watch(id, watch);
-        }
-        if let Some(connection) = connection {
-            self.close(connection, now);
-        }
-        let session = self.sessions.remove(&id);
-        let has_parts = |session: &Session| !session.uploads.is_empty();
-        marks::reached_if(session.as_ref().is_some_and(has_parts), Mark::PartsLost);
-        let parts = session.iter().flat_map(|session| session.uploads.values());
-        self.parts_bytes -= parts.map(|upload| upload.size).sum::<usize>();
-        if let Some(since) = session.and_then(|session| session.detached_at) {
-            let ends_at = since.after(self.config.session_grace);
-            self.timers.remove(&(ends_at, Timer::Grace(id)));
-        }
-        self.lagging.remove(&id);
-        if let Some(process) = self.processes.get_mut(&process)
-            && process.session == Some(id)
-        {
-            process.session = None;
-        }
     }
 }
 

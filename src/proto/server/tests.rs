@@ -5,6 +5,7 @@ use super::super::operations::{Operation, Span};
 use super::super::setup::Setup;
 use super::super::store::{Transaction, View};
 use super::*;
+use crate::proto::ids::BuildId;
 use crate::proto::limits::{CREDIT_BYTES_MIN, PROTOCOL_VERSION};
 
 mod attacks;
@@ -16,6 +17,7 @@ mod dumped;
 mod elsewhere;
 mod endings;
 mod fairness;
+mod guests;
 mod hostile;
 mod leases;
 mod left;

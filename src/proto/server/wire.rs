@@ -11,11 +11,12 @@ use super::{FaultText, FunctionFailure};
 pub(super) const SOFTWARE: &str = concat!("zproc ", env!("CARGO_PKG_VERSION"));
 
 /// The protocol version in a frame that looks like a hello of whatever version: the first four
-/// bytes are the message's tag, 0, the next four the version. This much must stay so for ever.
+/// bytes are the message's tag, 0 for a process and 1 for a keeper, the next four the version. This
+/// much must stay so for ever.
 pub(super) fn version_of_hello(payload: &[u8]) -> Option<u32> {
     let (tag, rest) = payload.split_first_chunk::<4>()?;
     let (version, _) = rest.split_first_chunk::<4>()?;
-    let hello = u32::from_le_bytes(*tag) == 0 && !planted::is(Bug::LaterVersionIsGarbage);
+    let hello = u32::from_le_bytes(*tag) <= 1 && !planted::is(Bug::LaterVersionIsGarbage);
     hello.then(|| u32::from_le_bytes(*version))
 }
 

@@ -132,3 +132,22 @@ fn an_update_before_the_welcome_is_a_breach() {
     give_update(&mut client, 1, 1);
     assert_eq!(protocol_error(&client), "a message before the welcome");
 }
+
+/// A program whose keeper was lost, or in whose server's place another one listens, was told that it
+/// was refused, as if it had done something wrong.
+#[test]
+fn who_comes_back_to_a_server_that_holds_it_for_dead_or_is_another_has_lost_its_server() {
+    for (refusal, how) in [
+        (Refusal::Ended, ServerEnd::KeeperLost),
+        (Refusal::Credentials, ServerEnd::Unseen),
+    ] {
+        let mut client = up();
+        client.disconnected(NOW, 0, "cut");
+        client.connected(NOW);
+        give(&mut client, &FromServer::Refused { refusal });
+        let Some(End::ServerLost(loss)) = client.ended() else {
+            panic!("{:?}", client.ended());
+        };
+        assert_eq!(loss.how, how);
+    }
+}

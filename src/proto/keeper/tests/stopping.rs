@@ -14,7 +14,7 @@ fn spawn_with_grace(process: u64, grace_ns: u64) -> ToKeeper<'static> {
 
 /// A keeper of process 2, with much time, and 3, with little.
 fn keeper() -> Keeper {
-    let mut keeper = Keeper::new(SERVER, GRACE);
+    let mut keeper = Keeper::new(Some(SERVER), GRACE);
     for (process, grace_ns) in [(2, 1_000_000), (3, 70)] {
         keeper.asked(&spawn_with_grace(process, grace_ns), NOW);
         keeper.forked(ProcessId(process), 100 + process as u32, NOW);
@@ -49,7 +49,7 @@ fn all_are_asked_once_and_each_has_its_own_grace_but_no_more_than_the_tree() {
 /// Seen: it had the usual 5 seconds, and a tree that was given more ended no later for it.
 #[test]
 fn who_has_no_grace_of_its_own_has_that_of_the_tree_however_long() {
-    let mut keeper = Keeper::new(SERVER, limits::GRACE * 6);
+    let mut keeper = Keeper::new(Some(SERVER), limits::GRACE * 6);
     keeper.asked(&spawn(2), NOW);
     keeper.forked(ProcessId(2), 102, NOW);
     effects(&mut keeper);

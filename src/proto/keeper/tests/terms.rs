@@ -12,7 +12,7 @@ fn spawn_limited(process: u64, limit_ns: u64) -> ToKeeper<'static> {
 
 /// A keeper of one process that may run so long, under the number 102.
 fn keeper_with_limit(limit_ns: u64) -> Keeper {
-    let mut keeper = Keeper::new(SERVER, GRACE);
+    let mut keeper = Keeper::new(Some(SERVER), GRACE);
     keeper.asked(&spawn_limited(2, limit_ns), Time(1));
     // Its time begins when it does.
     keeper.forked(ProcessId(2), 102, Time(100));

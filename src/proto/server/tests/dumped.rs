@@ -5,6 +5,7 @@ use crate::proto::dump::Standing;
 use crate::proto::limits::DUMP_LINES_MAX;
 use crate::proto::server::requests::cause;
 use crate::proto::store::{Rights, Transaction};
+use std::time::Duration;
 
 fn wait(condition: Condition<'static>) -> Request<'static> {
     Request::Wait {
