@@ -57,6 +57,9 @@ pub struct LoggedSpace {
     encoded: OnceCell<Arc<[u8]>>,
 }
 
+/// To look through so many changes of an entry counts as one entry more.
+const STEP_CHANGES: usize = 16;
+
 /// What an entry costs besides keys and values.
 const ENTRY_OVERHEAD_BYTES: usize = 128;
 
@@ -97,6 +100,13 @@ impl Logged {
             .spaces
             .binary_search_by(|(name, _)| (**name).cmp(namespace));
         Some(&self.spaces[place.ok()?].1)
+    }
+
+    /// How much it is to look through it, in entries of one change.
+    #[must_use]
+    pub fn steps(&self, namespace: &str) -> usize {
+        let space = self.space(namespace);
+        1 + space.map_or(0, |space| space.changes.len() / STEP_CHANGES)
     }
 
     /// The update that a watch with this interest sees, encoded. `None`: nothing of interest.

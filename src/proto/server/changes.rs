@@ -95,11 +95,13 @@ impl Wanted<'_> {
             return merged.found(head, false);
         }
         let mut until = after;
-        for (looked_at, entry) in log.since(after.next()).enumerate() {
-            if looked_at == limits.log_entries_per_tick_max || !merged.add(entry, self, limits) {
+        let mut looked_at = 0;
+        for entry in log.since(after.next()) {
+            if looked_at >= limits.log_entries_per_tick_max || !merged.add(entry, self, limits) {
                 marks::reached(Mark::ChangesInParts);
                 return merged.found(until, true);
             }
+            looked_at += entry.steps(self.namespace);
             until = entry.revision;
         }
         merged.found(head.max(after), false)

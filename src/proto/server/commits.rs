@@ -40,9 +40,7 @@ impl Turn {
     }
 }
 
-/// To look through so many changes of an entry counts as one entry more.
-const STEP_CHANGES: usize = 16;
-/// So do as many bytes of it that are sent.
+/// So many bytes that are sent count as one entry more.
 const STEP_BYTES: usize = 4096;
 
 impl Server {
@@ -511,8 +509,7 @@ fn serve(
         if turn.is_over() {
             return Served::Later;
         }
-        let changes = entry.space(&cursor.namespace);
-        turn.spent += 1 + changes.map_or(0, |space| space.changes.len() / STEP_CHANGES);
+        turn.spent += entry.steps(&cursor.namespace);
         let Some(body) = entry.encoded(&cursor.namespace, &cursor.interest) else {
             continue;
         };

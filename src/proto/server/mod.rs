@@ -224,6 +224,8 @@ pub struct Server {
     wait_index: Index<WaitKey>,
     leases: Leases,
     comparer: Comparer,
+    /// A request was served that took so long that the others should have their turn.
+    turn_ends: bool,
     timers: BTreeSet<(Time, Timer)>,
     /// Connections that have not said hello, oldest first. Invariant: those with a `hello_by`.
     silent: BTreeSet<ConnectionId>,
@@ -284,6 +286,7 @@ impl Server {
             wait_index: Index::default(),
             leases: Leases::default(),
             comparer: Comparer::new(config.seed, config.limits.change_set_bytes_max),
+            turn_ends: false,
             timers: BTreeSet::new(),
             silent: BTreeSet::new(),
             lagging: BTreeSet::new(),
@@ -331,6 +334,7 @@ impl Server {
         let mut consumed = 0;
         let mut frames = 0;
         let compared_before = self.comparer.gone_over();
+        self.turn_ends = false;
         let more = loop {
             let open = self.connections.get_mut(&id).filter(|c| !c.closed);
             let Some(connection) = open else {
@@ -351,6 +355,7 @@ impl Server {
                     marks::reached(Mark::TurnOver);
                     break true;
                 }
+                Ok(Some(_)) if self.turn_ends => break true,
                 Ok(Some(_)) if self.has_compared_enough(compared_before) => break true,
                 Ok(Some(_)) if frames > 0 && self.points.strike(Point::TurnOfOneFrame) => {
                     break true;

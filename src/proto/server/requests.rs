@@ -150,7 +150,10 @@ impl Server {
             Request::Forget { process } => self.forget(process),
             Request::Lock { name, waits } => return self.lock(session, seq, name, waits, now),
             Request::Unlock { name, grant } => self.unlock(session, name, grant, now),
-            Request::Dump => codec::to_bytes(&Reply::Dump(self.dump(now))),
+            Request::Dump => {
+                self.turn_ends = true;
+                codec::to_bytes(&Reply::Dump(self.dump(now)))
+            }
         })
     }
 
@@ -272,20 +275,22 @@ impl Server {
         let mut bytes = 0;
         let mut reached = after;
         let mut complete = true;
-        for (looked_at, entry) in log.since(after.next()).enumerate() {
+        let mut looked_at = 0;
+        for entry in log.since(after.next()) {
             if entry.revision > until
                 || entry.revision == until && planted::is(Bug::LastUpdateMissed)
             {
                 break;
             }
             let ends_early = !bodies.is_empty() && self.points.strike(Point::UpdatesOfOne);
-            if looked_at == limits.log_entries_per_tick_max
+            if looked_at >= limits.log_entries_per_tick_max
                 || bytes >= limits.page_bytes_max
                 || ends_early
             {
                 complete = false;
                 break;
             }
+            looked_at += entry.steps(namespace);
             if let Some(body) = entry.encoded(namespace, &interest) {
                 if !bodies.is_empty() && bytes + body.len() > limits.page_bytes_max {
                     complete = false;

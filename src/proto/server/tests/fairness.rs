@@ -193,3 +193,26 @@ fn a_laggard_looks_through_few_large_entries_in_a_turn() {
     // Each entry is worth 256, which is a turn of one session.
     assert!(turns >= 8, "{turns}");
 }
+
+/// Trigger: one frame after the other that asks for a picture of the tree. Harm: as many were drawn in one
+/// turn as there may be frames, each of thousands of processes. Fix: a picture ends the turn.
+#[test]
+fn a_picture_of_the_tree_ends_the_turn_of_who_asks() {
+    let mut server = server_with(|_| ());
+    let mut program = Peer::program(&mut server);
+    let mut input = Vec::new();
+    for body in [Request::Ping, Request::Dump, Request::Dump, Request::Ping] {
+        program.seq += 1;
+        let (seq, acks) = (Seq(program.seq), Vec::new());
+        frame::append(&FromClient::Request { seq, acks, body }, &mut input);
+    }
+    let mut rest = &input[..];
+    let mut replies = Vec::new();
+    while !rest.is_empty() {
+        let received = server.receive(program.id, rest, Time(1));
+        assert_eq!(received.more, received.consumed < rest.len());
+        rest = &rest[received.consumed..];
+        replies.push(frames(&mut server, program.id).len());
+    }
+    assert_eq!(replies, [2, 1, 1]);
+}
