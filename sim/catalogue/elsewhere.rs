@@ -7,7 +7,7 @@ use crate::checkers::{
 };
 
 /// By file.
-pub(super) const BUGS: [Planted; 76] = [
+pub(super) const BUGS: [Planted; 77] = [
     planted(
         Bug::BytesBehindMessage,
         "proto/codec.rs",
@@ -337,6 +337,12 @@ pub(super) const BUGS: [Planted; 76] = [
         "proto/client/calls.rs",
         NO_LOST_WAKEUP,
         "requests that wait may take all the room for requests: none is left for what ends them",
+    ),
+    planted(
+        Bug::PlaceOfWaitLost,
+        "proto/client/calls.rs",
+        NO_LOST_WAKEUP,
+        "the place of a wait that was given up is not free again",
     ),
     planted(
         Bug::ResentInNewSession,

@@ -20,7 +20,7 @@ const LEGACY: &str = "legacy";
 pub(super) fn locker(ctx: &Context, steps: u64) -> Result<u64> {
     for step in 0..1 + steps % 6 {
         let door = DOORS[choose(2) as usize];
-        match choose(10) {
+        match choose(11) {
             0 => queue(ctx, step)?,
             1 | 2 => enter(ctx, &ctx.lock(door)?)?,
             3 => hurry(ctx, door)?,
@@ -38,6 +38,7 @@ pub(super) fn locker(ctx: &Context, steps: u64) -> Result<u64> {
             6 => look(ctx, door)?,
             7 => inherit(ctx, step)?,
             8 => besiege(ctx, step)?,
+            9 => outlast(ctx, step)?,
             _ => {
                 // It goes with this process.
                 std::mem::forget(ctx.lock(LEGACY)?);
@@ -145,6 +146,37 @@ fn besiege(ctx: &Context, step: u64) -> Result<()> {
         }
     }
     entered
+}
+
+/// Threads that ask for a short time take all the places for waits: who has patience gets one when they
+/// have given up, though nobody else says anything then.
+fn outlast(ctx: &Context, step: u64) -> Result<()> {
+    let threads = limits::in_flight_max();
+    if threads > SIEGE_MAX {
+        return queue(ctx, step);
+    }
+    let name = format!("outlast/{}/{step}", ctx.process_id());
+    let guard = ctx.lock(&name)?;
+    let hasty: Vec<_> = (0..threads)
+        .map(|_| {
+            let (ctx, name) = (ctx.clone(), name.clone());
+            let limit = Duration::from_micros(1 + choose(3_000));
+            thread::spawn(move || ctx.lock_timeout(&name, limit).map(drop))
+        })
+        .collect();
+    let patient = {
+        let (ctx, name) = (ctx.clone(), format!("{name}/free"));
+        thread::spawn(move || ctx.lock(&name).map(drop))
+    };
+    let had = patient.join();
+    for thread in hasty {
+        match thread.join() {
+            Ok(Err(error)) if !error.is_timeout() => return Err(error),
+            _ => {}
+        }
+    }
+    drop(guard);
+    had.unwrap_or(Ok(()))
 }
 
 /// Takes the lock, and ends without giving it back.

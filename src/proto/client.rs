@@ -372,6 +372,7 @@ impl Client {
         }
         match kind {
             Kind::Wait => {
+                call.abandoned = true;
                 let acks = self.calls.remove(seq).map_or_else(Vec::new, acks_of);
                 // Has the present connection got it? Else nothing says these any more.
                 if self.is_up() && seq < self.send_from {

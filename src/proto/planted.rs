@@ -260,6 +260,8 @@ pub enum Bug {
     InsertIsARead,
     /// Requests that wait may take all the room that there is for requests.
     WaitsTakeAllRoom,
+    /// The place of a wait that was given up is not free again.
+    PlaceOfWaitLost,
 
     // proto/client/link.rs
     /// When the session is lost, what was sent in it is sent again in the next.

@@ -188,7 +188,8 @@ impl Calls {
         let position = self.position(seq)?;
         let call = self.calls.remove(position);
         self.reply_bytes -= call.need.reply_bytes;
-        self.waits -= usize::from(call.need.waits);
+        let keeps = call.abandoned && planted::is(Bug::PlaceOfWaitLost);
+        self.waits -= usize::from(call.need.waits && !keeps);
         Some(call)
     }
 
