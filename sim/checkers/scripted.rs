@@ -19,6 +19,7 @@ mod here;
 mod limits;
 mod locks;
 mod search;
+mod transactions;
 
 const A: ProcessId = ProcessId(2);
 const B: ProcessId = ProcessId(3);
