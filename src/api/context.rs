@@ -1,5 +1,6 @@
 //! The context: a program's, or a process's, hold on its tree.
 
+use super::contended::Contended;
 use super::process::Process;
 use super::processes::Processes;
 use super::shipped::{InitSignature, ProcessBody, ProcessSignature};
@@ -50,6 +51,7 @@ struct Inner {
     connection: Connection,
     process: ProcessId,
     home: Home,
+    contended: Contended,
     keep: Option<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -97,6 +99,7 @@ impl Context {
                 connection,
                 process,
                 home: Home::default(),
+                contended: Contended::default(),
                 keep,
             }),
         }
@@ -109,9 +112,14 @@ impl Context {
                 connection: self.inner.connection.clone(),
                 process: self.inner.process,
                 home,
+                contended: Contended::default(),
                 keep: self.inner.keep.clone(),
             }),
         }
+    }
+
+    pub(super) fn contended(&self) -> &Contended {
+        &self.inner.contended
     }
 
     pub(crate) fn home(&self) -> &Home {

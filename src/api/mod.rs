@@ -31,6 +31,8 @@ pub(crate) mod snapshot;
 
 mod transaction;
 
+mod contended;
+
 mod run;
 
 pub(crate) mod txn;

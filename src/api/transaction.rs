@@ -5,7 +5,8 @@
 //! anything that was read was changed meanwhile. Then it runs again. After a few conflicts, or when
 //! another holds a lease on what it writes, it queues for a lease of its own: while that is held, no
 //! other transaction writes what it has touched. This is optimistic concurrency control (Kung and
-//! Robinson 1981) with a fall-back on locks, as in STMs that become serial after so many aborts.
+//! Robinson 1981) with a fall-back on locks, as in STMs that become serial after so many aborts. Who
+//! had to queue is likely to have to again: the next transactions of its function queue before they run.
 
 use super::context::unexpected;
 use super::run::{Run, Touched};
@@ -35,7 +36,8 @@ impl State {
     /// commit, unless it has only read.
     ///
     /// After a few conflicts it queues for a lease on what it has touched, and has its turn: of many
-    /// transactions on the same keys each comes to its end. Plain writes and atomic functions do not
+    /// transactions on the same keys each comes to its end. The next ones of the same closure in this
+    /// process queue at once for a while, before they run. Plain writes and atomic functions do not
     /// wait for leases; where they change what it reads again and again, and it takes long, it may
     /// be given up as [contended](Error::is_contended) after half a minute.
     ///
@@ -109,7 +111,11 @@ impl State {
             give_up_at: None,
             lease: None,
         };
+        let mut ready = transaction.begin();
         let settled = loop {
+            if let Err(error) = ready {
+                break Settled::Returned(Err(error));
+            }
             let mut run = Run::new(self, operation, transaction.deadline);
             let entered = context.connection().enter(operation);
             let entered = match entered {
@@ -119,11 +125,7 @@ impl State {
             let ended = attempt(&mut run);
             drop(entered);
             match transaction.settle(&run, ended) {
-                Settled::Again(conflict) => {
-                    if let Err(error) = transaction.prepare(conflict, run.touched()) {
-                        break Settled::Returned(Err(error));
-                    }
-                }
+                Settled::Again(conflict) => ready = transaction.prepare(conflict, run.touched()),
                 settled => break settled,
             }
         };
@@ -171,12 +173,38 @@ struct Transaction<'a> {
     /// This process was asked to end before it began.
     asked_before: bool,
     conflicts: u32,
-    /// Set by the first conflict.
+    /// Set by the first conflict, or when it queues at once.
     give_up_at: Option<Time>,
     lease: Option<(LeaseId, Touched)>,
 }
 
 impl Transaction<'_> {
+    /// Queues at once if that of its function before it had to.
+    fn begin(&mut self) -> Result<()> {
+        let Some(on) = self.state.context().contended().recall(self.function) else {
+            return Ok(());
+        };
+        marks::reached(Mark::TransactionQueuedAtOnce);
+        let now = self.state.context().connection().port().now();
+        let give_up_at = *self.give_up_at.insert(now.after(LEASE_WAIT));
+        self.queue(on, give_up_at)
+    }
+
+    /// What the next one of its function is to know, now that this one is done. With a commit its lease
+    /// has ended.
+    fn learn(&mut self, touched: &Touched) {
+        let Some((_, on)) = self.lease.take() else {
+            return;
+        };
+        let contended = self.state.context().contended();
+        if !covers(&on, touched) {
+            marks::reached(Mark::TransactionLeasedOther);
+            contended.forget(self.function);
+        } else if self.conflicts > 0 {
+            contended.remember(self.function, on);
+        }
+    }
+
     /// What comes of a run that has ended so.
     fn settle<R>(&mut self, run: &Run<'_>, ended: std::thread::Result<Result<R>>) -> Settled<R> {
         if run.is_doomed() {
@@ -200,12 +228,12 @@ impl Transaction<'_> {
         }
         if !run.has_written() {
             marks::reached(Mark::TransactionRead);
+            self.state.context().contended().forget(self.function);
             return Settled::Returned(Ok(value));
         }
         match run.with_parts(|parts| self.commit(run, parts)) {
             Ok(()) => {
-                // It has ended with the commit.
-                self.lease = None;
+                self.learn(&run.touched());
                 Settled::Returned(Ok(value))
             }
             Err(error) => match *error.kind() {
@@ -272,11 +300,7 @@ impl Transaction<'_> {
             None if !conflict.barred && self.conflicts < CONFLICTS_MAX => return Ok(()),
             None => {}
             Some((_, on)) => {
-                let is_on = |(namespace, key): &(Box<str>, Option<Box<str>>)| {
-                    let whole = (namespace.clone(), None);
-                    on.contains(&(namespace.clone(), key.clone())) || on.contains(&whole)
-                };
-                let is_covered = touched.iter().all(is_on);
+                let is_covered = covers(on, &touched);
                 if is_covered && conflict.held {
                     // Plain writes have broken it.
                     return Ok(());
@@ -332,6 +356,14 @@ impl Transaction<'_> {
             }
         }
     }
+}
+
+/// Is a lease on these a lease on all of those?
+fn covers(on: &Touched, touched: &Touched) -> bool {
+    touched.iter().all(|(namespace, key)| {
+        let whole = (namespace.clone(), None);
+        on.contains(&(namespace.clone(), key.clone())) || on.contains(&whole)
+    })
 }
 
 /// So many as a lease may be on: whole namespaces in the place of too many keys.

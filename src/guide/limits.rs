@@ -82,6 +82,7 @@
 //! | `WATCH_KEYS_MAX` | 1024 | keys that one watch names | refused |
 //! | `LOCK_NAME_BYTES_MAX` | 255 | the name of a lock | refused |
 //! | `CONFLICTS_MAX` | 3 | conflicts of one transaction | it queues for a lease |
+//! | `QUEUED_AT_ONCE` | 16 | transactions of a function, behind one that had to queue, that queue before they run | the next one tries without |
 //! | `LEASED_KEYS_MAX` | 64 | keys that a lease is on | it is on their namespaces; over as many of these there is none |
 //! | `LEASE_STEPS_PER_TURN_MAX` | 16384 | keys of leases that are looked at in one turn of the server | it looks at the others after the next requests |
 //! | `READS_MAX` | 1024 | keys and ranges that one condition is remembered to have read | whole namespaces count as read: it is tested more often than it need be |

@@ -56,6 +56,9 @@ pub const COMPARED_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const COMPARED_PER_TURN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Conflicts of one transaction after which it queues for a lease on what it has touched.
 pub const CONFLICTS_MAX: u32 = 3;
+/// Transactions of the same function that queue at once in a process after one that had to; then one tries
+/// without.
+pub const QUEUED_AT_ONCE: u32 = 16;
 /// Most keys that a lease is on; past it, whole namespaces.
 pub const LEASED_KEYS_MAX: usize = 64;
 /// Most leases, those included that are queued for.

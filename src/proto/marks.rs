@@ -93,6 +93,8 @@ marks! {
     TransactionDoomed: "a transaction could not read at its revision any more, and ran again";
     DoomedRunDiscarded: "a transaction's run failed that could not have come to its end, and ran again";
     TransactionRunAgain: "a transaction ran again after a conflict";
+    TransactionQueuedAtOnce: "a transaction queued for what the last one of its function had to queue for, before it ran";
+    TransactionLeasedOther: "a transaction that had queued at once touched other keys";
     TransactionQueuedAgain: "a transaction touched other keys than it had a lease on, and queued again";
     TransactionStopped: "a transaction ran again no more, as its process was asked to end";
     FunctionHere: "a function of the program's ran in its caller";
