@@ -48,6 +48,7 @@ impl Asked<'_> {
                 merged.add(update);
             }
             let goes_on = part.more && !merged.is_reset;
+            marks::reached_if(goes_on, Mark::LatestGoesOn);
             let until = match merged.is_reset {
                 true => part.head,
                 false => part.until,

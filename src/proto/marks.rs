@@ -50,6 +50,8 @@ marks! {
     ResumeWithReplies: "a session was resumed with replies that had to be kept";
     ResumeWithoutReplies: "a session was resumed with no reply kept";
     ResumeWithWaits: "a session was resumed while it waited";
+    ResumeWithLease: "a session was resumed that had a lease, or queued for one";
+    WatchUnheardOf: "a session was resumed by a client that had not heard of a watch's begin";
     ResumeToldCompactedAgain: "a client believed in a watch whose end it had not heard of",
         rare: "the news of a compaction must be lost with the connection it went out on";
     ResumeRefused: "a client came back to a session that was there no more";
@@ -80,6 +82,14 @@ marks! {
     BatchUnmet: "what a batch requires did not hold";
     BatchResets: "a namespace was replaced that was too large to list";
     CommitConflict: "something that a transaction had read was changed when it was to commit";
+    ConflictOfKey: "a key that a transaction had read was written meanwhile";
+    ConflictOfAbsence: "a key that a transaction had found absent was there meanwhile, or is";
+    ConflictOfLostAbsence: "nobody knew any more whether a key had stayed absent since a transaction's read";
+    ConflictOfSpan: "a change came to a span that a transaction had read";
+    ConflictOfLostSpan: "nobody knew any more what had come to a span since a transaction's read";
+    SpanUntouched: "the namespace of a span that a transaction had read was not changed at all";
+    SpanStands: "others' changes had come beside a span that a transaction had read, and none to it";
+    CommitLeaseOver: "a transaction came through whose lease was over by then";
     CommitConflictLeased: "a transaction was broken in spite of its lease";
     CommitBarred: "a transaction was to write what another had a lease on";
     CommitOfSeveral: "a transaction changed several namespaces";
@@ -88,6 +98,12 @@ marks! {
     LeaseAtOnce: "a lease was free when it was asked for";
     LeaseLater: "a lease was queued for and given later";
     LeaseTimedOut: "the time of a lease was over";
+    LeaseOnAll: "a lease was asked for on a whole namespace";
+    LeaseGivenBack: "a lease was given back by a transaction that had nothing to write";
+    LeaseGivenUp: "who queued for a lease gave up";
+    LeaseGivenUpTooLate: "who queued for a lease gave up, and had been given it by then",
+        rare: "a time limit must end while the grant is on its way";
+    LeaseQueueLeftBySession: "a session ended that queued for a lease";
     LeaseEndsWithSession: "a lease ended with the session that held it";
     TransactionRead: "a transaction only read";
     TransactionDoomed: "a transaction could not read at its revision any more, and ran again";
@@ -151,6 +167,7 @@ marks! {
     WatchWaitsForRoom: "a watch waited, as enough was queued for its connection";
     ChangesMerged: "a key that had changed several times was told once";
     ChangesInParts: "what had changed since a revision did not fit one answer";
+    LatestGoesOn: "the changes since a revision were asked for in more than one go";
     ChangesTooMany: "what had changed since a revision was too much for one update",
         rare: "needs more than 4 MiB of changes between two looks";
     HistoryInParts: "what became of a key came in parts";

@@ -381,6 +381,7 @@ impl Session {
                 // its request will come again: until that is answered it gets no updates.
                 None => {
                     cursor.announced = false;
+                    marks::reached(Mark::WatchUnheardOf);
                     cursor.rewind(cursor.start, 0, 0);
                 }
             }

@@ -135,6 +135,8 @@ impl Server {
         marks::reached_if(has_replies, Mark::ResumeWithReplies);
         marks::reached_if(!has_replies, Mark::ResumeWithoutReplies);
         marks::reached_if(!session.waits.is_empty(), Mark::ResumeWithWaits);
+        let leases = self.leases.of(resume.session);
+        marks::reached_if(!leases.is_empty(), Mark::ResumeWithLease);
         let token = session.token;
         let unknown = session.rewind(&resume.watches);
         self.welcome(id, resume.session, token, true);

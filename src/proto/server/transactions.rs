@@ -53,8 +53,11 @@ impl Server {
             marks::reached_if(!barred && !held, Mark::CommitConflict);
             return self.failed(Failure::Conflict { barred, held });
         }
+        let is_over = asked.lease.is_some() && own.is_none();
+        marks::reached_if(is_over && !asked.parts.is_empty(), Mark::CommitLeaseOver);
         let reply = self.write_all(process, asked, now);
         if let Some(own) = own {
+            marks::reached_if(asked.parts.is_empty(), Mark::LeaseGivenBack);
             self.over(own);
         }
         reply
@@ -112,11 +115,15 @@ impl Server {
 
     fn key_stands(&self, namespace: &str, key: &str, at: Revision) -> bool {
         if let Some((_, written)) = self.store.versioned(namespace, key) {
+            marks::reached_if(written > at, Mark::ConflictOfKey);
             return written <= at;
         }
         let log = self.log(namespace);
-        planted::is(Bug::AbsenceNotValidated)
-            || log.readable_from(namespace) <= at && !log.changed_after(namespace, key, at)
+        let is_known = log.readable_from(namespace) <= at;
+        let stands = is_known && !log.changed_after(namespace, key, at);
+        marks::reached_if(!is_known, Mark::ConflictOfLostAbsence);
+        marks::reached_if(is_known && !stands, Mark::ConflictOfAbsence);
+        stands || planted::is(Bug::AbsenceNotValidated)
     }
 
     fn spans_stand(
@@ -131,9 +138,11 @@ impl Server {
             return true;
         }
         if log.readable_from(namespace) > at {
+            marks::reached(Mark::ConflictOfLostSpan);
             return false;
         }
         if !log.touched_after(namespace, at) {
+            marks::reached(Mark::SpanUntouched);
             return true;
         }
         // An entry that is passed over costs a step as well.
@@ -148,9 +157,11 @@ impl Server {
             *steps -= cost;
             let mut keys = changes.iter().map(|change| &*change.key);
             if keys.any(|key| spans.iter().any(|span| span.covers(key))) {
+                marks::reached(Mark::ConflictOfSpan);
                 return false;
             }
         }
+        marks::reached(Mark::SpanStands);
         true
     }
 
@@ -219,6 +230,8 @@ impl Server {
         session.waits.insert(seq, wait);
         session.leases.insert(lease, bytes);
         session.interests_bytes += bytes;
+        let is_on_all = on.iter().any(|(_, key)| key.is_none());
+        marks::reached_if(is_on_all, Mark::LeaseOnAll);
         self.leases.queue(id, lease, on);
         None
     }
@@ -281,13 +294,18 @@ impl Server {
     /// A lease is queued for or held no more, if it was.
     pub(super) fn end_lease(&mut self, session: SessionId, lease: LeaseId) {
         if let Some(ticket) = self.leases.ticket(session, lease) {
+            let is_held = self.leases.is_held(ticket);
+            marks::reached_if(!is_held, Mark::LeaseGivenUp);
+            marks::reached_if(is_held, Mark::LeaseGivenUpTooLate);
             self.over(ticket);
         }
     }
 
     pub(super) fn end_leases_of(&mut self, session: SessionId) {
         for ticket in self.leases.of(session) {
-            marks::reached_if(self.leases.is_held(ticket), Mark::LeaseEndsWithSession);
+            let is_held = self.leases.is_held(ticket);
+            marks::reached_if(is_held, Mark::LeaseEndsWithSession);
+            marks::reached_if(!is_held, Mark::LeaseQueueLeftBySession);
             if planted::is(Bug::LeaseOutlivesSession) {
                 self.timers.retain(|(_, t)| *t != Timer::Lease(ticket));
                 continue;
