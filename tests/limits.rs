@@ -478,6 +478,16 @@ fn each_limit_is_in_the_table() {
 }
 
 #[test]
+fn each_limit_has_a_figure_of_what_it_costs_or_a_reason() {
+    let path = format!("{}/benches/state/full.rs", env!("CARGO_MANIFEST_DIR"));
+    let bench = std::fs::read_to_string(path).expect("the bench");
+    for field in fields() {
+        let rows = bench.matches(&format!("\"{field}\",")).count();
+        assert_eq!(rows, 1, "{field}, of benches/state/full.rs");
+    }
+}
+
+#[test]
 fn what_fits_is_done_and_one_more_gets_what_its_limit_says() {
     for (name, set, fits, over) in TABLE {
         let mut limits = Limits::default();

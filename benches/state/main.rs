@@ -1,16 +1,19 @@
 //! The state, as it grows and as many look at it: what one operation costs among few and many entries,
-//! memory per entry, one update to many watchers, catching up, what others notice of somebody who asks
+//! memory per entry, many callers at once and many operations in one call, one update to many watchers,
+//! catching up, what others notice of somebody who asks
 //! for much, and what each limit costs when it is reached. Beside Redis, where `redis-server` is
 //! installed.
 //!
 //! ```text
-//! cargo bench --bench state [-- [--json] [cost|memory|watchers|others|full]...]
+//! cargo bench --bench state [-- [--json] [callers|cost|memory|watchers|others|full]...]
 //! ```
 
 #[path = "../measure/mod.rs"]
 mod measure;
 
+mod callers;
 mod cost;
+mod fills;
 mod full;
 mod memory;
 mod others;
@@ -49,7 +52,8 @@ fn amount(options: &Options, in_earnest: usize) -> usize {
 
 fn main() -> Result<(), Failure> {
     let options = Options::from_arguments();
-    let parts: [(&str, Part); 5] = [
+    let parts: [(&str, Part); 6] = [
+        ("callers", callers::run),
         ("memory", memory::run),
         ("watchers", watchers::run),
         ("others", others::run),

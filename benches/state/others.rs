@@ -5,6 +5,7 @@ use crate::tree::{Tree, fill};
 use crate::watchers::{long_history, make_updates};
 use crate::{Failure, amount, tell};
 use rustix::process::{Pid, Signal, kill_process};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use zproc::{Context, Filter, Process, Result, State};
@@ -71,6 +72,25 @@ fn floods(ctx: &Context, _: usize) -> Result<()> {
     })
 }
 
+/// Calls nobody: a thread for each core computes. What others notice of it is the machine's part in the
+/// other figures.
+fn computes(ctx: &Context, _: usize) -> Result<()> {
+    begins(ctx)?;
+    let enough = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while !enough.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let told = ctx.namespace("load").wait_equal("enough", &true);
+        enough.store(true, Ordering::Relaxed);
+        told.map(drop)
+    })
+}
+
 /// Watches what another writes, until it is stopped by a signal.
 fn stops_reading(ctx: &Context, _: usize) -> Result<()> {
     let mut watch = ctx.namespace("noise").watch(Filter::all()).start()?;
@@ -114,7 +134,10 @@ pub(crate) fn run(options: &Options) -> std::result::Result<(), Failure> {
     let count = amount(options, 30_000);
     let state = ctx.namespace("bystander");
     bystander(&state, count / 10);
-    let loads: [(&str, Load); 4] = [
+    let loads: [(&str, Load); 5] = [
+        ("a thread that computes for each core", |ctx, n| {
+            ctx.spawn(computes, n)
+        }),
         ("a scan of a million entries", |ctx, n| ctx.spawn(scans, n)),
         ("a watcher 100,000 updates behind", |ctx, n| {
             ctx.spawn(lags, n)

@@ -3,6 +3,7 @@
 use crate::Failure;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -42,10 +43,12 @@ impl Redis {
         self.server.id()
     }
 
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.path().join("socket")
+    }
+
     pub(crate) fn connect(&self) -> Result<Peer, Failure> {
-        let stream = UnixStream::connect(self.directory.path().join("socket"))?;
-        let reader = BufReader::new(stream.try_clone()?);
-        Ok(Peer { stream, reader })
+        Peer::to(&self.socket())
     }
 }
 
@@ -63,17 +66,40 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn send(&mut self, commands: &[Vec<&[u8]>]) -> Result<(), Failure> {
-        let mut bytes = Vec::new();
-        for command in commands {
-            write!(bytes, "*{}\r\n", command.len())?;
-            for word in command {
-                write!(bytes, "${}\r\n", word.len())?;
-                bytes.extend_from_slice(word);
-                bytes.extend_from_slice(b"\r\n");
-            }
+    pub(crate) fn to(socket: &Path) -> Result<Peer, Failure> {
+        let stream = UnixStream::connect(socket)?;
+        let reader = BufReader::new(stream.try_clone()?);
+        Ok(Peer { stream, reader })
+    }
+
+    /// A command as it is sent.
+    pub(crate) fn encoded(command: &[impl AsRef<[u8]>]) -> Vec<u8> {
+        let mut bytes = format!("*{}\r\n", command.len()).into_bytes();
+        for word in command {
+            let word = word.as_ref();
+            bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            bytes.extend_from_slice(word);
+            bytes.extend_from_slice(b"\r\n");
         }
+        bytes
+    }
+
+    pub(crate) fn send(&mut self, commands: &[Vec<&[u8]>]) -> Result<(), Failure> {
+        let bytes: Vec<u8> = (commands.iter())
+            .flat_map(|command| Peer::encoded(command))
+            .collect();
         Ok(self.stream.write_all(&bytes)?)
+    }
+
+    /// Sends these, and takes so many bytes of answers as they are.
+    pub(crate) fn exchange(&mut self, commands: &[u8], answers: usize) -> Result<(), Failure> {
+        self.stream.write_all(commands)?;
+        let mut bytes = vec![0; answers];
+        self.reader.read_exact(&mut bytes)?;
+        match bytes.ends_with(b"\r\n") {
+            true => Ok(()),
+            false => Err("other answers than expected".into()),
+        }
     }
 
     /// Reads one answer or message over.

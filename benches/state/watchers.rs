@@ -2,10 +2,11 @@
 
 use crate::measure::{Options, Work, beside};
 use crate::redis::{Peer, Redis};
-use crate::tree::Tree;
+use crate::tree::{Tree, bytes};
 use crate::{Failure, amount, tell};
-use std::time::Instant;
-use zproc::{Filter, Limits, State, Watch};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use zproc::{Context, Filter, Limits, Process, State, Watch};
 
 /// What an update or a message holds.
 const TEXT: &str = "thirty-two bytes, more or less..";
@@ -15,7 +16,126 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     for count in [1, 100, 1000].map(|count| amount(options, count)) {
         fan_out(options, redis.as_ref(), count)?;
     }
+    if let Some(redis) = &redis {
+        fan_out_to_processes(options, redis, amount(options, 100).min(100))?;
+    }
+    idle(options, amount(options, 10_000))?;
     catch_up(options, amount(options, 100_000))
+}
+
+/// What the clock says, the same in all processes.
+fn stamp() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_nanos() as u64)
+}
+
+/// Tells when it had each of so many updates, or messages of Redis at this path.
+fn watcher(ctx: &Context, (path, rounds): (Option<String>, usize)) -> zproc::Result<Vec<u64>> {
+    let there = || ctx.namespace("signs").add("there", 1);
+    let mut stamps = Vec::new();
+    let Some(path) = path else {
+        let mut watch = ctx.namespace("fan").watch(Filter::key("k")).start()?;
+        there()?;
+        for _ in 0..rounds {
+            watch.next_update()?;
+            stamps.push(stamp());
+        }
+        return Ok(stamps);
+    };
+    let mut peer = Peer::to(path.as_ref()).expect("Redis listens");
+    peer.call(vec![b"SUBSCRIBE", b"k"]).expect("subscribe");
+    there()?;
+    for _ in 0..rounds {
+        peer.read().expect("a message");
+        stamps.push(stamp());
+    }
+    Ok(stamps)
+}
+
+/// From the call until the last of so many processes has it, each with a connection of its own, in
+/// turns with as many that have theirs to Redis. (A thousand processes of each would measure the machine.)
+fn fan_out_to_processes(options: &Options, redis: &Redis, count: usize) -> Result<(), Failure> {
+    // More than any round takes: none begins while another is under way.
+    const PAUSE: Duration = Duration::from_millis(50);
+    let rounds = if options.in_earnest { 60 } else { 2 };
+    let tree = Tree::start(Limits::default())?;
+    let path = redis.socket().to_str().ok_or("a path")?.to_owned();
+    let crew = |path: Option<String>| {
+        let crew = (0..count).map(|_| tree.ctx.spawn(watcher, (path.clone(), rounds)));
+        crew.collect::<zproc::Result<Vec<_>>>()
+    };
+    let (ours, theirs) = (crew(None)?, crew(Some(path))?);
+    tree.ctx
+        .namespace("signs")
+        .wait_equal("there", &(2 * count))?;
+    let (state, mut publisher) = (tree.ctx.namespace("fan"), redis.connect()?);
+    let (mut set_at, mut published_at) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        thread::sleep(PAUSE);
+        set_at.push(stamp());
+        state.set("k", TEXT)?;
+        thread::sleep(PAUSE);
+        published_at.push(stamp());
+        publisher.call(vec![&b"PUBLISH"[..], b"k", TEXT.as_bytes()])?;
+    }
+    let ours = last_has_it(ours, &set_at)?;
+    let theirs = last_has_it(theirs, &published_at)?;
+    let name = format!("{count} watchers, each a process: the last has it");
+    tell(options, &name, ours, "us", Some(("Redis", theirs)));
+    Ok(())
+}
+
+/// The middle of what each round took until the last had it, in microseconds.
+fn last_has_it(crew: Vec<Process<zproc::Result<Vec<u64>>>>, began: &[u64]) -> Result<f64, Failure> {
+    let mut last = vec![0; began.len()];
+    for process in crew {
+        for (last, stamp) in last.iter_mut().zip(process.join()??) {
+            *last = stamp.max(*last);
+        }
+    }
+    let mut took: Vec<u64> = (last.iter().zip(began))
+        .map(|(last, began)| last.saturating_sub(*began))
+        .collect();
+    took.sort_unstable();
+    Ok(took[took.len() / 2] as f64 / 1000.0)
+}
+
+/// What many watches cost that see nothing: time of a set of another key, and memory.
+fn idle(options: &Options, most: usize) -> Result<(), Failure> {
+    let counts = [0, most / 100, most];
+    let mut held = Vec::new();
+    for count in counts {
+        let tree = Tree::start(Limits::default())?;
+        let state = tree.ctx.state();
+        state.set("other", TEXT)?;
+        let before = (tree.bytes()?, bytes(std::process::id())?);
+        let watches = (0..count).map(|n| state.watch(Filter::key(format!("{n}"))).start());
+        let watches = watches.collect::<zproc::Result<Vec<Watch>>>()?;
+        let after = (tree.bytes()?, bytes(std::process::id())?);
+        if count == most {
+            let each = |before: u64, after: u64| after.saturating_sub(before) as f64 / count as f64;
+            let (server, client) = (each(before.0, after.0), each(before.1, after.1));
+            let name = format!("memory per idle watch of {count}, server");
+            tell(
+                options,
+                &name,
+                server,
+                "bytes",
+                Some(("etcd's word", 350.0)),
+            );
+            tell(options, "the same, its process", client, "bytes", None);
+        }
+        held.push((tree, state, watches));
+    }
+    let names = counts.map(|count| format!("set beside {count} idle watches"));
+    let mut works = held.iter().zip(&names).map(|((_, state, _), name)| {
+        Work::new(name, || {
+            state.set("other", TEXT).expect("set");
+        })
+    });
+    let least = works.next().ok_or("there is a least")?;
+    beside(options, least, works.collect(), 100, 50);
+    Ok(())
 }
 
 /// From the call until the last of them has it. Ours are watches of one process, theirs are
@@ -67,7 +187,7 @@ pub(crate) fn long_history() -> Limits {
 
 /// Makes so many updates of one namespace.
 pub(crate) fn make_updates(state: &State, count: usize) -> Result<(), Failure> {
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let write = |thread: usize| {
             (thread..count)
                 .step_by(8)
