@@ -35,6 +35,8 @@ pub(crate) enum Event {
     ServerLost,
     /// The server sees that the keeper has ended.
     KeeperLost,
+    /// The server sees that the keeper of this program has ended.
+    LinkLost { root: ProcessId },
     /// A signal asks the program to end.
     Interrupt,
     /// The keeper hears that it was asked.
@@ -60,6 +62,7 @@ impl Event {
             Event::ProgramLost => (10, 0, 0),
             Event::ServerLost => (10, 1, 0),
             Event::KeeperLost => (10, 2, 0),
+            Event::LinkLost { root } => (14, root.0, 0),
             Event::Interrupt => (13, 0, 0),
             Event::StopBell => (13, 1, 0),
             Event::Kill { process } => (11, process.0, 0),

@@ -8,7 +8,7 @@
 use crate::choices::Part;
 use crate::events::Event;
 use crate::faults::Fault;
-use crate::history::{Lost, Note, What};
+use crate::history::Lost;
 use crate::interrupt;
 use crate::seen::Seen;
 use crate::story::Lane;
@@ -66,9 +66,10 @@ struct Asked {
 }
 
 impl KeeperHost {
-    pub(crate) fn new() -> KeeperHost {
+    pub(crate) fn new(is_alone: bool) -> KeeperHost {
+        let server = (!is_alone).then_some(SERVER_PID);
         KeeperHost {
-            machine: Keeper::new(Some(SERVER_PID), interrupt::GRACE),
+            machine: Keeper::new(server, interrupt::GRACE),
             is_lost: false,
             is_stopping: false,
             letting_go: None,
@@ -81,6 +82,16 @@ impl KeeperHost {
             freed: None,
             next_pid: SERVER_PID + 1,
         }
+    }
+
+    /// Is nobody left that it would have to reap?
+    pub(crate) fn has_nobody(&self) -> bool {
+        self.pids.is_empty()
+    }
+
+    /// When what it has told last arrives.
+    pub(crate) fn last_notice(&self) -> Time {
+        self.last_notice
     }
 
     /// The number of a process that was not reaped yet.
@@ -227,7 +238,7 @@ impl World {
     }
 
     /// What the server wants of the keeper, for the checkers.
-    fn saw_order(&mut self, message: &ToKeeper<'_>) {
+    pub(crate) fn saw_order(&mut self, message: &ToKeeper<'_>) {
         let at = self.now;
         let (process, seen) = match *message {
             ToKeeper::Spawn { .. } => return,
@@ -294,6 +305,9 @@ impl World {
 
     /// A process has died: the keeper will reap it.
     pub(crate) fn keeper_hears_of(&mut self, process: ProcessId, status: i32) {
+        if self.is_guest(process) {
+            return self.guest_ended();
+        }
         let delay_ns = self.keeper_delay(process);
         self.after(delay_ns, Event::Reap { process, status });
     }
@@ -310,6 +324,10 @@ impl World {
         }
         let (cpu_user_ns, cpu_system_ns, memory_bytes_max) = (1_000_000, 500_000, 4_000_000);
         if self.keeper.machine.has_ended() {
+            if self.is_alone() {
+                // It tells nothing more, but by its own end.
+                return self.keeper_ends_if_done();
+            }
             // The real keeper tells nothing more; this server is the last to go.
             return self.notify(FromKeeper::Ended {
                 why: None,
@@ -331,7 +349,7 @@ impl World {
         self.carry_out();
     }
 
-    fn keeper_delay(&mut self, ProcessId(process): ProcessId) -> u64 {
+    pub(crate) fn keeper_delay(&mut self, ProcessId(process): ProcessId) -> u64 {
         let part = Part::Keeper(process);
         if self.choices.below(part, 8) == 7 {
             self.choices.between(part, 100_000, 5_000_000)
@@ -366,9 +384,7 @@ impl World {
         if self.host.is_lost {
             return;
         }
-        let now = self.server_now();
-        self.host.server.keeper(message, now);
-        self.settle();
+        self.server_hears(message);
     }
 
     /// The keeper sees that the program has ended. The server is the last to go, and hears of the
@@ -385,13 +401,14 @@ impl World {
     /// The program or the server is lost, and the keeper ends the tree.
     fn end_tree(&mut self) {
         self.kill_children();
+        self.keeper_ends_if_done();
         self.wake_who_let_go();
     }
 
-    /// All processes but the program, which is not below the keeper.
+    /// All processes but the programs, which are not below the keeper.
     fn kill_children(&mut self) {
         let children: Vec<ProcessId> = (self.processes.keys().copied())
-            .filter(|process| *process != ProcessId::PROGRAM)
+            .filter(|process| *process != ProcessId::PROGRAM && !self.is_guest(*process))
             .collect();
         for process in children {
             self.signal(process);
@@ -407,9 +424,13 @@ impl World {
             story.fault(Lane::Server, Fault::ServerCrash, "it is killed");
         }
         self.note_loss(Lost::Server);
-        self.close_server(ServerEnd::Signaled {
-            signal: SIGKILL,
-            core: false,
+        self.close_server(match self.is_alone() {
+            // Nobody has seen it.
+            true => ServerEnd::Unseen,
+            false => ServerEnd::Signaled {
+                signal: SIGKILL,
+                core: false,
+            },
         });
         let delay_ns = self.keeper_delay(ProcessId::PROGRAM);
         self.after(delay_ns, Event::ServerLost);
@@ -439,6 +460,9 @@ impl World {
 
     /// The server hears that the keeper is lost.
     pub(crate) fn server_misses_keeper(&mut self) {
+        if self.is_alone() {
+            return self.keeper_lost_alone();
+        }
         if !self.host.is_lost {
             if let Some(story) = self.trace.story(self.now) {
                 story.note(Lane::Server, "has lost its keeper, and ends");
@@ -450,8 +474,7 @@ impl World {
     }
 
     fn note_loss(&mut self, lost: Lost) {
-        let what = What::Note(Note::Lost(lost));
-        self.history.push(ProcessId::PROGRAM, 0, what);
+        self.note_lost(lost);
         self.saw(ProcessId::PROGRAM, Seen::Doomed { at: self.now });
     }
 }

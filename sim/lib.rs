@@ -13,6 +13,7 @@
 //! - call `exit`, or keep what it knows in statics: they are everybody's;
 //! - draw random numbers (use [`thread::choose`]), or iterate over a hash map with random seeds.
 
+mod alone;
 mod arguments;
 mod case;
 mod catalogue;

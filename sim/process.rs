@@ -1,8 +1,10 @@
 //! What simulated processes run: the program, and its children with exactly the protocol of real
 //! ones.
 
+use crate::alone::GUEST;
 use crate::interrupt;
 use crate::port::SimPort;
+use crate::workloads;
 use crate::world;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -54,6 +56,15 @@ pub(crate) fn program(world: u64, key: Token, body: Program, outcome: &Outcome) 
     };
     *outcome.borrow_mut() = Some(result);
     interrupt::let_go();
+}
+
+/// The guest's main thread: another program's `main`.
+pub(crate) fn guest(world: u64, key: Token) {
+    // Who can't connect has lost the server, or its keeper, before it came to anything.
+    if let Ok(connection) = open(world, GUEST, key) {
+        let context = Context::from_connection(connection, GUEST, None);
+        workloads::guest(&context);
+    }
 }
 
 /// Exit code of a child that could not speak to the server to its end.

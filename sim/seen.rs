@@ -37,6 +37,10 @@ pub(crate) enum Seen {
     /// The server closed a connection of the process for this reason. `is_told`: there was room to
     /// say so.
     Refused { refused: Refused, is_told: bool },
+    /// This process is a program that has come to the server with a keeper of its own.
+    Guest,
+    /// Its keeper is lost.
+    Abandoned,
     /// This process breaks the rules of the protocol on purpose.
     Hostile,
     /// It broke one, and this came of it.

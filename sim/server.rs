@@ -377,6 +377,8 @@ impl World {
             } else if let Some(connection) = self.host.server.poll_ready() {
                 if let Some(link) = self.host.by_connection.get(&connection) {
                     self.server_writes(*link);
+                } else {
+                    self.keeper_is_told(connection);
                 }
             } else {
                 break;
@@ -412,7 +414,7 @@ impl World {
         match effect {
             Effect::Close { connection } => {
                 let Some(link) = self.host.by_connection.remove(&connection) else {
-                    return;
+                    return self.judge_close(connection);
                 };
                 self.note_refusal(link);
                 self.server_flushes(link);
@@ -463,6 +465,9 @@ impl World {
             drained.server_open = false;
             drained.to_client.close();
             self.host.by_connection.remove(&connection);
+            // Who has lost its keeper may live, and sees the end.
+            self.deliver_to_client(link);
+            self.wake_reader(link);
         }
         self.host.server.drained(connection, now);
     }

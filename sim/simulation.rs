@@ -1,11 +1,13 @@
 //! One run from one seed: set up, run, judge, report.
 
+use crate::alone::{self, GUEST, Links};
 use crate::checkers::{self, Ending, Violation};
 use crate::choices::{Choice, Choices, Otherwise, Part};
 use crate::faults::{Fault, Faults, Struck};
 use crate::limits;
 use crate::points::{FaultPoints, StruckPoints};
 use crate::process::{self, BUILD, Outcome, Program};
+use crate::seen::Seen;
 use crate::server::ServerHost;
 use crate::story::Sink;
 use crate::watchdog;
@@ -175,7 +177,7 @@ pub(crate) fn simulate(setup: Setup, program: Program) -> (Report, Vec<Choice>) 
         choices.record();
     }
     let outcome: Outcome = Rc::new(RefCell::new(None));
-    let mut world = build(choices, &setup);
+    let (mut world, key, guests_key) = build(choices, &setup);
     let is_seed = setup.feed.is_empty() && setup.otherwise == Otherwise::Drawn;
     watchdog::watch(is_seed.then_some(setup.seed), &world.progress);
     if let Some((sink, hashes)) = setup.story {
@@ -184,8 +186,12 @@ pub(crate) fn simulate(setup: Setup, program: Program) -> (Report, Vec<Choice>) 
     }
     let (id, slot) = (world.id, Rc::clone(&outcome));
     world.start_process(ProcessId::PROGRAM, move || {
-        process::program(id, PROGRAM_KEY, program, &slot);
+        process::program(id, key, program, &slot);
     });
+    if let Some(key) = guests_key {
+        world.saw(GUEST, Seen::Guest);
+        world.start_process(GUEST, move || process::guest(id, key));
+    }
     let (mut world, end) = world::run(world);
     // What follows takes as long as it takes.
     world.progress = Arc::default();
@@ -195,10 +201,15 @@ pub(crate) fn simulate(setup: Setup, program: Program) -> (Report, Vec<Choice>) 
     report(setup.seed, &mut world, end, &outcome)
 }
 
-fn build(mut choices: Choices, setup: &Setup) -> Box<World> {
+/// The world, and the secrets of its program and, if there is one, of its guest.
+fn build(mut choices: Choices, setup: &Setup) -> (Box<World>, Token, Option<Token>) {
     let options = setup.options;
     let seed = [(); 2].map(|()| choices.below(Part::Server, u64::MAX));
+    let is_alone = !options.usual_limits && setup.only.is_none() && alone::draw(&mut choices);
     let mut config = Config::new(BUILD, PROGRAM_KEY, seed);
+    if is_alone {
+        config.program_key = None;
+    }
     config.pid = crate::keeper::SERVER_PID;
     config.record_commits = true;
     if !options.usual_limits {
@@ -246,14 +257,19 @@ fn build(mut choices: Choices, setup: &Setup) -> Box<World> {
     let limits = config.limits;
     let mut server = Server::new(config, Box::new(ShippedFunctions), crate::trace::START);
     let id = WORLDS.fetch_add(1, Ordering::Relaxed);
+    let mut links = Links::default();
+    let (mut key, mut guests_key) = (PROGRAM_KEY, None);
+    if is_alone {
+        let mut join = || links.join(&mut server, crate::trace::START);
+        let (program, guest) = (join(), join());
+        assert_eq!((program.0, guest.0), (ProcessId::PROGRAM, GUEST));
+        (key, guests_key) = (program.1, Some(guest.1));
+    }
     server.set_points(points.of_server(&choices));
-    World::new(
-        id,
-        choices,
-        (faults, points),
-        ServerHost::new(server, limits, !here),
-        bounds,
-    )
+    let host = ServerHost::new(server, limits, !here);
+    let links = (is_alone, links);
+    let world = World::new(id, choices, (faults, points), host, links, bounds);
+    (world, key, guests_key)
 }
 
 /// The program's secret. It guards nothing here.

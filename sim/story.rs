@@ -143,7 +143,7 @@ impl World {
             | Event::StopBell
             | Event::ServerLost => Lane::Keeper,
             Event::Interrupt => ProcessId::PROGRAM.into(),
-            Event::KeeperLost => Lane::Server,
+            Event::KeeperLost | Event::LinkLost { .. } => Lane::Server,
             Event::Reap { process, .. } => process.into(),
             Event::Kill { process } => process.into(),
         };

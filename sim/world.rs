@@ -5,6 +5,7 @@
 //! its next scheduling point. The world is never borrowed while a simulated thread runs: the port
 //! borrows it for the length of one call.
 
+use crate::alone::Links;
 use crate::choices::{Choices, Part};
 use crate::coroutine::{self, Task};
 use crate::events::{Event, Queued};
@@ -123,6 +124,9 @@ pub(crate) struct World {
     pub(crate) running: Option<ThreadId>,
     pub(crate) host: ServerHost,
     pub(crate) keeper: KeeperHost,
+    /// The server stands alone, and these are the links to it.
+    pub(crate) is_alone: bool,
+    pub(crate) links: Links,
     bounds: Bounds,
     healed_at_events: Option<u64>,
     /// The program has returned.
@@ -242,6 +246,7 @@ impl World {
         choices: Choices,
         (faults, points): (Faults, FaultPoints),
         host: ServerHost,
+        (is_alone, links): (bool, Links),
         bounds: Bounds,
     ) -> Box<World> {
         Box::new(World {
@@ -259,7 +264,9 @@ impl World {
             processes: BTreeMap::new(),
             running: None,
             host,
-            keeper: KeeperHost::new(),
+            keeper: KeeperHost::new(is_alone),
+            is_alone,
+            links,
             bounds,
             healed_at_events: None,
             program_ended: false,
@@ -401,6 +408,7 @@ impl World {
             Event::ProgramLost => self.keeper_misses_program(),
             Event::ServerLost => self.keeper_misses_server(),
             Event::KeeperLost => self.server_misses_keeper(),
+            Event::LinkLost { root } => self.link_lost(root),
             Event::Interrupt => self.interrupt(),
             Event::StopBell => self.keeper_hears_bell(),
             Event::Kill { process } => self.signal(process),
@@ -547,6 +555,7 @@ impl World {
         if process == ProcessId::PROGRAM && self.strikes(Fault::Interrupt, process) {
             self.after(1_000, Event::Interrupt);
         }
+        self.maybe_lose_guests_keeper(process);
         self.maybe_pause(process);
         if let Some(story) = self.trace.story(self.now) {
             story.asleep(process, thread, sleep);

@@ -7,7 +7,7 @@ use crate::checkers::{
 };
 
 /// By file.
-pub(super) const BUGS: [Planted; 43] = [
+pub(super) const BUGS: [Planted; 45] = [
     planted(
         Bug::SecondRunOnFirst,
         "proto/server/atomic.rs",
@@ -241,6 +241,18 @@ pub(super) const BUGS: [Planted; 43] = [
         "proto/server/ending.rs",
         OUTLIVES,
         "who is moved to the root still ends with its parent",
+    ),
+    planted(
+        Bug::ProgramKeepsItsKeys,
+        "proto/server/guests.rs",
+        BOUND,
+        "what a program owns stays when the link of its keeper ends",
+    ),
+    planted(
+        Bug::LinkEndBuriesAll,
+        "proto/server/guests.rs",
+        BOUND,
+        "the end of a link buries the processes of all programs",
     ),
     planted(
         Bug::ReleaseBeforeLastWrite,

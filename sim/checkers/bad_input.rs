@@ -27,6 +27,7 @@ pub(crate) fn check(history: &History, ending: &Ending, verdict: &mut Verdict) {
     let mut untold: BTreeMap<ProcessId, &Refused> = BTreeMap::new();
     // A server that is lost, or ends because the keeper is, takes its connections along.
     let mut is_doomed = false;
+    let mut abandoned: BTreeSet<ProcessId> = BTreeSet::new();
     for entry in &history.entries {
         let What::Seen(seen) = &entry.what else {
             continue;
@@ -49,12 +50,16 @@ pub(crate) fn check(history: &History, ending: &Ending, verdict: &mut Verdict) {
                 });
             }
             Seen::Doomed { .. } => is_doomed = true,
+            Seen::Abandoned => {
+                abandoned.insert(entry.process);
+            }
             Seen::Refused { is_told: true, .. } if hostile.contains(&entry.process) => {}
             Seen::Refused { refused, .. } if hostile.contains(&entry.process) => {
                 untold.insert(entry.process, refused);
             }
             Seen::Refused { refused, .. } => {
-                verdict.judge(BAD_INPUT, may_meet(refused, is_crowded), || {
+                let is_lost = is_doomed || abandoned.contains(&entry.process);
+                verdict.judge(BAD_INPUT, may_meet(refused, is_crowded, is_lost), || {
                     format!(
                         "the connection of process {}, which keeps the rules, was closed: \
                          {refused:?}",
@@ -120,16 +125,13 @@ fn is_fit(
 }
 
 /// May this happen to one who keeps the rules?
-fn may_meet(refused: &Refused, is_crowded: bool) -> bool {
+fn may_meet(refused: &Refused, is_crowded: bool, is_lost: bool) -> bool {
     match refused {
         // It was away for too long, or its hello was held up.
         Refused::SessionUnknown | Refused::Late => true,
         Refused::Limit => is_crowded,
-        Refused::Version
-        | Refused::Build
-        | Refused::Credentials
-        | Refused::Ended
-        | Refused::Private
-        | Refused::Protocol(_) => false,
+        // Its keeper was lost, and perhaps it is forgotten by now.
+        Refused::Ended | Refused::Credentials => is_lost,
+        Refused::Version | Refused::Build | Refused::Private | Refused::Protocol(_) => false,
     }
 }

@@ -5,7 +5,8 @@ use super::batches::{self, Owner};
 use super::once::{Attribution, RECORDS, user_changes};
 use super::timeline::Timeline;
 use super::{BOUND, Calls, End, Ending, Verdict, bad_input, bounded};
-use crate::history::{Committed, History, Lost, Note, What};
+use crate::history::{Committed, Entry, History, Lost, Note, What};
+use crate::seen::Seen;
 use crate::world::RunEnd;
 use std::collections::{BTreeMap, BTreeSet};
 use zproc::seam::proto::ids::{ProcessId, Revision};
@@ -187,12 +188,16 @@ fn check_ends(
     ends: &BTreeMap<ProcessId, &Committed>,
     verdict: &mut Verdict,
 ) {
+    let abandoned = |entry: &&Entry| matches!(entry.what, What::Seen(Seen::Abandoned));
+    let abandoned = history.entries.iter().filter(abandoned);
+    let abandoned: BTreeSet<ProcessId> = abandoned.map(|entry| entry.process).collect();
     for entry in &history.entries {
         let What::Died { status, .. } = &entry.what else {
             continue;
         };
         let process = entry.process;
-        if process == ProcessId::PROGRAM {
+        // Who has lost its keeper is taken for dead before it is.
+        if process == ProcessId::PROGRAM || abandoned.contains(&process) {
             continue;
         }
         let left: Vec<_> = owners.iter().filter(|(_, o)| **o == process).collect();

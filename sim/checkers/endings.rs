@@ -73,6 +73,8 @@ fn lives_of(history: &History) -> (BTreeMap<ProcessId, Life>, Time) {
     let mut lives: BTreeMap<ProcessId, Life> = BTreeMap::new();
     let mut doomed = Time(u64::MAX);
     let mut interrupted = None;
+    // Those are not of this tree.
+    let mut guests = BTreeSet::new();
     for entry in &history.entries {
         let life = lives.entry(entry.process).or_default();
         let seen = match &entry.what {
@@ -92,6 +94,9 @@ fn lives_of(history: &History) -> (BTreeMap<ProcessId, Life>, Time) {
                 }
             }
             Seen::Doomed { at } => doomed = doomed.min(at),
+            Seen::Guest => {
+                guests.insert(entry.process);
+            }
             Seen::ToStop { at, grace_ns } => {
                 let until = at.after(Duration::from_nanos(grace_ns));
                 life.stops.push((at, until));
@@ -117,7 +122,8 @@ fn lives_of(history: &History) -> (BTreeMap<ProcessId, Life>, Time) {
     }
     if let Some(at) = interrupted {
         let until = at.after(GRACE);
-        for life in lives.values_mut() {
+        let of_tree = |(process, _): &(&ProcessId, &mut Life)| !guests.contains(*process);
+        for (_, life) in lives.iter_mut().filter(of_tree) {
             let from = life.began.map_or(at, |began| began.max(at));
             // Who has died and is not reaped may be asked, too.
             let own = life.grace.map_or(until, |grace| from.after(grace));

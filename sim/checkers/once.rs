@@ -47,11 +47,13 @@ enum Fit {
     None,
 }
 
-/// Is this a commit that some call has asked for? Releases and the changes of a process's record
-/// are the framework's own.
+/// Is this a commit that some call has asked for? Releases, the changes of a process's record, and the
+/// record of a program that is taken in are the framework's own.
 fn is_asked_for(commit: &Committed) -> bool {
+    let programs = format!("process/{}", commit.process.0);
     let own = |change: &Changed| {
-        change.namespace == RECORDS && (change.before.is_some() || is_lock(change))
+        let is_its = change.before.is_some() || is_lock(change) || change.key == programs;
+        change.namespace == RECORDS && is_its
     };
     commit.released.is_none() && !(commit.changes.iter().all(own) && commit.resets.is_empty())
 }

@@ -22,6 +22,7 @@ pub(crate) fn check(history: &History, ending: &Ending, verdict: &mut Verdict) {
     let mut began: BTreeMap<ProcessId, Time> = BTreeMap::new();
     let mut gone: BTreeMap<ProcessId, Time> = BTreeMap::new();
     let mut died: BTreeSet<ProcessId> = BTreeSet::new();
+    let mut guests: BTreeSet<ProcessId> = BTreeSet::new();
     // The first of what ends the tree.
     let mut doomed: Option<Time> = None;
     for entry in &history.entries {
@@ -32,6 +33,10 @@ pub(crate) fn check(history: &History, ending: &Ending, verdict: &mut Verdict) {
             What::Seen(Seen::Gone { at }) => {
                 gone.insert(entry.process, at);
             }
+            // It is not of this tree.
+            What::Seen(Seen::Guest) => {
+                guests.insert(entry.process);
+            }
             What::Seen(Seen::Doomed { at }) => {
                 doomed.get_or_insert(at);
             }
@@ -41,6 +46,7 @@ pub(crate) fn check(history: &History, ending: &Ending, verdict: &mut Verdict) {
             _ => {}
         }
     }
+    began.retain(|process, _| !guests.contains(process));
     let ended = gone.get(&ProcessId::PROGRAM).copied();
     if let Some(ended) = ended {
         let latest = ended.after(BEGUN_WITHIN);

@@ -61,11 +61,8 @@ const EXEMPT: &[(&str, &str)] = &[
     ),
 ];
 
-/// Requests that no workload needs to make, each with the reason.
-const UNASKED: &[(&str, &str)] = &[(
-    "FromClient::Keeper",
-    "of a server that stands alone, and none is simulated",
-)];
+/// Requests that no workload needs to make, each with the reason. There are none.
+const UNASKED: &[(&str, &str)] = &[];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -210,6 +210,14 @@ pub(crate) fn program(ctx: &Context) -> Result<()> {
     result
 }
 
+/// Another program on the same state, which comes and goes as it likes.
+pub(crate) fn guest(ctx: &Context) {
+    let steps = choose(30);
+    let role = [Role::Owner, Role::Owner, Role::Locker, Role::Mixer][choose(4) as usize];
+    // What it finds surprising is noted.
+    let _ = member(ctx, (role, steps));
+}
+
 /// From so many numbers a member's role is drawn.
 const ROLES_DRAWN: u64 = 128;
 

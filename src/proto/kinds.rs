@@ -145,9 +145,6 @@ pub const RARE: &[(&str, &str, &str)] = &[
         "it would end the simulator's own process",
     ),
     ("End", "OutOfMemory", "simulated processes have no memory"),
-    ("End", "Gone", "no simulated server stands alone"),
-    ("FromClient", "Keeper", "no simulated server stands alone"),
-    ("FromServer", "Adopted", "no simulated server stands alone"),
     ("Refusal", "Private", "no simulated program connects"),
     ("Refusal", "Version", "a simulated tree is one executable"),
     ("Refusal", "Build", "a simulated tree is one executable"),
@@ -199,8 +196,6 @@ mod tests {
             (Failure::OF, Failure::KINDS),
             (Refusal::OF, Refusal::KINDS),
             (End::OF, End::KINDS),
-            (FromClient::OF, FromClient::KINDS),
-            (FromServer::OF, FromServer::KINDS),
         ];
         for (of, kind, _) in RARE {
             let there = |(name, kinds): &(&str, &[&str])| name == of && kinds.contains(kind);

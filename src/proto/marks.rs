@@ -217,12 +217,9 @@ marks! {
     FinishedAndDied: "a process had said what came of it, and died of something else",
         rare: "a crash must strike between a Finish and the end of the main thread";
     // Programs at a server that stands alone.
-    ProgramTakenIn: "a program was taken in by a server that stands alone",
-        rare: "no simulated server stands alone";
-    ProgramGoneAlone: "a program was gone of which nothing else was left",
-        rare: "no simulated server stands alone";
-    ProgramGoneWithOthers: "a program was gone, and what it had started was buried with it",
-        rare: "no simulated server stands alone";
+    ProgramTakenIn: "a program was taken in by a server that stands alone";
+    ProgramGoneAlone: "a program was gone of which nothing else was left";
+    ProgramGoneWithOthers: "a program was gone, and what it had started was buried with it";
     // The client's machine.
     ClientFrameInPieces: "half a frame was kept until the rest was read";
     ClientPrefixInPieces: "half the length of a frame was kept";

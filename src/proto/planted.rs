@@ -241,6 +241,12 @@ pub enum Bug {
     /// Who is moved to the root still ends with its parent.
     MovedStaysChild,
 
+    // proto/server/guests.rs
+    /// What a program owns stays when the link of its keeper ends.
+    ProgramKeepsItsKeys,
+    /// The end of a link buries the processes of all programs.
+    LinkEndBuriesAll,
+
     // proto/server/processes.rs
     /// What a process owns is released before its last writes are read.
     ReleaseBeforeLastWrite,

@@ -189,7 +189,8 @@ impl Server {
             // Another client may come, which counts from the beginning.
             process.attempt = 0;
         }
-        if process == ProcessId::PROGRAM
+        if self.config.program_key.is_some()
+            && process == ProcessId::PROGRAM
             && let Some(program) = self.processes.get_mut(&process)
         {
             program.end_program();

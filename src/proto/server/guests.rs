@@ -6,6 +6,7 @@ use super::super::ids::{ConnectionId, ProcessId};
 use super::super::limits::{self, FUNCTION_NAME_BYTES_MAX};
 use super::super::marks::{self, Mark};
 use super::super::message::{Failure, FromKeeper, FromServer, KeeperHello, Refusal};
+use super::super::planted::{self, Bug};
 use super::super::time::Time;
 use super::processes::{Death, DeathKind, Process};
 use super::requests::cause;
@@ -66,7 +67,7 @@ impl Server {
     /// The program that a process belongs to.
     pub(super) fn root_of(&self, process: ProcessId) -> ProcessId {
         let known = self.processes.get(&process);
-        known.map_or(ProcessId::PROGRAM, |process| process.root)
+        known.map_or(ProcessId(0), |process| process.root)
     }
 
     /// Has the keeper of its program do something: by an effect if that is the server's own, else by
@@ -112,7 +113,8 @@ impl Server {
     pub(super) fn keeper_lost(&mut self, root: ProcessId, now: Time) {
         self.links.remove(&root);
         let left = |(id, process): (&ProcessId, &Process)| {
-            (process.root == root && !process.has_ended()).then_some(*id)
+            let is_its = process.root == root || planted::is(Bug::LinkEndBuriesAll);
+            (is_its && !process.has_ended()).then_some(*id)
         };
         let left: Vec<ProcessId> = self.processes.iter().rev().filter_map(left).collect();
         marks::reached_if(left == [root], Mark::ProgramGoneAlone);

@@ -297,7 +297,7 @@ impl Server {
             commits: VecDeque::new(),
             connections_made: 0,
             sessions_made: 0,
-            processes_made: ProcessId::PROGRAM.0,
+            processes_made: u64::from(config.program_key.is_some()),
             tokens_drawn: 0,
             points: Points::default(),
             config,

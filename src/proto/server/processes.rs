@@ -466,7 +466,8 @@ impl Server {
         let Some(process) = self.processes.get_mut(&id) else {
             return;
         };
-        if process.has_ended() || id == ProcessId::PROGRAM {
+        let is_own = self.config.program_key.is_some() && id == ProcessId::PROGRAM;
+        if process.has_ended() || is_own {
             return;
         }
         let unconnected = !process.has_connected && matches!(death.end, DeathKind::Status(_));
@@ -547,7 +548,10 @@ impl Server {
         if planted::is(Bug::ReleasedInTwo) {
             self.release(id, session, &text, now);
         }
-        let owned = self.store.owned_by(id);
+        let owned = match planted::is(Bug::ProgramKeepsItsKeys) && ends_with == id {
+            true => Vec::new(),
+            false => self.store.owned_by(id),
+        };
         marks::reached_if(!owned.is_empty(), Mark::EndReleased);
         marks::reached_if(owned.is_empty(), Mark::EndReleasedNothing);
         marks::reached_if(!children.is_empty(), Mark::ChildrenKilled);

@@ -137,10 +137,10 @@ fn a_program_is_taken_in_with_a_number_a_record_and_a_secret() {
     let mut server = alone();
     let mut first = Guest::new(&mut server);
     let second = Guest::new(&mut server);
-    assert_eq!((first.root, second.root), (ProcessId(2), ProcessId(3)));
+    assert_eq!((first.root, second.root), (ProcessId(1), ProcessId(2)));
     let found = record(&server, first.root);
     assert_eq!((found.name.as_str(), found.pid), ("guest", Some(700)));
-    assert_eq!((found.state.as_str(), found.parent), ("running", 2));
+    assert_eq!((found.state.as_str(), found.parent), ("running", 1));
     first.peer.set(&mut server, "k", 1);
     // Another's secret is none.
     let key = server.processes[&first.root].key;
@@ -233,7 +233,7 @@ fn nobody_ends_a_program() {
     let mut server = alone();
     let mut first = Guest::new(&mut server);
     let second = Guest::new(&mut server);
-    for process in [second.root, first.root, ProcessId::PROGRAM] {
+    for process in [second.root, first.root, ProcessId(0)] {
         let grace_ns = None;
         for request in [
             Request::Kill { process },
