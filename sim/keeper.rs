@@ -243,7 +243,10 @@ impl World {
         let (process, seen) = match *message {
             ToKeeper::Spawn { .. } => return,
             ToKeeper::Stop { process, grace_ns } => (process, Seen::ToStop { at, grace_ns }),
-            ToKeeper::Kill { process, .. } => (process, Seen::ToKill { at }),
+            ToKeeper::Kill { process, why } => {
+                let by_parent = why == Why::Parent;
+                (process, Seen::ToKill { at, by_parent })
+            }
         };
         self.saw(process, seen);
     }

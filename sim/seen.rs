@@ -26,8 +26,8 @@ pub(crate) enum Seen {
     },
     /// The keeper heard that the program was asked to end.
     Interrupted { at: Time },
-    /// The keeper was told to kill it.
-    ToKill { at: Time },
+    /// The keeper was told to kill it, by somebody or since its parent has ended.
+    ToKill { at: Time, by_parent: bool },
     /// The keeper asked it to end.
     Asked { at: Time },
     /// The keeper killed it.

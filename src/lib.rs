@@ -92,9 +92,9 @@
 //!   program dies by that signal, as the shell expects. `std::process::exit` waits for nobody.
 //! - **A second one** ends program and tree at once, unless it comes within a tenth of a second of the
 //!   first: then it is the same told twice, as `timeout(1)` does.
-//! - **Children in their grace** end with their parent all the same: a process whose wait ends so and
-//!   that hands the error up by `?` returns, and what it has started is killed. Who has children that
-//!   are to put things in order calls [`Process::stop`] for each first, which waits for it.
+//! - **Children** end with their parent: they are killed. But one that was asked to end, as everybody
+//!   is now, has the rest of its grace first, also if its parent hands its error up by `?` and returns
+//!   before.
 //! - A signal that the program ignores (`nohup`, `&` in a script) or handles itself does nothing of
 //!   this; its own handlers are to be set before [`Context::new`]. When the last context is
 //!   dropped, both do again what they did before. A program that was asked stays so: a tree that it

@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
-use zproc::{Context, Result};
+use zproc::{Context, ProcessState, Result};
 
 /// Says to the program what it is to do.
 const HOW: &str = "SIGNALS_HOW";
@@ -42,6 +42,7 @@ fn work(ctx: &Context, kind: String) -> Result<()> {
             }
         }
         "inner" => inner(ctx),
+        "hasty" => hasty(ctx),
         other => panic!("{other}?"),
     }
 }
@@ -52,6 +53,26 @@ fn tidy(ctx: &Context) -> Result<()> {
     let error = ctx.state().wait_equal("never", &true).unwrap_err();
     assert!(error.is_stopped(), "{error}");
     ctx.state().remove("tidy")?;
+    say("tidied up");
+    Ok(())
+}
+
+/// Has a child that tidies up, and hands the end of its own wait up.
+fn hasty(ctx: &Context) -> Result<()> {
+    let child = ctx.spawn(tidy_late, ctx.process_id())?;
+    ctx.state().wait_equal("child", &true)?;
+    ctx.state().set("hasty", &true)?;
+    child.join()?
+}
+
+/// Tidies up when it is alone.
+fn tidy_late(ctx: &Context, parent: zproc::ProcessId) -> Result<()> {
+    say(&format!("pid {}", std::process::id()));
+    ctx.state().set("child", &true)?;
+    let error = ctx.state().wait_equal("never", &true).unwrap_err();
+    assert!(error.is_stopped(), "{error}");
+    let lives = |all: zproc::Processes| all.iter().any(|one| one.id == parent && one.state != ProcessState::Ended);
+    while lives(ctx.processes()?) {}
     say("tidied up");
     Ok(())
 }
@@ -82,7 +103,7 @@ fn program() {
     if kinds == "one of two" {
         drop(Context::new().expect("another tree"));
     }
-    for kind in ["tidy", "deaf", "inner"] {
+    for kind in ["tidy", "deaf", "inner", "hasty"] {
         if kinds.split('+').any(|wanted| wanted == kind) {
             let process = ctx.spawn(work, kind.to_owned()).expect("spawn");
             let ready = ctx.state().wait_equal(kind, &true);
@@ -249,6 +270,16 @@ fn ctrl_c_asks_all_and_waits_for_them() {
     }
     let place = |line: &str| said.find(line);
     assert!(place("tidied up") < place("the tree has ended"), "{said}");
+}
+
+/// A child that tidied up was killed as soon as its parent had returned.
+#[test]
+fn who_tidies_up_has_its_grace_though_its_parent_returns() {
+    let mut program = Program::start("hasty");
+    program.signal(Signal::INT);
+    let (status, said) = program.end();
+    assert_eq!(status.code(), Some(EXIT), "{said}");
+    assert!(said.contains("tidied up"), "{said}");
 }
 
 #[test]

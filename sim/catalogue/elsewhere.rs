@@ -267,6 +267,12 @@ pub(super) const BUGS: [Planted; 77] = [
         "who is asked to end is not killed before its grace is over, whoever wants it",
     ),
     planted(
+        Bug::AskedEndsWithParent,
+        "proto/keeper.rs",
+        OUTLIVES,
+        "who is asked to end is killed when its parent ends, whatever is left of its grace",
+    ),
+    planted(
         Bug::LateStarterNotAsked,
         "proto/keeper/stopping.rs",
         OUTLIVES,

@@ -110,7 +110,11 @@ fn lives_of(history: &History) -> (BTreeMap<ProcessId, Life>, Time) {
                 life.asked = Some(at);
                 interrupted = Some(at);
             }
-            Seen::ToKill { at } => life.kills.push(at),
+            // Who was asked to end has the rest of its grace.
+            Seen::ToKill {
+                by_parent: true, ..
+            } if interrupted.is_some() || !life.stops.is_empty() => {}
+            Seen::ToKill { at, .. } => life.kills.push(at),
             Seen::Asked { at } => {
                 life.asked.get_or_insert(at);
             }
@@ -180,7 +184,8 @@ fn judge(process: ProcessId, life: &Life, doomed: Time, ending: &Ending, verdict
     }
 }
 
-/// A process's children end with it, unless they are at the root.
+/// A process's children end with it, unless they are at the root, or were asked to end: then their
+/// grace is what counts.
 fn judge_children(
     calls: &Calls<'_>,
     lives: &BTreeMap<ProcessId, Life>,
@@ -207,7 +212,8 @@ fn judge_children(
             continue;
         };
         let latest = parent.after(GONE_WITHIN);
-        let stays = setup.to_root || at_root.contains(&process);
+        let is_asked = child.stops.iter().any(|(at, _)| *at <= latest);
+        let stays = setup.to_root || at_root.contains(&process) || is_asked;
         let is_known = ending.end == RunEnd::Finished || child.gone.is_some();
         if !stays && latest < doomed && child.began.is_some() && is_known {
             verdict.judge(

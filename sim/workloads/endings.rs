@@ -129,7 +129,7 @@ fn expect(ctx: &Context, end: &End, may: impl FnOnce(&End) -> bool) {
 
 pub(crate) fn ender(ctx: &Context, steps: u64) -> Result<u64> {
     for step in 0..1 + steps % 4 {
-        match choose(12) {
+        match choose(13) {
             0..2 => tolerate(
                 ctx.spawn(sleeper, ())
                     .and_then(|process| kill_one(ctx, process)),
@@ -141,10 +141,23 @@ pub(crate) fn ender(ctx: &Context, steps: u64) -> Result<u64> {
             )?,
             6..8 => tolerate(stop_deaf(ctx))?,
             8..10 => tolerate(limit_time(ctx, step))?,
-            _ => tolerate(leave_child(ctx, step))?,
+            10..12 => tolerate(leave_child(ctx, step))?,
+            _ => {
+                tolerate(leave_asked(ctx))?;
+                break;
+            }
         };
     }
     Ok(steps)
+}
+
+/// Asks one to end that does not look, which has its grace though its parent ends meanwhile.
+fn leave_asked(ctx: &Context) -> Result<()> {
+    let child = ctx.spawn(deaf, ())?;
+    child.request_stop(Duration::from_millis(1 + choose(100)))?;
+    marks::reached(Mark::EnderLeftChildInGrace);
+    child.detach();
+    Ok(())
 }
 
 /// Longer than any fault takes.

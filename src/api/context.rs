@@ -169,7 +169,8 @@ impl Context {
     /// returns, an `Err`, a panic, an exit or a signal is told by [`Process::join`].
     ///
     /// The process may spawn others. When it ends, its children are ended too, but for those
-    /// [at the root](ProcessBuilder::at_root); when the program ends, all are.
+    /// [at the root](ProcessBuilder::at_root), and those that were asked to end before, which have the
+    /// rest of their grace; when the program ends, all are.
     ///
     /// Returns when the process has an id and a record; that it could not be started after all is
     /// told by `join`.

@@ -188,7 +188,8 @@ impl<R> Process<R> {
     /// It is asked by SIGTERM, as by anybody's `kill`: [`Context::stopping`] is true in it from then
     /// on, and its calls that wait end with [`is_stopped`](crate::Error::is_stopped). A function that
     /// then returns has returned: its outcome is its value or its `Err`. Its children are not asked;
-    /// they are its own to [stop](Process::stop), and are killed when it has ended.
+    /// they are its own to [stop](Process::stop), and are killed when it has ended, but for those that
+    /// it has asked: they have the rest of their grace.
     ///
     /// `None` is the grace that it was [started with](crate::ProcessBuilder::grace), 5 seconds if
     /// nothing was said. Asked again, it has as long as the shortest grace leaves it. Stopping one that has ended does nothing.
@@ -257,7 +258,8 @@ impl<R> Process<R> {
 
     /// Kills it, with all that it has started, and tells how it ended: `killed`, unless it had
     /// ended a moment before. It runs no code any more; what it had written is kept, what it
-    /// [owned](crate::State::set_owned) is released, and its children are killed, too.
+    /// [owned](crate::State::set_owned) is released, and its children are killed, too, but for those
+    /// that were asked to end before: they have the rest of their grace.
     ///
     /// Killing one that has ended does nothing.
     ///

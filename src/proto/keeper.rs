@@ -214,12 +214,23 @@ impl Keeper {
             ToKeeper::Kill { process, why } => {
                 // If it is not there it was reaped, and its number may be another's.
                 if let Some(pid) = self.pid(process)
-                    && !(planted::is(Bug::KillSparesTheAsked) && self.running[&pid].is_asked)
+                    && !self.is_spared(pid, why)
                 {
                     self.kill(pid, why);
                 }
             }
         }
+    }
+
+    /// A parent's end is none of a process that was asked to end: it has the rest of its grace.
+    fn is_spared(&self, pid: u32, why: Why) -> bool {
+        let by_parent = match why {
+            Why::Parent => !planted::is(Bug::AskedEndsWithParent),
+            _ => planted::is(Bug::KillSparesTheAsked),
+        };
+        let is_spared = by_parent && self.running[&pid].is_asked;
+        marks::reached_if(is_spared, Mark::AskedOutlivedParent);
+        is_spared
     }
 
     /// The number of a process that was started and not reaped.
@@ -593,6 +604,26 @@ mod tests {
         // Killed is killed.
         keeper.asked(&stop(2, 10), NOW);
         assert_eq!((keeper.deadline(), effects(&mut keeper)), (None, vec![]));
+    }
+
+    /// A process that handed its stopped wait up by `?` took its children with it, which were still
+    /// putting things in order.
+    #[test]
+    fn who_was_asked_keeps_its_grace_when_its_parent_ends() {
+        let by_parent = |process| ToKeeper::Kill {
+            process: ProcessId(process),
+            why: Why::Parent,
+        };
+        let mut keeper = keeper_of(&[2, 3]);
+        keeper.asked(&stop(2, 100), NOW);
+        effects(&mut keeper);
+        keeper.asked(&by_parent(2), NOW);
+        keeper.asked(&by_parent(3), NOW);
+        assert_eq!(effects(&mut keeper), [killed(3)]);
+        keeper.tick(Time(104));
+        assert_eq!(effects(&mut keeper), []);
+        keeper.tick(Time(105));
+        assert_eq!(effects(&mut keeper), [killed(2)]);
     }
 
     #[test]

@@ -205,6 +205,7 @@ marks! {
     StopAsked: "a process was asked to end";
     MovedToRoot: "a process was moved to the root while it lived";
     EndTooLate: "a process was to be ended that had ended";
+    AskedOutlivedParent: "a process that had been asked to end kept its grace as its parent ended";
     TreeStopped: "the program was asked to end, and so was everybody in its tree";
     TreeStoppedInTime: "a tree that was being stopped ended as all had, and the program had let go";
     TreeStoppedLate: "the grace of a tree that was being stopped was over";
@@ -304,6 +305,7 @@ marks! {
     EnderSawTimeLimit: "a process was killed when its time limit was over";
     EnderKeptTimeLimit: "a process returned before its time limit was over";
     EnderSawChildStay: "a process saw the child of one that it had killed stay, as it was at the root";
+    EnderLeftChildInGrace: "a process ended, and left a child that it had asked to end";
     EnderSawChildGo: "a process saw the child of one that it had killed go with its parent";
     MemberLostSession: "a member of the crew ended by the loss of its session";
     DumpSawWaits: "a dump told of a wait";

@@ -135,6 +135,8 @@ pub enum Bug {
     GraceToldAsKill,
     /// Who is asked to end is not killed before its grace is over, whoever wants it.
     KillSparesTheAsked,
+    /// Who is asked to end is killed when its parent ends, whatever is left of its grace.
+    AskedEndsWithParent,
 
     // proto/keeper/stopping.rs
     /// Who starts while the tree is being stopped is not asked to end.

@@ -297,6 +297,31 @@ pub(super) fn who_is_stopped_can_stop_its_children(ctx: &Context) -> Result<()> 
     Ok(())
 }
 
+/// Asked to end, it works on until it is told that its parent is gone.
+fn orderly(ctx: &Context, _: ()) -> Result<()> {
+    ctx.state().set("ready", &true)?;
+    assert!(is_stopped(ctx.state().wait_equal("never", &true)));
+    while !ctx.state().contains_key("parent is gone")? {}
+    ctx.state().set("in order", &true).map(drop)
+}
+
+/// Returns when its child has been asked to end.
+fn hasty(ctx: &Context, _: ()) -> Result<ProcessId> {
+    let child = ctx.spawn(orderly, ())?;
+    ctx.state().wait_equal("ready", &true)?;
+    child.request_stop(LONG)?;
+    Ok(child.id())
+}
+
+/// It was killed when its parent returned, with its grace just begun.
+pub(super) fn who_was_asked_has_its_grace_when_its_parent_ends(ctx: &Context) -> Result<()> {
+    let child = ctx.spawn(hasty, ())?.join()??;
+    ctx.state().set("parent is gone", &true)?;
+    assert_eq!(ended(ctx, child)?.outcome.as_deref(), Some("returned"));
+    assert_eq!(ctx.state().get("in order")?, Some(true));
+    Ok(())
+}
+
 pub(super) fn groups_give_one_answer_for_each(ctx: &Context) -> Result<()> {
     let group = ctx.spawn_many(3, |_, (index, step): (usize, usize)| index * step, 10)?;
     assert_eq!(group.len(), 3);

@@ -205,6 +205,7 @@ bodies! {
     endings::the_shortest_grace_counts,
     endings::stop_of_one_that_has_ended,
     endings::who_is_stopped_can_stop_its_children,
+    endings::who_was_asked_has_its_grace_when_its_parent_ends,
     dumps::who_waits_for_what,
     processes::exit_code only real: "`exit` ends the simulator's own process",
     processes::killed_by_a_signal only real: "the simulator has no signals; its crashes are faults",

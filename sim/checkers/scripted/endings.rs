@@ -333,6 +333,16 @@ fn who_has_no_grace_of_its_own_has_that_of_the_tree() {
 
 /// B is spawned by A, and this is done to its setup; then A dies at 1000 and B at that moment.
 fn orphaned(setup: Setup<'_>, moved: bool, dies: u64) -> Vec<&'static str> {
+    orphaned_after(&[], setup, moved, dies)
+}
+
+/// As [`orphaned`], and this is seen of B in between.
+fn orphaned_after(
+    seen: &[Seen],
+    setup: Setup<'_>,
+    moved: bool,
+    dies: u64,
+) -> Vec<&'static str> {
     let mut script = Script::default();
     let begun = [(ProcessId::PROGRAM, 0), (A, 5), (B, 6)];
     for (process, at) in begun {
@@ -368,6 +378,9 @@ fn orphaned(setup: Setup<'_>, moved: bool, dies: u64) -> Vec<&'static str> {
         );
     }
     script.dies(A, Time(1000));
+    for seen in seen {
+        script.see(B, seen.clone());
+    }
     script.dies(B, Time(dies));
     for (revision, process) in [(2, A), (3, B)] {
         let before = (process == B).then(|| record("starting"));
@@ -397,4 +410,31 @@ fn children_end_with_their_parent_unless_they_are_at_the_root() {
     assert_eq!(orphaned(Setup::default(), false, last + 1), [OUTLIVES]);
     assert_eq!(orphaned(at_root, false, last + 1), NONE);
     assert_eq!(orphaned(Setup::default(), true, last + 1), NONE);
+}
+
+#[test]
+fn a_child_that_was_asked_to_end_has_its_grace_and_no_more() {
+    let grace_ns = 3 * GONE_WITHIN.as_nanos() as u64;
+    let until = 900 + grace_ns;
+    let seen = |struck: u64| {
+        let at = Time(900);
+        let by_parent = true;
+        [
+            Seen::ToStop { at, grace_ns },
+            Seen::Asked { at },
+            Seen::ToKill {
+                at: Time(1100),
+                by_parent,
+            },
+            Seen::Struck { at: Time(struck) },
+        ]
+    };
+    let judged =
+        |seen: &[Seen], dies: u64| orphaned_after(seen, Setup::default(), false, dies);
+    assert_eq!(judged(&seen(until), until), NONE);
+    // It was killed as its parent ended; nobody killed it; it never was asked.
+    assert_eq!(judged(&seen(1100), 1100), [OUTLIVES]);
+    let late = until + GONE_WITHIN.as_nanos() as u64 + 1;
+    assert_eq!(judged(&seen(until)[..3], late), [OUTLIVES; 2]);
+    assert_eq!(judged(&seen(until)[2..], until), [OUTLIVES; 3]);
 }
