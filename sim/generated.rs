@@ -83,6 +83,7 @@ impl Naive {
             filter: Filter::All,
             from: None,
             credit: 1,
+            feeds: None,
         };
         let call = self.called(WATCHER, &request);
         let next = Revision(1);

@@ -6,17 +6,21 @@
 mod causes;
 mod operation;
 mod unconnected;
+mod wanted;
 mod words;
 
 pub(crate) use operation::Operation;
 pub(crate) use unconnected::Unconnected;
+pub(crate) use wanted::Wanted;
 pub(crate) use words::Over;
 
 use crate::api::outcome::{End, Outcome};
+use crate::api::value;
 use crate::proto::ids::{ProcessId, Revision};
 use crate::proto::loss::ServerLoss;
 use crate::proto::message::Fault;
 use crate::proto::server::FaultText;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::panic::Location;
@@ -85,7 +89,10 @@ pub(crate) enum Kind {
     Protocol(String),
     Compacted {
         oldest: Revision,
+        wanted: Wanted,
     },
+    /// The call can't be meant so.
+    Invalid(String),
     /// What was to be read is of a revision that is still to come.
     Future(Revision),
     /// What a transaction has read was changed since, so it runs again.
@@ -118,6 +125,12 @@ pub(crate) enum Kind {
         found: String,
         why: String,
     },
+    /// What was removed is not of the type that was wanted.
+    Taken {
+        why: Box<Kind>,
+        key: String,
+        value: Vec<u8>,
+    },
     /// A process can't be set up so.
     Setup(String),
     /// The limits of a tree do not fit each other.
@@ -147,6 +160,14 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// The same, if the log no longer holds what was needed, and it was needed for this.
+    pub(crate) fn wanted_for(mut self, by: Wanted) -> Kind {
+        if let Kind::Compacted { wanted, .. } = &mut self {
+            *wanted = by;
+        }
+        self
+    }
+
     /// Only integers are added to.
     pub(crate) fn not_integer(found: &str) -> Kind {
         Kind::WrongType {
@@ -218,6 +239,12 @@ impl Error {
             location: self.0.location.clone(),
             backtrace: self.0.backtrace.clone(),
         }
+    }
+
+    /// As [`Kind::wanted_for`].
+    pub(crate) fn wanted_for(mut self, by: Wanted) -> Error {
+        self.0.kind = self.0.kind.wanted_for(by);
+        self
     }
 
     pub(crate) fn kind(&self) -> &Kind {
@@ -340,6 +367,12 @@ impl Error {
         matches!(self.kind(), Kind::Forked)
     }
 
+    /// The call can't be meant as it was made; the text says why.
+    #[must_use]
+    pub fn is_invalid(&self) -> bool {
+        matches!(self.kind(), Kind::Invalid(_))
+    }
+
     /// No tree could be started by [`Context::new`](crate::Context::new); the text says why.
     #[must_use]
     pub fn is_no_tree(&self) -> bool {
@@ -357,7 +390,7 @@ impl Error {
     #[must_use]
     pub fn oldest(&self) -> Option<Revision> {
         match *self.kind() {
-            Kind::Compacted { oldest } => Some(oldest),
+            Kind::Compacted { oldest, .. } => Some(oldest),
             _ => None,
         }
     }
@@ -406,7 +439,43 @@ impl Error {
     /// What is stored is not of the type that was asked for.
     #[must_use]
     pub fn is_wrong_type(&self) -> bool {
-        matches!(self.kind(), Kind::WrongType { .. })
+        matches!(self.kind(), Kind::WrongType { .. } | Kind::Taken { .. })
+    }
+
+    /// What [`take`](crate::State::take), [`pop_first`](crate::State::pop_first) or
+    /// [`pop_last`](crate::State::pop_last) has removed, which was not of the type that was asked for:
+    /// key and value, as the type that it is.
+    ///
+    /// # Errors
+    /// [`is_wrong_type`](Error::is_wrong_type), again: it can be asked for as another type then.
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// # let ctx = zproc::Context::new()?;
+    /// let state = ctx.namespace("doc-taken");
+    /// state.set("job/1", "wash")?;
+    /// let error = state.pop_first::<u64>("job/").unwrap_err();
+    /// assert!(error.is_wrong_type());
+    /// let (key, job) = error.taken::<String>()?.expect("it was removed");
+    /// state.set(&key, &job)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn taken<T: DeserializeOwned>(&self) -> Result<Option<(String, T)>> {
+        let Kind::Taken { key, value, .. } = self.kind() else {
+            return Ok(None);
+        };
+        let operation = Operation {
+            verb: "read what was taken from",
+            object: Some(key),
+            namespace: None,
+            caller: Location::caller(),
+        };
+        match value::decode(value) {
+            Ok(value) => Ok(Some((key.clone(), value))),
+            Err(kind) => Err(Error::new(kind, &operation)),
+        }
     }
 
     /// A value given to the call does not serialise (its `Serialize` failed, or made no whole

@@ -96,7 +96,9 @@
 //!   is now, has the rest of its grace first, also if its parent hands its error up by `?` and returns
 //!   before.
 //! - A signal that the program ignores (`nohup`, `&` in a script) or handles itself does nothing of
-//!   this; its own handlers are to be set before [`Context::new`]. When the last context is
+//!   this, whether its handler was set before [`Context::new`] or after it; one that was set after, and
+//!   calls the handler before it (as those of the crate `signal-hook` do), has the tree asked all the
+//!   same, and it alone decides of the program's end. When the last context is
 //!   dropped, both do again what they did before. A program that was asked stays so: a tree that it
 //!   makes later is asked to end, too.
 //! - SIGTERM or SIGINT to a single process, whoever sends it, asks it to end as
@@ -173,13 +175,15 @@ pub use api::snapshot::Snapshot;
 pub use api::spawn::{Input, Output, ProcessBuilder};
 pub use api::state::State;
 pub use api::txn::Txn;
+pub use api::update::{Change, Origin, Update};
 pub use api::view::{Verdict, View};
-pub use api::watch::{Change, Filter, Origin, Update, Watch, WatchBuilder};
+pub use api::watch::{Filter, Watch, WatchBuilder};
 pub use api::when::When;
 pub use error::{Error, Result};
 pub use process::entry::init;
 pub use proto::dump::{
-    Awaited, CallDump, Dump, Elapsed, Keys, LeftOut, ProcessDump, Standing, WaitDump, WatchDump,
+    Awaited, CallDump, Dump, Elapsed, Keys, LeftOut, ProcessDump, RunningDump, Standing, WaitDump,
+    WatchDump,
 };
 pub use proto::ids::{ProcessId, Revision};
 pub use proto::limits::Limits;

@@ -128,6 +128,11 @@ pub trait Port: Send + Sync + 'static {
         vec![None; pids.len()]
     }
 
+    /// The function that the server runs now, and for how long it has, if that can be told.
+    fn server_runs(&self) -> Option<(String, std::time::Duration)> {
+        None
+    }
+
     /// Where the simulator lets the client do what is rare. Nowhere otherwise.
     fn points(&self) -> Points {
         Points::default()

@@ -369,6 +369,12 @@ fn connect(
         in_flight_max: limits::IN_FLIGHT_MAX,
         part_bytes_max: limits::PART_BYTES_MAX,
     };
+    let told = page.clone();
+    let runs = move || {
+        let page = Page::map(told.as_fd()).ok()?;
+        let (function, ran) = page.running()?;
+        Some((function.to_owned(), ran))
+    };
     let known_page = Arc::clone(&page);
     let loss = LossTeller {
         known: Box::new(move || Page::map(known_page.as_fd()).ok()?.known_loss()),
@@ -383,6 +389,7 @@ fn connect(
     };
     UnixPort::new(socket, sys::generation, loss, stop)
         .map_err(CallError::Connect)
+        .map(|port| port.with_runs(Box::new(runs)))
         .and_then(|port| Connection::open(witnessed(port), config))
         .map_err(|error| Error::new(error.into(), &operation))
 }

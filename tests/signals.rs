@@ -6,6 +6,8 @@
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
+use signal_hook::consts::SIGINT;
+use signal_hook::iterator::Signals;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -71,7 +73,10 @@ fn tidy_late(ctx: &Context, parent: zproc::ProcessId) -> Result<()> {
     ctx.state().set("child", &true)?;
     let error = ctx.state().wait_equal("never", &true).unwrap_err();
     assert!(error.is_stopped(), "{error}");
-    let lives = |all: zproc::Processes| all.iter().any(|one| one.id == parent && one.state != ProcessState::Ended);
+    let lives = |all: zproc::Processes| {
+        all.iter()
+            .any(|one| one.id == parent && one.state != ProcessState::Ended)
+    };
     while lives(ctx.processes()?) {}
     say("tidied up");
     Ok(())
@@ -124,6 +129,13 @@ fn program() {
             assert!(!ctx.stopping());
             say("goes on");
         }
+        "own" => {
+            let pressed = handle_ctrl_c();
+            say("ready");
+            assert!(ctx.state().wait_equal("never", &true).is_err());
+            pressed.join().expect("it does not panic");
+            say("goes on");
+        }
         "busy" => {
             say("ready");
             loop {
@@ -141,6 +153,22 @@ fn program() {
     drop(ctx);
     say("the tree has ended");
     std::process::exit(EXIT);
+}
+
+/// Sets a handler of the program's own, which calls the one before it. Ends when Ctrl-C was pressed
+/// again for so long that the last one was none of the first.
+fn handle_ctrl_c() -> std::thread::JoinHandle<()> {
+    let mut signals = Signals::new([SIGINT]).expect("a handler");
+    std::thread::spawn(move || {
+        let mut first = None;
+        for _ in signals.forever() {
+            let first = *first.get_or_insert_with(Instant::now);
+            if first.elapsed() > 4 * SHORT {
+                return say("enough");
+            }
+            say("pressed");
+        }
+    })
 }
 
 fn read_a_word() {
@@ -335,6 +363,28 @@ fn a_second_signal_ends_the_tree_at_once() {
     let (status, said) = program.end();
     assert_eq!(status.signal(), Some(Signal::INT.as_raw()), "{said}");
     assert!(!said.contains("the tree has ended"), "{said}");
+}
+
+/// The second signal put the default in place of a handler that was set behind the context's, and
+/// ended the program, which had said that it decides that itself.
+#[test]
+fn a_handler_that_is_set_later_decides() {
+    let mut program = Program::start("own");
+    let mut line = String::new();
+    while line.trim() != "enough" {
+        program.signal(Signal::INT);
+        loop {
+            line.clear();
+            let count = program.output.read_line(&mut line).expect("text");
+            assert!(count > 0, "it has ended: {}", program.end().0);
+            if ["pressed", "enough"].contains(&line.trim()) {
+                break;
+            }
+        }
+    }
+    let (status, said) = program.end();
+    assert!(said.contains("goes on"), "{said}");
+    assert_eq!(status.code(), Some(EXIT), "{said}");
 }
 
 /// This binary, started with SIGINT ignored.

@@ -114,6 +114,7 @@ impl World {
                 filter: Filter::All,
                 from: None,
                 credit: CREDIT_BYTES_MIN,
+                feeds: None,
             },
         };
         if let Ok(seq) = self.client.submit(&request) {

@@ -134,6 +134,7 @@ impl Script {
             filter,
             from: None,
             credit: 1,
+            feeds: None,
         };
         let call = self.call(process, &request);
         let next = Revision(next);

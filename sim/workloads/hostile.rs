@@ -297,6 +297,7 @@ impl Peer {
                 filter: Filter::Prefix("k"),
                 from: Some(revision),
                 credit: u64::MAX >> choose(64),
+                feeds: None,
             },
             _ => Request::Wait {
                 namespace: NAMESPACE,
@@ -373,6 +374,7 @@ impl Peer {
                 filter: Filter::All,
                 from: None,
                 credit: choose(1000),
+                feeds: None,
             },
         };
         let request = self.request(body);

@@ -449,4 +449,18 @@ impl Batched {
             _ => None,
         }
     }
+
+    /// What a batch of one pop has taken.
+    pub(super) fn popped<T: DeserializeOwned>(
+        self,
+        operation: &Operation<'_>,
+    ) -> Result<Option<(String, T)>> {
+        let Some(Found::Entry(key, value)) = self.found.into_iter().next() else {
+            return Ok(None);
+        };
+        match value::decode_taken(&key, &value) {
+            Ok(value) => Ok(Some((key, value))),
+            Err(kind) => Err(Error::new(kind, operation)),
+        }
+    }
 }

@@ -7,14 +7,14 @@ use super::shipped::{InitSignature, ProcessBody, ProcessSignature};
 use super::spawn::ProcessBuilder;
 use super::state::State;
 use crate::client::{CallError, Connection};
-use crate::error::{Error, Kind, Operation, Result};
+use crate::error::{Error, Kind, Operation, Result, Wanted};
 use crate::process::code::{self, Shipped};
-use crate::proto::dump::Dump;
+use crate::proto::dump::{Dump, RunningDump};
 use crate::proto::ids::ProcessId;
 use crate::proto::limits::{DUMP_LINES_MAX, DUMP_TIMEOUT};
 use crate::proto::marks::{self, Mark};
 use crate::proto::message::{Reply, Request};
-use crate::proto::time::Time;
+use crate::proto::time::{AT_ONCE, Time};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
@@ -407,7 +407,15 @@ impl Context {
         });
         let mut dump = match answer {
             Ok(dump) => dump,
-            Err(error) if error.is_timeout() => Dump::default(),
+            Err(error) if error.is_timeout() => {
+                // What was not sent then may have been since, and be why there is no answer.
+                calls = self.inner.connection.unanswered();
+                let runs = self.inner.connection.port().server_runs();
+                Dump {
+                    running: runs.map(|(function, ran)| RunningDump::new(function, ran)),
+                    ..Dump::default()
+                }
+            }
             Err(error) => return Err(error),
         };
         let known: Vec<u64> = dump
@@ -435,7 +443,10 @@ impl Context {
 
     /// When a call that begins now must be done.
     pub(crate) fn deadline(&self, limit: Option<Duration>) -> Option<Time> {
-        limit.map(|limit| self.inner.connection.port().now().after(limit))
+        limit.map(|limit| match limit {
+            Duration::ZERO => AT_ONCE,
+            limit => self.inner.connection.port().now().after(limit),
+        })
     }
 
     /// One request and its reply; a `Failed` is an error whatever was asked.
@@ -458,7 +469,14 @@ impl Context {
         read: impl FnOnce(&Reply<'_>) -> Result<R, Kind>,
     ) -> Result<R> {
         let called = self.inner.connection.call(request, deadline, told(read));
-        finish(called, operation)
+        let result = finish(called, operation);
+        match request {
+            // These are refused for a revision of their own only.
+            Request::Get { .. } | Request::Len { .. } | Request::Page { .. } => {
+                result.map_err(|error| error.wanted_for(Wanted::Past))
+            }
+            _ => result,
+        }
     }
 
     /// As [`call`](Context::call), whether this process is asked to end or not.
@@ -504,7 +522,12 @@ pub(crate) fn unexpected(reply: &Reply<'_>) -> Kind {
         Reply::Changed { .. } => "Changed",
         Reply::Locked { .. } => "Locked",
         Reply::Watching { .. } => "Watching",
-        Reply::Compacted { oldest } => return Kind::Compacted { oldest: *oldest },
+        Reply::Compacted { oldest } => {
+            return Kind::Compacted {
+                oldest: *oldest,
+                wanted: Wanted::Meanwhile,
+            };
+        }
         Reply::Spawned { .. } => "Spawned",
         Reply::Task { .. } => "Task",
         Reply::Ended { .. } => "Ended",

@@ -76,9 +76,13 @@ impl State {
     /// Removes `key` and gives its value, or `None` if it was not there. Of many processes that take
     /// the same key, one gets it.
     ///
+    /// It is one round trip, in which the server does not know the type: a value that is no `T` is
+    /// removed, too, and the error [has it](crate::Error::taken). Where it is to stay,
+    /// `state.transaction(|txn| txn.take::<T>(key))` takes nothing unless it is a `T`, in two.
+    ///
     /// # Errors
-    /// [`is_wrong_type`](crate::Error::is_wrong_type): the key is gone all the same, since only the
-    /// caller knows its type. [`is_read_only`](crate::Error::is_read_only).
+    /// [`is_wrong_type`](crate::Error::is_wrong_type), and the value is in the error.
+    /// [`is_read_only`](crate::Error::is_read_only).
     #[track_caller]
     pub fn take<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         let operation = self.operation("take", Some(key));
@@ -87,7 +91,9 @@ impl State {
             key,
         };
         self.call(&operation, &request, |reply| match reply {
-            Reply::Written { before, .. } => before.map(value::decode).transpose(),
+            Reply::Written { before, .. } => before
+                .map(|value| value::decode_taken(key, value))
+                .transpose(),
             other => Err(unexpected(other)),
         })
     }
@@ -215,7 +221,5 @@ fn popped<T: DeserializeOwned>(
     batch: &Batch,
     operation: &Operation<'_>,
 ) -> Result<Option<(String, T)>> {
-    let done = batch.commit_as(operation)?;
-    let key = done.key(0).map(str::to_owned);
-    Ok(key.zip(done.value(0)?))
+    batch.commit_as(operation)?.popped(operation)
 }

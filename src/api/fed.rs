@@ -12,23 +12,25 @@ use super::run::reads_fit;
 use super::scan::Span;
 use super::snapshot;
 use super::state::State;
+use super::update::{Change, Update};
 use super::view::{Entry, Reads, View};
-use super::watch::{Change, Filter, Update, Watch};
+use super::watch::{Feeding, Filter, Watch};
 use crate::error::{Error, Kind, Operation, Result};
 use crate::proto::ids::{Revision, WatchId};
 use crate::proto::interest::Interest;
-use crate::proto::limits::WATCH_KEYS_MAX;
+use crate::proto::limits::{DUMP_TEXT_BYTES_MAX, WATCH_KEYS_MAX};
 use crate::proto::marks::{self, Mark};
 use crate::proto::message::{Reply, Request};
 use crate::proto::operations;
 use crate::proto::planted::{self, Bug};
-use crate::proto::time::Time;
+use crate::proto::time::{AT_ONCE, Time};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Blocks until `f` gives a result, running it here.
 pub(super) fn wait_until<R>(
@@ -36,7 +38,14 @@ pub(super) fn wait_until<R>(
     operation: &Operation<'_>,
     f: impl Fn(&Fed<'_>, &View<'_>) -> Result<Option<R>>,
 ) -> Result<(R, Revision)> {
-    let fed = Fed::new(state, operation, Copy::default());
+    let connection = state.context().connection();
+    let function = operation.object.unwrap_or("a condition");
+    let mut fed = Fed::new(state, operation, Copy::default());
+    fed.feeding = Some(Feeding {
+        wait: connection.name_fed(),
+        function: function[..function.floor_char_boundary(DUMP_TEXT_BYTES_MAX)].into(),
+        since: connection.port().now(),
+    });
     loop {
         match fed.next(&f) {
             // What was missed does not matter: the wait is for what is so in the end.
@@ -53,6 +62,8 @@ pub(super) struct Fed<'a> {
     namespace: &'a str,
     operation: Operation<'a>,
     deadline: Option<Time>,
+    /// Its watches are there for one wait only, for those who ask who waits for what.
+    feeding: Option<Feeding>,
     copy: RefCell<Copy>,
 }
 
@@ -270,6 +281,7 @@ impl<'a> Fed<'a> {
             namespace: state.namespace_name(),
             operation: *operation,
             deadline: context.deadline(state.limit()),
+            feeding: None,
             copy: RefCell::new(copy),
         }
     }
@@ -309,6 +321,9 @@ impl<'a> Fed<'a> {
             if let Some(found) = verdict.transpose() {
                 return Ok(found.map(|result| (result, revision)));
             }
+            if self.deadline == Some(AT_ONCE) {
+                return Err(Error::new(Kind::TimedOut, &self.operation));
+            }
         }
     }
 
@@ -322,7 +337,12 @@ impl<'a> Fed<'a> {
         let state = self.context.namespace(namespace);
         match self.deadline {
             None => state,
-            Some(deadline) => state.within(deadline.since(self.context.connection().port().now())),
+            Some(AT_ONCE) => state.within(Duration::ZERO),
+            Some(deadline) => {
+                let left = deadline.since(self.context.connection().port().now());
+                // Time that is up is not the same as none to begin with.
+                state.within(left.max(Duration::from_nanos(1)))
+            }
         }
     }
 
@@ -443,11 +463,12 @@ impl<'a> Fed<'a> {
                 Some(feed) => feed,
                 None => {
                     let builder = self.state(namespace).watch(sees.filter());
+                    let builder = builder.feeding(self.feeding.clone());
                     let builder = match planted::is(Bug::FedFromNow) {
                         true => builder,
                         false => builder.since(from),
                     };
-                    let watch = builder.start_at(self.operation.caller)?;
+                    let watch = builder.start_as(self.operation.verb, self.operation.caller)?;
                     renewed.push(namespace.clone());
                     Feed { watch, sees }
                 }

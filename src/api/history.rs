@@ -2,7 +2,7 @@
 
 use super::context::unexpected;
 use super::state::State;
-use super::watch::Update;
+use super::update::Update;
 use crate::error::{Error, Kind, Operation, Result};
 use crate::proto::codec;
 use crate::proto::ids::Revision;

@@ -1,7 +1,8 @@
 //! What has changed since a revision, asked of the server and made one update: the newest, at once.
 
 use super::context::{Context, unexpected};
-use super::watch::{Change, Filter, Update};
+use super::update::{Change, Update};
+use super::watch::Filter;
 use crate::error::{Kind, Operation, Result};
 use crate::proto::codec;
 use crate::proto::ids::Revision;

@@ -60,7 +60,8 @@ impl Context {
         self.take_lock(&lock_operation("lock", name), name, None)
     }
 
-    /// As [`lock`](Context::lock), for at most `limit`.
+    /// As [`lock`](Context::lock), for at most `limit`. With a limit of zero it takes a lock that is
+    /// free, and does not wait for any other.
     ///
     /// # Errors
     /// [`is_timeout`](Error::is_timeout), after which this call neither holds the lock nor waits for

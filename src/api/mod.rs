@@ -37,6 +37,8 @@ mod run;
 
 pub(crate) mod txn;
 
+pub(crate) mod update;
+
 pub(crate) mod view;
 
 pub(crate) mod watch;
@@ -61,6 +63,6 @@ mod parts;
 
 pub(crate) mod shipped;
 
-mod value;
+pub(crate) mod value;
 
 mod depth;

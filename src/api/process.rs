@@ -135,7 +135,8 @@ impl<R> Process<R> {
         Ok(result)
     }
 
-    /// As [`join`](Process::join), for at most `limit`; it can be called again.
+    /// As [`join`](Process::join), for at most `limit`; it can be called again. With a limit of zero it
+    /// gives the result of one that has ended, and does not wait for any other.
     ///
     /// # Errors
     /// [`is_timeout`](crate::Error::is_timeout), and as for [`join`](Process::join).

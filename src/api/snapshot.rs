@@ -9,7 +9,7 @@ use super::context::unexpected;
 use super::scan::{self, Span};
 use super::state::State;
 use super::value;
-use crate::error::{Error, Kind, Operation, Result};
+use crate::error::{Error, Kind, Operation, Result, Wanted};
 use crate::proto::codec;
 use crate::proto::ids::Revision;
 use crate::proto::marks::{self, Mark};
@@ -157,6 +157,7 @@ pub(super) fn scan(
                 return Err(Error::new(
                     Kind::Compacted {
                         oldest: scan.revision,
+                        wanted: Wanted::Meanwhile,
                     },
                     operation,
                 ));

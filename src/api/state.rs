@@ -73,6 +73,10 @@ impl State {
     /// or, for a write that was sent already, with
     /// [`is_outcome_unknown`](Error::is_outcome_unknown), since it may yet take effect.
     ///
+    /// A limit of zero says: as things stand. The server's answer is waited for, however long it takes
+    /// to come, and nothing else is: a wait for what holds now gives it, any other
+    /// [`is_timeout`](Error::is_timeout). The same is true of the limits that other calls have.
+    ///
     /// ```
     /// # use std::time::Duration;
     /// # fn main() -> zproc::Result<()> {
@@ -80,6 +84,11 @@ impl State {
     /// let soon = ctx.state().within(Duration::from_millis(20));
     /// let error = soon.wait_equal("never", &true).unwrap_err();
     /// assert!(error.is_timeout());
+    ///
+    /// ctx.state().set("now", &true)?;
+    /// let now = ctx.state().within(Duration::ZERO);
+    /// now.wait_equal("now", &true)?;
+    /// assert!(now.wait_equal("never", &true).is_err_and(|error| error.is_timeout()));
     /// # Ok(())
     /// # }
     /// ```
@@ -106,6 +115,9 @@ impl State {
 
     /// Writes `key`, whatever was there, and gives the revision at which it stands.
     ///
+    /// A `Vec<u8>` or a `&[u8]` is a list of numbers to serde: written and read one by one, and up to
+    /// twice as long. The crate `serde_bytes` makes it one piece.
+    ///
     /// # Errors
     /// [`is_unencodable`](Error::is_unencodable), [`is_limit`](Error::is_limit),
     /// [`is_read_only`](Error::is_read_only).
@@ -116,6 +128,12 @@ impl State {
     /// let first = ctx.state().set("k", "v")?;
     /// let second = ctx.state().set("k", &[1, 2])?;
     /// assert!(first < second);
+    ///
+    /// use serde_bytes::{ByteBuf, Bytes};
+    /// let pixels = vec![200_u8; 100_000];
+    /// ctx.state().set("pixels", Bytes::new(&pixels))?;
+    /// let read = ctx.state().get::<ByteBuf>("pixels")?;
+    /// assert_eq!(read.map(ByteBuf::into_vec), Some(pixels));
     /// # Ok(())
     /// # }
     /// ```
@@ -269,16 +287,12 @@ impl State {
     /// ```
     #[track_caller]
     pub fn snapshot(&self) -> Result<Snapshot> {
-        self.snapshot_at(Location::caller())
+        self.snapshot_as(&self.operation("snapshot", None))
     }
 
-    /// As [`snapshot`](State::snapshot), for a public call that stands there.
-    pub(super) fn snapshot_at(&self, caller: &'static Location<'static>) -> Result<Snapshot> {
-        let operation = Operation {
-            caller,
-            ..self.operation("snapshot", None)
-        };
-        let (revision, entries) = snapshot::scan(self, &operation, &Span::all(), true, None)?;
+    /// As [`snapshot`](State::snapshot), for another public call.
+    pub(super) fn snapshot_as(&self, operation: &Operation<'_>) -> Result<Snapshot> {
+        let (revision, entries) = snapshot::scan(self, operation, &Span::all(), true, None)?;
         Ok(Snapshot::new(&self.namespace, revision, entries))
     }
 

@@ -241,12 +241,14 @@ impl<'a> Txn<'a> {
     /// Removes `key` and gives its value, or `None` if it was not there.
     ///
     /// # Errors
-    /// [`is_wrong_type`](Error::is_wrong_type), and the key is gone all the same;
+    /// [`is_wrong_type`](Error::is_wrong_type): the value is in the error
+    /// ([`taken`](Error::taken)), and if the function fails for it, it is where it was.
     /// [`is_read_only`](Error::is_read_only).
     #[track_caller]
     pub fn take<T: DeserializeOwned>(&mut self, key: &str) -> Result<Option<T>> {
         let taken = self.raw.take(&self.namespace, key);
-        let value = taken.and_then(|value| value.map(|value| value::decode(&value)).transpose());
+        let decoded = |value: Value| value::decode_taken(key, &value);
+        let value = taken.and_then(|value| value.map(decoded).transpose());
         value.map_err(self.failed("take", Some(key)))
     }
 
@@ -278,7 +280,7 @@ impl<'a> Txn<'a> {
     ) -> Result<Option<(String, T)>, Kind> {
         let popped = self.raw.pop(&self.namespace, prefix, last)?;
         popped
-            .map(|(key, value)| Ok((key.to_string(), value::decode(&value)?)))
+            .map(|(key, value)| Ok((key.to_string(), value::decode_taken(&key, &value)?)))
             .transpose()
     }
 

@@ -96,6 +96,15 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Kind> {
     })
 }
 
+/// As [`decode`], of what was removed: if it is no `T`, the error has it.
+pub(crate) fn decode_taken<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, Kind> {
+    decode(bytes).map_err(|why| Kind::Taken {
+        why: Box::new(why),
+        key: key.to_owned(),
+        value: bytes.to_vec(),
+    })
+}
+
 fn depth() -> Kind {
     Kind::Limit {
         limit: "DEPTH_MAX".to_owned(),

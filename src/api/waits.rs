@@ -3,8 +3,9 @@
 use super::context::unexpected;
 use super::latest::Asked;
 use super::state::State;
+use super::update::Update;
 use super::value;
-use super::watch::{Filter, Update};
+use super::watch::Filter;
 use crate::error::{Error, Kind, Operation, Result};
 use crate::proto::ids::Revision;
 use crate::proto::message::{Condition, Reply, Request};
@@ -125,10 +126,10 @@ impl State {
 /// Waits for the next change, whatever the state is when the call begins.
 impl State {
     /// Blocks until one of these keys is written or removed, after the call has begun, and gives the
-    /// update, as a [watch](State::watch) of them would. Of no keys at all there is nothing to come: it
-    /// waits until its time is up, if it has a limit.
+    /// update, as a [watch](State::watch) of them would.
     ///
     /// # Errors
+    /// [`is_invalid`](Error::is_invalid) for no keys at all: nothing would ever come.
     /// [`is_limit`](Error::is_limit), and what a lost server gives.
     ///
     /// ```
@@ -155,7 +156,10 @@ impl State {
         let operation = self.operation("wait_change", None);
         let filter = Filter::keys(keys);
         let namespace = Arc::from(self.namespace_name());
-        let checked = filter.check(&namespace);
+        let checked = match filter.is_empty() {
+            true => Err(Kind::Invalid("no keys, so nothing can change".to_owned())),
+            false => filter.check(&namespace),
+        };
         checked.map_err(|kind| Error::new(kind, &operation))?;
         let asked = Asked {
             context: self.context(),

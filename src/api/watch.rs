@@ -4,18 +4,17 @@ use super::context::{Context, unexpected};
 use super::latest::Asked;
 use super::snapshot::Snapshot;
 use super::state::{State, check_names};
-use super::value;
-use crate::error::{Error, Kind, Operation, Result};
+use super::update::Update;
+use crate::client::CallError;
+use crate::error::{Error, Kind, Operation, Result, Wanted};
 use crate::proto::ids::{ProcessId, Revision, WatchId};
 use crate::proto::limits::WATCH_KEYS_MAX;
 use crate::proto::marks::{self, Mark};
-use crate::proto::message::{self, Reply, Request};
-use crate::proto::time::Time;
-use crate::proto::value as wire;
-use serde::de::DeserializeOwned;
+use crate::proto::message::{self, Feeds, Reply, Request};
+use crate::proto::time::{AT_ONCE, Time, nanoseconds};
 use std::panic::Location;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// Which keys a [watch](State::watch) sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +67,11 @@ impl Filter {
         }
     }
 
+    /// Does it see no key, whatever there is?
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(&self.0, Keys::These(keys) if keys.is_empty())
+    }
+
     /// Is all of it within the limits?
     pub(super) fn check(&self, namespace: &str) -> Result<(), Kind> {
         check_names(namespace, self.text().unwrap_or(""))?;
@@ -107,6 +111,15 @@ pub struct WatchBuilder {
     filter: Filter,
     from: Option<Revision>,
     options: Options,
+    feeds: Option<Feeding>,
+}
+
+/// The wait that a watch is there for.
+#[derive(Debug, Clone)]
+pub(super) struct Feeding {
+    pub(super) wait: u64,
+    pub(super) function: Arc<str>,
+    pub(super) since: Time,
 }
 
 /// What of its updates a watch gives, and how long it waits for one.
@@ -137,6 +150,9 @@ impl Options {
     }
 }
 
+/// A public call: its name, and where it stands.
+type PublicCall = (&'static str, &'static Location<'static>);
+
 /// How often a snapshot and a watch from there on are tried, when the log does not reach so far.
 const ATTEMPTS_MAX: usize = 8;
 
@@ -147,6 +163,7 @@ impl WatchBuilder {
             filter,
             from: None,
             options: Options::default(),
+            feeds: None,
         }
     }
 
@@ -192,7 +209,8 @@ impl WatchBuilder {
     }
 
     /// Waits so long for each update, and gives [`is_timeout`](Error::is_timeout) when there is none in
-    /// that time; the watch then goes on as before, nothing lost.
+    /// that time; the watch then goes on as before, nothing lost. See
+    /// [`next_within`](Watch::next_within).
     pub fn timeout(mut self, limit: Duration) -> WatchBuilder {
         self.options.timeout = Some(limit);
         self
@@ -217,12 +235,22 @@ impl WatchBuilder {
     /// [`oldest`](Error::oldest) tells the first one to be had.
     #[track_caller]
     pub fn start(self) -> Result<Watch> {
-        self.start_at(Location::caller())
+        self.start_as("watch", Location::caller())
+    }
+
+    /// It is there for a wait, if it is, and a dump tells so.
+    pub(super) fn feeding(mut self, feeds: Option<Feeding>) -> WatchBuilder {
+        self.feeds = feeds;
+        self
     }
 
     /// As [`start`](WatchBuilder::start), for a public call that stands there.
-    pub(super) fn start_at(self, caller: &'static Location<'static>) -> Result<Watch> {
-        let (id, next) = self.begin(self.from, caller)?;
+    pub(super) fn start_as(
+        self,
+        verb: &'static str,
+        caller: &'static Location<'static>,
+    ) -> Result<Watch> {
+        let (id, next) = self.begin(self.from, (verb, caller))?;
         Ok(Watch::new(self, id, next))
     }
 
@@ -248,22 +276,28 @@ impl WatchBuilder {
     /// ```
     #[track_caller]
     pub fn start_with_snapshot(self) -> Result<(Snapshot, Watch)> {
-        let (snapshot, id, next) = self.begin_with_snapshot(Location::caller())?;
+        let call = ("start_with_snapshot", Location::caller());
+        let (snapshot, id, next) = self.begin_with_snapshot(call)?;
         Ok((snapshot, Watch::new(self, id, next)))
+    }
+
+    /// What a public call does with the watch.
+    fn operation(&self, (verb, caller): PublicCall) -> Operation<'_> {
+        Operation {
+            verb,
+            object: self.filter.text(),
+            namespace: Some(self.state.namespace_name()),
+            caller,
+        }
     }
 
     fn begin(
         &self,
         from: Option<Revision>,
-        caller: &'static Location<'static>,
+        call: PublicCall,
     ) -> Result<(Option<WatchId>, Revision)> {
         let namespace = self.state.namespace_name();
-        let operation = Operation {
-            verb: "watch",
-            object: self.filter.text(),
-            namespace: Some(namespace),
-            caller,
-        };
+        let operation = self.operation(call);
         let context = self.state.context();
         let started = self.filter.check(namespace).and_then(|()| {
             let deadline = context.deadline(self.state.limit());
@@ -271,10 +305,16 @@ impl WatchBuilder {
             if self.options.latest {
                 return Ok((None, from));
             }
+            let feeds = self.feeds.as_ref().map(|fed| Feeds {
+                wait: fed.wait,
+                function: &fed.function,
+                waited_ns: nanoseconds(context.connection().port().now().since(fed.since)),
+            });
             let started = context
                 .connection()
-                .watch(namespace, filter, from, deadline);
-            let (id, next) = started.map_err(Kind::from)?;
+                .watch(namespace, filter, from, feeds, deadline);
+            let (id, next) =
+                started.map_err(|error| Kind::from(error).wanted_for(Wanted::Begin))?;
             Ok((Some(id), Some(next)))
         });
         let (id, next) = started.map_err(|kind| Error::new(kind, &operation))?;
@@ -296,19 +336,19 @@ impl WatchBuilder {
 
     fn begin_with_snapshot(
         &self,
-        caller: &'static Location<'static>,
+        call: PublicCall,
     ) -> Result<(Snapshot, Option<WatchId>, Revision)> {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let snapshot = self.state.snapshot_at(caller)?;
-            match self.begin(Some(snapshot.revision().next()), caller) {
+            let snapshot = self.state.snapshot_as(&self.operation(call))?;
+            match self.begin(Some(snapshot.revision().next()), call) {
                 Ok((id, next)) => return Ok((snapshot, id, next)),
                 // Much was written in between.
                 Err(error) if error.is_compacted() && attempt < ATTEMPTS_MAX => {
                     marks::reached(Mark::SnapshotRestarted);
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.wanted_for(Wanted::Meanwhile)),
             }
         }
     }
@@ -394,7 +434,8 @@ impl Watch {
     /// ```
     #[track_caller]
     pub fn go_live(&mut self) -> Result<()> {
-        let (id, next) = self.builder.begin(None, Location::caller())?;
+        let call = ("go_live", Location::caller());
+        let (id, next) = self.builder.begin(None, call)?;
         self.go_on_as(id, next);
         marks::reached(Mark::WatchWentLive);
         Ok(())
@@ -407,7 +448,8 @@ impl Watch {
     /// As for [`State::snapshot`]; then the watch is as it was.
     #[track_caller]
     pub fn restart(&mut self) -> Result<Snapshot> {
-        let (snapshot, id, next) = self.builder.begin_with_snapshot(Location::caller())?;
+        let call = ("restart", Location::caller());
+        let (snapshot, id, next) = self.builder.begin_with_snapshot(call)?;
         self.go_on_as(id, next);
         Ok(snapshot)
     }
@@ -432,17 +474,19 @@ impl Watch {
     /// [`is_server_lost`](Error::is_server_lost); the same again when called again.
     #[track_caller]
     pub fn next_update(&mut self) -> Result<Update> {
-        self.update(self.builder.options.timeout, Location::caller())
+        let call = ("next_update", Location::caller());
+        self.update(self.builder.options.timeout, call)
     }
 
-    /// The next update, if there is one within `limit`.
+    /// The next update, if there is one within `limit`. With a limit of zero it gives one that was
+    /// committed when it is called, and does not wait for any other.
     ///
     /// # Errors
     /// As for [`next_update`](Watch::next_update); and [`is_timeout`](Error::is_timeout) when
     /// there is none in that time, after which the watch goes on as before, nothing lost.
     #[track_caller]
     pub fn next_within(&mut self, limit: Duration) -> Result<Update> {
-        self.update(Some(limit), Location::caller())
+        self.update(Some(limit), ("next_within", Location::caller()))
     }
 
     /// The first revision whose update has not been given yet: one to
@@ -452,11 +496,7 @@ impl Watch {
         self.next
     }
 
-    fn update(
-        &mut self,
-        limit: Option<Duration>,
-        caller: &'static Location<'static>,
-    ) -> Result<Update> {
+    fn update(&mut self, limit: Option<Duration>, call: PublicCall) -> Result<Update> {
         let deadline = self.context.deadline(limit);
         if let Some(error) = &self.ended {
             marks::reached(Mark::WatchFused);
@@ -464,7 +504,7 @@ impl Watch {
         }
         let own = self.context.process_id();
         let error = loop {
-            match self.take_next(deadline, caller) {
+            match self.take_next(deadline, call) {
                 Ok((update, next)) => {
                     self.next = next;
                     if let Some(update) = self.builder.options.wanted(update, own) {
@@ -484,17 +524,8 @@ impl Watch {
 
 impl Watch {
     /// The next update, wanted or not, and the first revision behind it.
-    fn take_next(
-        &self,
-        deadline: Option<Time>,
-        caller: &'static Location<'static>,
-    ) -> Result<(Update, Revision)> {
-        let operation = Operation {
-            verb: "watch",
-            object: self.builder.filter.text(),
-            namespace: Some(&self.namespace),
-            caller,
-        };
+    fn take_next(&self, deadline: Option<Time>, call: PublicCall) -> Result<(Update, Revision)> {
+        let operation = self.builder.operation(call);
         let Some(id) = self.id else {
             let asked = Asked {
                 context: &self.context,
@@ -507,12 +538,51 @@ impl Watch {
             return Ok((update, until.next()));
         };
         let connection = self.context.connection();
-        let taken = connection.next_update(id, deadline, |update| {
-            Update::from_message(update, &self.namespace)
-        });
+        let take = |deadline| {
+            connection.next_update(id, deadline, |update| {
+                Update::from_message(update, &self.namespace)
+            })
+        };
+        let taken = match take(deadline) {
+            // What has been committed by now may be on its way.
+            Err(CallError::TimedOut)
+                if deadline == Some(AT_ONCE) && self.is_behind(&operation)? =>
+            {
+                marks::reached(Mark::WatchLookedBehind);
+                take(None)
+            }
+            taken => taken,
+        };
         let update = taken.map_err(|error| Error::new(error.into(), &operation))?;
         let next = update.revision.next();
         Ok((update, next))
+    }
+
+    /// Is there an update that is not here yet? What the log has dropped is not looked at.
+    fn is_behind(&self, operation: &Operation<'_>) -> Result<bool> {
+        let head = self.builder.head(operation)?;
+        let mut after = Revision(self.next.0.saturating_sub(1));
+        while after < head {
+            let request = Request::Updates {
+                namespace: &self.namespace,
+                filter: self.builder.filter.as_message(),
+                after,
+                until: head,
+            };
+            let read = |reply: &Reply<'_>| match reply {
+                Reply::Updates { updates, .. } if !updates.is_empty() => Ok(None),
+                Reply::Updates { until, .. } if *until > after => Ok(Some(*until)),
+                Reply::Compacted { oldest } if *oldest > after.next() => {
+                    Ok(Some(Revision(oldest.0 - 1)))
+                }
+                other => Err(unexpected(other)),
+            };
+            match self.context.call(operation, None, &request, read)? {
+                None => return Ok(true),
+                Some(until) => after = until,
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -535,163 +605,5 @@ impl Drop for Watch {
         if let Some(id) = self.id {
             self.context.connection().unwatch(id);
         }
-    }
-}
-
-/// What one revision changed in a namespace, as far as a watch's [`Filter`] sees it.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Update {
-    /// The revision.
-    pub revision: Revision,
-    /// When the server applied it, by its clock. The order is told by the revisions, not by this.
-    pub time: SystemTime,
-    /// Who did it.
-    pub origin: Origin,
-    /// The namespace was emptied at once, and held too much to list it here: `changes` is empty,
-    /// every key that was there is gone, and a [snapshot](State::snapshot) tells what is there. Of a
-    /// watch of the [latest](WatchBuilder::latest): what has changed can't be listed.
-    pub reset: bool,
-    /// Each key that changed, in order.
-    pub changes: Vec<Change>,
-}
-
-/// Who changed the state.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Origin {
-    /// The process that asked for it.
-    pub process: ProcessId,
-    /// The atomic function, if one did it, as `type_name` gives it.
-    pub function: Option<String>,
-    /// Set when this is the release of what the process owned: how the process ended.
-    pub released: Option<String>,
-}
-
-/// One key of an [`Update`].
-#[derive(Clone)]
-pub struct Change {
-    namespace: Arc<str>,
-    key: String,
-    before: Option<Box<[u8]>>,
-    after: Option<Box<[u8]>>,
-}
-
-impl Update {
-    pub(super) fn from_message(update: &message::Update<'_>, namespace: &Arc<str>) -> Update {
-        Update {
-            revision: update.revision,
-            time: SystemTime::UNIX_EPOCH + Duration::from_nanos(update.time.0),
-            origin: Origin {
-                process: update.origin.process,
-                function: update.origin.function.map(str::to_owned),
-                released: update.origin.released.map(str::to_owned),
-            },
-            reset: update.reset,
-            changes: update
-                .changes
-                .iter()
-                .map(|change| Change {
-                    namespace: namespace.clone(),
-                    key: change.key.to_owned(),
-                    before: change.before.map(Into::into),
-                    after: change.after.map(Into::into),
-                })
-                .collect(),
-        }
-    }
-}
-
-impl Change {
-    /// What it takes.
-    pub(super) fn bytes(&self) -> usize {
-        let values = [&self.before, &self.after].into_iter().flatten();
-        self.key.len() + values.map(|value| value.len()).sum::<usize>()
-    }
-
-    /// The same key has changed again.
-    pub(super) fn goes_on_as(&mut self, later: Change) {
-        self.after = later.after;
-    }
-
-    /// The key.
-    #[must_use]
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-
-    /// The value before, or `None` if the key was not there.
-    ///
-    /// # Errors
-    /// [`is_wrong_type`](Error::is_wrong_type).
-    #[track_caller]
-    pub fn before<T: DeserializeOwned>(&self) -> Result<Option<T>> {
-        self.decoded("before", self.before.as_deref())
-    }
-
-    /// The value after, or `None` if the key was removed.
-    ///
-    /// # Errors
-    /// [`is_wrong_type`](Error::is_wrong_type).
-    #[track_caller]
-    pub fn after<T: DeserializeOwned>(&self) -> Result<Option<T>> {
-        self.decoded("after", self.after.as_deref())
-    }
-
-    /// The value before, as MessagePack.
-    #[must_use]
-    pub fn before_raw(&self) -> Option<&[u8]> {
-        self.before.as_deref()
-    }
-
-    /// The value after, as MessagePack.
-    #[must_use]
-    pub fn after_raw(&self) -> Option<&[u8]> {
-        self.after.as_deref()
-    }
-
-    /// Was an equal value written?
-    #[must_use]
-    pub fn is_identical(&self) -> bool {
-        match (&self.before, &self.after) {
-            (Some(before), Some(after)) => wire::equal(before, after),
-            (before, after) => before.is_none() && after.is_none(),
-        }
-    }
-
-    #[track_caller]
-    fn decoded<T: DeserializeOwned>(
-        &self,
-        verb: &'static str,
-        value: Option<&[u8]>,
-    ) -> Result<Option<T>> {
-        let caller = Location::caller();
-        value.map(value::decode).transpose().map_err(|kind| {
-            Error::new(
-                kind,
-                &Operation {
-                    verb,
-                    object: Some(&self.key),
-                    namespace: Some(&self.namespace),
-                    caller,
-                },
-            )
-        })
-    }
-}
-
-impl std::fmt::Debug for Change {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let describe = |value: &Option<Box<[u8]>>| match value {
-            Some(value) => wire::describe(value),
-            None => "nothing".to_owned(),
-        };
-        write!(
-            f,
-            "{:?}: {} -> {}",
-            self.key,
-            describe(&self.before),
-            describe(&self.after)
-        )
     }
 }

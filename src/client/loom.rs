@@ -212,7 +212,7 @@ fn loom_unwatch_beside_its_waiter() {
         let mock = Mock::new(echo);
         let connection = open(&mock);
         let (watch, _) = connection
-            .watch("", Filter::All, None, None)
+            .watch("", Filter::All, None, None, None)
             .expect("a watch");
         let waiter = connection.clone();
         let waiter = thread::spawn(move || waiter.next_update(watch, None, |_| ()));
@@ -230,7 +230,7 @@ fn loom_an_update_reaches_its_waiter() {
         let mock = Mock::new(echo);
         let connection = open(&mock);
         let (watch, _) = connection
-            .watch("", Filter::All, None, None)
+            .watch("", Filter::All, None, None, None)
             .expect("a watch");
         let waiter = connection.clone();
         let waiter = thread::spawn(move || {

@@ -35,16 +35,16 @@ pub use error::CallError;
 use crate::proto::client::{Client, Config, Effect, RefusalKind, SubmitError, WatchLoss};
 use crate::proto::codec;
 use crate::proto::dump::CallDump;
-use crate::proto::ids::{LeaseId, PartsId, Revision, WatchId};
+use crate::proto::ids::{LeaseId, PartsId, Revision, Seq, WatchId};
 use crate::proto::kinds;
 use crate::proto::limits::CREDIT_BYTES_MIN;
 use crate::proto::marks::{self, Mark};
-use crate::proto::message::{Failure, Filter, Reply, Request, Update};
+use crate::proto::message::{Failure, Feeds, Filter, Reply, Request, Update};
 use crate::proto::planted::{self, Bug};
-use crate::proto::time::Time;
+use crate::proto::time::{AT_ONCE, Time};
 use crate::runtime::{Observation, Port};
 use crate::sync::{Mutex, lock};
-use roles::{Inner, Until, Want};
+use roles::{Guard, Inner, Until, Want};
 use running::Running;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -71,6 +71,7 @@ struct Shared {
     watches: AtomicU64,
     parts: AtomicU64,
     leases: AtomicU64,
+    fed: AtomicU64,
 }
 
 /// A call that came to nothing, and what it may have done.
@@ -99,6 +100,7 @@ impl Connection {
             watches: AtomicU64::new(0),
             parts: AtomicU64::new(0),
             leases: AtomicU64::new(0),
+            fed: AtomicU64::new(0),
         }));
         let shared = &*connection.0;
         let (mut inner, _) = shared.wait(lock(&shared.inner), Want::Welcome, Until::NEVER);
@@ -167,10 +169,19 @@ impl Connection {
         LeaseId(self.0.leases.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
+    /// A number for a wait that watches feed.
+    #[must_use]
+    pub fn name_fed(&self) -> u64 {
+        self.0.fed.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     /// Sends a request, waits for its reply, and gives it to `read` on this thread, with no lock
     /// held. [`Reply::Failed`] is a reply like any other.
     ///
     /// When as many requests as may be are unanswered, it first waits for one to be answered.
+    ///
+    /// With [`AT_ONCE`] as its deadline it waits for the server's answer, as
+    /// long as that takes, and not for anything to come true.
     ///
     /// When this process [is asked to end](Port::is_stopping), a call that waits for something to
     /// come true ends, and so does each that is begun then.
@@ -251,6 +262,7 @@ impl Connection {
         namespace: &str,
         filter: Filter<'_>,
         from: Option<Revision>,
+        feeds: Option<Feeds<'_>>,
         deadline: Option<Time>,
     ) -> Result<(WatchId, Revision), CallError> {
         let watch = WatchId(self.0.watches.fetch_add(1, Ordering::Relaxed) + 1);
@@ -260,6 +272,7 @@ impl Connection {
             filter,
             from,
             credit: CREDIT_BYTES_MIN,
+            feeds,
         };
         let next = self.call(&request, deadline, |reply| match reply {
             Reply::Watching { next } => Ok(*next),
@@ -370,6 +383,20 @@ impl Connection {
     }
 }
 
+/// May the answer come when something else has happened?
+fn is_answered_late(request: &Request<'_>) -> bool {
+    matches!(
+        request,
+        Request::Wait { .. } | Request::Lock { waits: true, .. } | Request::Lease { .. }
+    )
+}
+
+/// Is it [`AT_ONCE`]? And how long the answer is waited for.
+fn for_an_answer(until: Until) -> (bool, Until) {
+    let deadline = until.deadline.filter(|deadline| *deadline != AT_ONCE);
+    (deadline != until.deadline, Until { deadline, ..until })
+}
+
 impl Shared {
     /// One request and its encoded reply.
     fn exchange(&self, request: &Request<'_>, until: Until) -> Result<Vec<u8>, Failed> {
@@ -380,39 +407,28 @@ impl Shared {
                 effect: Effect::None,
             });
         }
+        let (is_at_once, until) = for_an_answer(until);
         let mut inner = lock(&self.inner);
-        let seq = loop {
-            let error = match inner.machine.submit(request) {
-                Ok(seq) => break seq,
-                Err(SubmitError::Full) => {
-                    marks::reached(Mark::WindowFull);
-                    let need = inner.machine.need(request);
-                    let crowded = need.waits && inner.machine.room().requests > 0;
-                    marks::reached_if(crowded, Mark::WaitsWindowFull);
-                    let (waited, ready) = self.wait(inner, Want::Room(need), until);
-                    inner = waited;
-                    if ready {
-                        continue;
-                    }
-                    inner.given_up(until)
-                }
-                Err(SubmitError::TooLarge { actual, max }) => CallError::TooLarge {
-                    limit: "FRAME_BYTES_MAX".into(),
-                    actual,
-                    max,
-                },
-                Err(SubmitError::Ended) => inner.end_error(),
-            };
-            self.release(inner);
-            return Err(Failed {
-                error,
-                effect: Effect::None,
-            });
+        let submitted;
+        (inner, submitted) = self.submit(inner, request, until);
+        let seq = match submitted {
+            Ok(seq) => seq,
+            Err(error) => {
+                self.release(inner);
+                return Err(Failed {
+                    error,
+                    effect: Effect::None,
+                });
+            }
         };
-        if !(planted::is(Bug::WriteLeftToReader) && inner.has_reader()) {
-            inner = self.flush(inner);
+        if is_at_once && is_answered_late(request) {
+            inner = self.wait_at_once(inner, until);
+        } else {
+            if !(planted::is(Bug::WriteLeftToReader) && inner.has_reader()) {
+                inner = self.flush(inner);
+            }
+            (inner, _) = self.wait(inner, Want::Reply(seq), until);
         }
-        let (mut inner, _) = self.wait(inner, Want::Reply(seq), until);
         let result = match inner.machine.take(seq) {
             Some(Ok(body)) => Ok(body),
             Some(Err(loss)) => Err(Failed {
@@ -437,6 +453,54 @@ impl Shared {
         };
         self.release(inner);
         result
+    }
+
+    /// Gives a request its number, when there is room for one more.
+    fn submit<'a>(
+        &'a self,
+        mut inner: Guard<'a>,
+        request: &Request<'_>,
+        until: Until,
+    ) -> (Guard<'a>, Result<Seq, CallError>) {
+        loop {
+            let error = match inner.machine.submit(request) {
+                Ok(seq) => return (inner, Ok(seq)),
+                Err(SubmitError::Full) => {
+                    marks::reached(Mark::WindowFull);
+                    let need = inner.machine.need(request);
+                    let crowded = need.waits && inner.machine.room().requests > 0;
+                    marks::reached_if(crowded, Mark::WaitsWindowFull);
+                    let (waited, ready) = self.wait(inner, Want::Room(need), until);
+                    inner = waited;
+                    if ready {
+                        continue;
+                    }
+                    inner.given_up(until)
+                }
+                Err(SubmitError::TooLarge { actual, max }) => CallError::TooLarge {
+                    limit: "FRAME_BYTES_MAX".into(),
+                    actual,
+                    max,
+                },
+                Err(SubmitError::Ended) => inner.end_error(),
+            };
+            return (inner, Err(error));
+        }
+    }
+
+    /// Waits until the server has come to what was submitted last. It takes one request after the
+    /// other, so what it can answer at once is answered before the next.
+    fn wait_at_once<'a>(&'a self, inner: Guard<'a>, until: Until) -> Guard<'a> {
+        let (mut inner, submitted) = self.submit(inner, &Request::Ping, until);
+        inner = self.flush(inner);
+        // If there was none any more, the first one is told why.
+        let Ok(next) = submitted else { return inner };
+        (inner, _) = self.wait(inner, Want::Reply(next), until);
+        if inner.machine.take(next).is_none() {
+            inner.machine.cancel(next);
+            inner.stirred = true;
+        }
+        inner
     }
 
     /// The next update of one of these watches, encoded.

@@ -20,7 +20,7 @@ const READ_BYTES: usize = 64 * 1024;
 /// the reader, so that its own reply is not kept waiting.
 const WRITES_PER_TURN_MAX: usize = 16;
 
-type Guard<'a> = MutexGuard<'a, Inner>;
+pub(super) type Guard<'a> = MutexGuard<'a, Inner>;
 
 /// What a thread waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -173,9 +173,9 @@ fn a_sleeper_times_out_beside_the_reader() {
 fn a_timed_out_write_is_unknown_once_it_was_sent() {
     let mock = Mock::new(welcome);
     let connection = open(&mock);
-    let sent = connection.call(&SET, Some(Time(0)), done);
+    let sent = connection.call(&SET, Some(Time(1)), done);
     assert!(matches!(sent, Err(CallError::OutcomeUnknown)), "{sent:?}");
-    let read = connection.call(&Request::Ping, Some(Time(0)), done);
+    let read = connection.call(&Request::Ping, Some(Time(1)), done);
     assert!(matches!(read, Err(CallError::TimedOut)), "{read:?}");
     // With no connection it is withdrawn, and had no effect.
     mock.with(|world| world.refuse = u32::MAX);
@@ -311,7 +311,7 @@ fn a_lost_session_is_told_to_all_and_the_next_call_begins_anew() {
     mock.with(|world| world.clock_runs = true);
     let connection = open(&mock);
     let (watch, _) = connection
-        .watch("n", Filter::All, None, None)
+        .watch("n", Filter::All, None, None, None)
         .expect("a watch");
     let writer = spawn(&connection, SET, None);
     mock.until(|world| world.waiting == 1);
@@ -391,7 +391,7 @@ fn a_full_window_waits_for_a_reply() {
     let mock = Mock::new(welcome);
     let connection = open(&mock);
     for _ in 0..IN_FLIGHT_MAX {
-        let result = connection.call(&Request::Ping, Some(Time(0)), done);
+        let result = connection.call(&Request::Ping, Some(Time(1)), done);
         assert!(matches!(result, Err(CallError::TimedOut)), "{result:?}");
     }
     let timed = spawn(&connection, Request::Ping, Some(Time(10)));
@@ -482,7 +482,7 @@ fn a_watch_gives_updates_and_their_credit_back() {
     let mock = Mock::new(echo);
     let connection = open(&mock);
     let (watch, next) = connection
-        .watch("n", Filter::All, Some(Revision(1)), None)
+        .watch("n", Filter::All, Some(Revision(1)), None, None)
         .expect("a watch");
     assert_eq!(next, Revision(1));
     let bytes = CREDIT_BYTES_MIN as usize / 8 + 1;
@@ -507,7 +507,7 @@ fn a_watch_gives_updates_and_their_credit_back() {
                 .ends_with(&["updated 1 r1".into(), "updated 1 r2".into()])
         );
     });
-    let late = connection.next_update(watch, Some(Time(0)), |_| ());
+    let late = connection.next_update(watch, Some(Time(1)), |_| ());
     assert!(matches!(late, Err(CallError::TimedOut)), "{late:?}");
     let oldest = Revision(9);
     mock.push(&FromServer::WatchCompacted { watch, oldest });
@@ -527,7 +527,7 @@ fn unwatch_tells_the_server_and_wakes_who_waits() {
     let mock = Mock::new(echo);
     let connection = open(&mock);
     let (watch, _) = connection
-        .watch("n", Filter::All, None, None)
+        .watch("n", Filter::All, None, None, None)
         .expect("a watch");
     let other = connection.clone();
     let reader = std::thread::spawn(move || other.next_update(watch, None, |_| ()));
@@ -560,7 +560,7 @@ fn what_a_watch_can_be_refused_for() {
         }
     });
     let connection = open(&mock);
-    let result = connection.watch("n", Filter::All, Some(Revision(1)), None);
+    let result = connection.watch("n", Filter::All, Some(Revision(1)), None, None);
     assert!(matches!(
         result,
         Err(CallError::Compacted {

@@ -65,6 +65,7 @@ pub(crate) struct UnixPort {
     generation: fn() -> u64,
     born_in: u64,
     loss: LossTeller,
+    runs: Option<RunTeller>,
     stop: StopSign,
 }
 
@@ -83,6 +84,9 @@ pub(crate) struct LossTeller {
     /// Asked when there is no server any more. May take a moment.
     pub(crate) wait: Box<dyn Fn() -> ServerLoss + Send + Sync>,
 }
+
+/// Tells which function the server runs, and for how long it has.
+pub(crate) type RunTeller = Box<dyn Fn() -> Option<(String, Duration)> + Send + Sync>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing that is done under these locks leaves its data in halves.
@@ -126,8 +130,15 @@ impl UnixPort {
             generation,
             born_in: generation(),
             loss,
+            runs: None,
             stop,
         })
+    }
+
+    /// The same, which knows what the server runs.
+    pub(crate) fn with_runs(mut self, runs: RunTeller) -> UnixPort {
+        self.runs = Some(runs);
+        self
     }
 
     /// In a forked process the sockets are shared with the parent: touching them would break its.
@@ -330,6 +341,10 @@ impl Port for UnixPort {
             // It fails only when the counter behind it is full, and then it is awake already.
             let _ = self.waker.wake();
         }
+    }
+
+    fn server_runs(&self) -> Option<(String, Duration)> {
+        self.runs.as_ref().and_then(|runs| runs())
     }
 
     fn is_stopping(&self) -> bool {

@@ -1,6 +1,6 @@
 //! What went wrong below, as it is told above.
 
-use super::Kind;
+use super::{Kind, Wanted};
 use crate::client::CallError;
 use crate::proto::message::Failure;
 use crate::proto::setup::Unfit;
@@ -21,7 +21,10 @@ impl From<CallError> for Kind {
                 actual,
                 max,
             },
-            CallError::Compacted { oldest } => Kind::Compacted { oldest },
+            CallError::Compacted { oldest } => Kind::Compacted {
+                oldest,
+                wanted: Wanted::Next,
+            },
             CallError::Closed => Kind::Closed,
             CallError::Forked => Kind::Forked,
             CallError::Connect(error) => Kind::Connect(error.to_string()),

@@ -31,11 +31,8 @@ impl fmt::Display for Kind {
             ),
             Kind::Closed => f.write_str("the connection was closed by this program"),
             Kind::Protocol(what) => write!(f, "the protocol was broken: {what}"),
-            Kind::Compacted { oldest } => write!(
-                f,
-                "the update log no longer holds what is needed (its oldest revision is {oldest}, \
-                 by now perhaps a later one): take a snapshot and go on from there, as a watch's `restart` does"
-            ),
+            Kind::Compacted { oldest, wanted } => wanted.fmt_of(*oldest, f),
+            Kind::Invalid(what) => f.write_str(what),
             Kind::Future(asked) => write!(f, "revision {asked} is still to come"),
             Kind::Conflict { .. } => {
                 f.write_str("what this transaction has read was changed since: it runs again")
@@ -56,6 +53,10 @@ impl fmt::Display for Kind {
             Kind::Malformed(what) => write!(f, "the value is not well-formed: {what}"),
             Kind::BadLimits(what) => f.write_str(what),
             Kind::Setup(what) => write!(f, "no process can be started so: {what}"),
+            Kind::Taken { why, key, .. } => write!(
+                f,
+                "{why}; key {key:?} was removed all the same: `Error::taken` gives its value"
+            ),
             Kind::WrongType { wanted, found, why } => {
                 write!(f, "wanted {wanted}, but there is {found} ({why})")
             }

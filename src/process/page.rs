@@ -31,6 +31,8 @@ struct Words {
     turn: AtomicU64,
     /// The one that runs, or ran last: its record's distance from the anchor.
     function: AtomicI64,
+    /// When it began, by the machine's coarse clock.
+    since_ns: AtomicU64,
     /// The keeper looks at the turn now and then, so it need not be told that one begins.
     watched: AtomicU32,
     /// Somebody has begun to write how the server ended.
@@ -106,6 +108,7 @@ impl Page {
         // Who sees this function below sees at least the end of the one before it.
         fence(Ordering::Release);
         words.function.store(function, Ordering::Relaxed);
+        words.since_ns.store(sys::coarse_ns(), Ordering::Relaxed);
         words.turn.store(turn.wrapping_add(1), Ordering::Release);
         // The keeper puts its watch down and then looks at the turn: one of us sees the other.
         fence(Ordering::SeqCst);
@@ -137,18 +140,26 @@ impl Page {
         (has_begun && words.watched.swap(1, Ordering::Relaxed) == 0).then_some(turn)
     }
 
-    /// The function that runs, or ran when the server ended. Whole at any moment.
-    fn function(&self) -> Option<&'static str> {
+    /// The function that the server runs, and for how long it has.
+    pub(crate) fn running(&self) -> Option<(&'static str, Duration)> {
+        let (function, since_ns) = self.function()?;
+        let ran_ns = sys::coarse_ns().saturating_sub(since_ns);
+        Some((function, Duration::from_nanos(ran_ns)))
+    }
+
+    /// The function that runs, or ran when the server ended, and when it began. Whole at any moment.
+    fn function(&self) -> Option<(&'static str, u64)> {
         let words = self.words();
         loop {
             let turn = words.turn.load(Ordering::Acquire);
             let function = words.function.load(Ordering::Relaxed);
+            let since_ns = words.since_ns.load(Ordering::Relaxed);
             fence(Ordering::Acquire);
             if turn.is_multiple_of(2) {
                 return None;
             }
             if words.turn.load(Ordering::Relaxed) == turn {
-                return code::name_at(function);
+                return code::name_at(function).map(|name| (name, since_ns));
             }
         }
     }
@@ -197,7 +208,7 @@ impl Page {
             _ => ServerEnd::Unseen,
         };
         let mut loss = ServerLoss::new(how);
-        loss.function = self.function().map(str::to_owned);
+        loss.function = self.function().map(|(name, _)| name.to_owned());
         loss
     }
 }
@@ -247,6 +258,7 @@ mod tests {
         assert_eq!(server.known_loss(), Some(loss.clone()));
         // No record of a function is there.
         assert_eq!(loss.function, None);
+        assert_eq!(server.running(), None);
     }
 
     #[test]

@@ -447,6 +447,10 @@ impl<P: Port> Port for RecordingPort<P> {
         self.port.wait(link, write, deadline)
     }
 
+    fn server_runs(&self) -> Option<(String, std::time::Duration)> {
+        self.port.server_runs()
+    }
+
     fn is_stopping(&self) -> bool {
         self.port.is_stopping()
     }

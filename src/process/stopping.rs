@@ -6,7 +6,8 @@
 //!
 //! A process of a tree heeds the signals from its beginning. The program does so while it has a
 //! tree, and only where a signal would have ended it: what it ignores, or handles itself, stays so.
-//! There a second one ends it as the first would have done.
+//! There a second one ends it as the first would have done, unless it has come to handle the signal
+//! itself meanwhile.
 
 #![expect(unsafe_code, reason = "a signal handler")]
 
@@ -94,7 +95,7 @@ pub(crate) fn heed() -> io::Result<()> {
 extern "C" fn program_asked(signal: libc::c_int) {
     if PROGRAM.load(Ordering::Acquire) != sys::pid() {
         // Forked from it: it has no tree that could be asked.
-        return die_by(signal);
+        return die_by_one_of([signal]);
     }
     let now_ns = sys::monotonic_ns().max(1);
     match FIRST_AT.compare_exchange(0, now_ns, Ordering::AcqRel, Ordering::Acquire) {
@@ -103,7 +104,15 @@ extern "C" fn program_asked(signal: libc::c_int) {
             asked(signal);
         }
         Err(first_ns) if is_same(first_ns, now_ns) => {}
-        Err(_) => die_by(FIRST.load(Ordering::Acquire)),
+        Err(_) => die_by_one_of([FIRST.load(Ordering::Acquire), signal]),
+    }
+}
+
+/// Ends this process by the first of these that it handles by [`program_asked`]. What it has come to
+/// handle itself since is its own, also if that handler has called this one.
+fn die_by_one_of<const N: usize>(signals: [libc::c_int; N]) {
+    if let Some(signal) = signals.into_iter().find(|signal| is_ours(*signal)) {
+        die_by(signal);
     }
 }
 
@@ -171,7 +180,7 @@ pub(crate) fn heed_for_a_tree() -> io::Result<Heeds> {
     })
 }
 
-/// Is the program's handler set for this signal?
+/// Is the program's handler set for this signal? Async-signal-safe.
 fn is_ours(signal: libc::c_int) -> bool {
     sys::action(signal) == Some(program_asked as *const () as libc::sighandler_t)
 }

@@ -27,12 +27,32 @@ pub struct Dump {
     pub revision: Revision,
     /// The processes that have not ended, in order of their numbers.
     pub processes: Vec<ProcessDump>,
+    /// Where the server gave no answer: the function that it has been running since then, if that is
+    /// why.
+    pub running: Option<RunningDump>,
     /// What there was no room for.
     pub left_out: LeftOut,
     /// Calls of the process that asked, which nobody has answered and which are not among its
     /// waits above: under way, not sent yet, or waits for an update, which the server knows
     /// nothing of.
     pub calls: Vec<CallDump>,
+}
+
+/// A function that the server runs, while everybody waits.
+#[derive(Debug, Clone, PartialEq, Eq, Readable, Writable)]
+#[non_exhaustive]
+pub struct RunningDump {
+    /// Its name.
+    pub function: String,
+    /// For how long.
+    pub since: Elapsed,
+}
+
+impl RunningDump {
+    pub(crate) fn new(function: String, since: Duration) -> RunningDump {
+        let since = since.into();
+        RunningDump { function, since }
+    }
 }
 
 /// How much of a picture was left out.
@@ -57,6 +77,8 @@ pub struct ProcessDump {
     pub id: ProcessId,
     /// The process that spawned it.
     pub parent: ProcessId,
+    /// The [name](crate::ProcessBuilder::name) that it was given; empty: none.
+    pub name: String,
     /// What it was spawned with, as `type_name` gives it; `main` for the program.
     pub function: String,
     /// How it stands with the server.
@@ -94,12 +116,12 @@ pub enum Standing {
 #[derive(Debug, Clone, PartialEq, Eq, Readable, Writable)]
 #[non_exhaustive]
 pub struct WaitDump {
-    /// The number of its request.
+    /// The number of its request; 0: it is none, but is fed by watches.
     pub request: u64,
     /// How long it has waited.
     pub waited: Elapsed,
     /// How often its condition was tested: once at its begin, and then when something that it reads
-    /// has changed.
+    /// has changed. 0 if it is tested in its process.
     pub tests: u64,
     /// For what.
     pub awaited: Awaited,
@@ -143,6 +165,8 @@ pub enum Awaited {
     End {
         /// The process.
         process: ProcessId,
+        /// The name that it was given, if it was given one.
+        name: String,
         /// Its function.
         function: String,
         /// It has ended, and the answer waits until this process has acknowledged others.
@@ -255,8 +279,8 @@ impl Dump {
 
     fn name(&self, id: ProcessId) -> String {
         match self.process(id) {
-            Some(process) => format!("process {} ({})", id.0, process.function),
-            None => format!("process {}", id.0),
+            Some(process) => named(id, &process.name, &process.function),
+            None => named(id, "", ""),
         }
     }
 }
@@ -273,6 +297,16 @@ impl fmt::Display for Short {
             ..600.0 => write!(f, "{seconds:.1} s"),
             _ => write!(f, "{} min", Duration::from(self.0).as_secs() / 60),
         }
+    }
+}
+
+/// A process, by all that it is called.
+fn named(ProcessId(id): ProcessId, name: &str, function: &str) -> String {
+    match (name, function) {
+        ("", "") => format!("process {id}"),
+        ("", function) => format!("process {id} ({function})"),
+        (name, "") => format!("process {id} {name:?}"),
+        (name, function) => format!("process {id} {name:?} ({function})"),
     }
 }
 
@@ -334,13 +368,11 @@ impl fmt::Display for Awaited {
             } => write!(f, "key {key:?} in namespace {namespace:?} to be {value}"),
             Awaited::End {
                 process,
+                name,
                 function,
                 held_back,
             } => {
-                write!(f, "join of process {}", process.0)?;
-                if !function.is_empty() {
-                    write!(f, " ({function})")?;
-                }
+                write!(f, "join of {}", named(*process, name, function))?;
                 if *held_back {
                     f.write_str(
                         ", which has ended: the answer is held back until this process has \
@@ -374,7 +406,7 @@ impl fmt::Display for Awaited {
 
 impl fmt::Display for ProcessDump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = format!("process {} ({})", self.id.0, self.function);
+        let name = named(self.id, &self.name, &self.function);
         let mut lines = Vec::new();
         match &self.standing {
             Standing::Starting(since) => {
@@ -413,8 +445,10 @@ impl fmt::Display for ProcessDump {
             let bytes = self.queued_bytes;
             lines.push(format!("{name}: {bytes} bytes are on their way to it"));
         }
-        if lines.is_empty() {
-            lines.push(format!("{name} runs, and waits for nothing"));
+        match (lines.is_empty(), self.watches.is_empty()) {
+            (false, _) => {}
+            (true, true) => lines.push(format!("{name} runs, and waits for nothing")),
+            (true, false) => lines.push(format!("{name} runs, or waits for an update")),
         }
         for watch in &self.watches {
             lines.push(format!("  {watch}"));
@@ -474,6 +508,9 @@ impl fmt::Display for Dump {
             )?;
         } else {
             f.write_str("the server did not answer")?;
+            if let Some(RunningDump { function, since }) = &self.running {
+                write!(f, ": it has been running {function} for {}", Short(*since))?;
+            }
         }
         for process in &self.processes {
             write!(f, "\n{process}")?;
@@ -529,6 +566,7 @@ mod tests {
         ProcessDump {
             id: ProcessId(id),
             parent: ProcessId::PROGRAM,
+            name: String::new(),
             function: format!("f{id}"),
             standing: Standing::Connected,
             waits: (1..).zip(waits).map(wait).collect(),
@@ -554,6 +592,11 @@ mod tests {
         dump.answered = false;
         let text = dump.to_string();
         assert_eq!(text, "the server did not answer\nnot shown: 7 more waits");
+        let function = "app::f".to_owned();
+        dump.running = Some(RunningDump::new(function, Duration::from_millis(3_200)));
+        let text = dump.to_string();
+        let told = "the server did not answer: it has been running app::f for 3.2 s\n";
+        assert!(text.starts_with(told), "{text}");
     }
 
     #[test]

@@ -103,6 +103,18 @@ impl std::fmt::Debug for Token {
     }
 }
 
+/// A wait whose condition is tested where it waits, on what its watches tell. Shown, and of no other
+/// effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
+pub struct Feeds<'a> {
+    /// Its number among those of its session: several watches may feed one.
+    pub wait: u64,
+    /// Its condition.
+    pub function: &'a str,
+    /// How long it has waited by now.
+    pub waited_ns: u64,
+}
+
 /// A function of the program, so named that another process of the same build finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
 pub struct FunctionRef<'a> {

@@ -667,7 +667,7 @@ const _: () = assert!(Limits::USUAL.check().is_ok());
 // Each line of a dump has some texts, each with its length, and numbers.
 const _: () = assert!(
     (DUMP_TEXT_BYTES_MAX + 16)
-        * (2 * DUMP_PROCESSES_MAX + (2 * (DUMP_READS_MAX + 1) + 2) * DUMP_LINES_MAX)
+        * (3 * DUMP_PROCESSES_MAX + (2 * (DUMP_READS_MAX + 1) + 3) * DUMP_LINES_MAX)
         + MESSAGE_OVERHEAD_BYTES_MAX
         <= FRAME_BYTES_MAX
 );

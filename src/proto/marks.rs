@@ -278,6 +278,8 @@ marks! {
     SnapshotRestarted: "a snapshot began again";
     SnapshotGivenUp: "a snapshot was given up",
         rare: "needs ATTEMPTS_MAX scans that each lose against the end of the log";
+    WatchLookedBehind: "a watch that was asked for what there is found that an update was on its way",
+        rare: "it must have been committed and not have come";
     WatchTimedOut: "a watch gave nothing in the time allowed, and went on";
     WatchFused: "a watch that had ended gave its error again, or nothing";
     WrongType: "a value was of another type than was asked for";

@@ -10,8 +10,8 @@ mod keeping;
 pub use keeping::{FromKeeper, KeeperHello, Left, ToKeeper};
 
 use super::dump::Dump;
-pub use super::ids::FunctionRef;
 use super::ids::{BuildId, LeaseId, PartsId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
+pub use super::ids::{Feeds, FunctionRef};
 use super::limits::Agreed;
 use super::operations::{Leased, Operation, Part, Span, Test, Told};
 use super::setup::Setup;
@@ -203,6 +203,8 @@ pub enum Request<'a> {
         from: Option<Revision>,
         /// Bytes granted at the start.
         credit: u64,
+        /// The wait that it is there for, if its process waits by it.
+        feeds: Option<Feeds<'a>>,
     },
     /// End a watch. Answered by `Done`.
     Unwatch { watch: WatchId },

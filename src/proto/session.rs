@@ -43,13 +43,27 @@ pub struct Cursor {
     pub sent: u64,
     /// The client knows, or is being told, that the watch has begun. It takes no update before.
     pub announced: bool,
+    /// The wait that it feeds, if it does: for those who ask who waits for what.
+    pub feeds: Option<Fed>,
+}
+
+/// A wait whose condition is tested where it waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fed {
+    /// As in a [`Feeds`](super::message::Feeds).
+    pub wait: u64,
+    /// Its condition.
+    pub function: String,
+    /// When it began.
+    pub since: Time,
 }
 
 impl Cursor {
     /// What it costs to keep, roughly.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        INTEREST_OVERHEAD_BYTES + self.namespace.len() + self.interest.bytes()
+        let fed = self.feeds.as_ref().map_or(0, |fed| fed.function.len());
+        INTEREST_OVERHEAD_BYTES + self.namespace.len() + self.interest.bytes() + fed
     }
 
     /// Is what comes next no longer in the log?
@@ -547,6 +561,7 @@ mod tests {
             granted: 100,
             sent: 40,
             announced: true,
+            feeds: None,
         };
         session.interests_bytes = cursor.bytes();
         session.watches.insert(WatchId(1), cursor);

@@ -22,6 +22,9 @@ use speedy::{Readable, Writable};
 )]
 pub struct Time(pub u64);
 
+/// As a deadline: at once. Nothing is waited for but the answer, which tells how things stand.
+pub const AT_ONCE: Time = Time(0);
+
 /// A time span as a number; what is too long for that is as good as for ever.
 #[must_use]
 pub fn nanoseconds(duration: std::time::Duration) -> u64 {

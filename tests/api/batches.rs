@@ -46,6 +46,35 @@ pub(super) fn large_replace_all_is_a_reset(ctx: &Context) -> Result<()> {
     Ok(())
 }
 
+/// A job of another type than was wanted was gone.
+pub(super) fn what_was_popped_in_vain_is_in_the_error(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    for last in [false, true] {
+        state.extend([("job/1", "wash"), ("job/2", "dry")])?;
+        let (error, wanted) = match last {
+            false => (state.pop_first::<u64>("job/").map(drop), ("job/1", "wash")),
+            true => (state.pop_last::<u64>("job/").map(drop), ("job/2", "dry")),
+        };
+        let error = error.unwrap_err();
+        assert!(error.is_wrong_type(), "{error}");
+        assert!(error.to_string().contains(wanted.0), "{error}");
+        let (key, job) = error.taken::<String>()?.expect("it was removed");
+        assert_eq!((&*key, &*job), wanted);
+        assert!(!state.contains_key(wanted.0)?);
+        state.clear()?;
+    }
+    // What fails for it takes nothing.
+    state.set("job/1", "wash")?;
+    let error = state.transaction(|txn| txn.pop_first::<u64>("job/").map(drop));
+    assert!(error.unwrap_err().is_wrong_type());
+    let error = state.atomic(|txn, ()| txn.take::<u64>("job/1").map(drop), ());
+    assert!(error.is_err());
+    assert_eq!(state.get::<String>("job/1")?.as_deref(), Some("wash"));
+    let other = state.get::<u64>("job/1").unwrap_err();
+    assert_eq!(other.taken::<String>()?, None);
+    Ok(())
+}
+
 /// Takes the key, if it is there.
 fn taker(ctx: &Context, key: String) -> Result<bool> {
     Ok(ctx.state().take::<u64>(&key)?.is_some())
@@ -61,6 +90,10 @@ pub(super) fn take_gives_it_to_one(ctx: &Context) -> Result<()> {
     let error = state.take::<u64>("text").unwrap_err();
     assert!(error.is_wrong_type(), "{error}");
     assert!(!state.contains_key("text")?);
+    // It was lost, once.
+    assert!(error.taken::<u64>().unwrap_err().is_wrong_type());
+    let (key, text) = error.taken::<String>()?.expect("it was there");
+    assert_eq!((&*key, &*text), ("text", "five"));
     state.set("token", &1)?;
     let processes = (0..3)
         .map(|_| ctx.spawn(taker, "token".to_owned()))

@@ -14,6 +14,63 @@ fn waits_for_a_key(ctx: &Context, (): ()) -> Result<()> {
         .map(drop)
 }
 
+/// Waits for a key of another namespace by a condition that captures, and so is tested in its process.
+fn waits_here(ctx: &Context, key: String) -> Result<()> {
+    let state = ctx.namespace("never");
+    state.wait_until(|view| view.contains_key(&key)).map(drop)
+}
+
+/// A process in such a wait was said to wait for nothing; and no process was called by its name.
+pub(super) fn waits_that_capture_and_names(ctx: &Context) -> Result<()> {
+    let waiter = ctx
+        .process(waits_here)
+        .name("patience")
+        .spawn("key".to_owned())?;
+    let joiner = ctx.spawn(
+        |ctx, ()| {
+            let child = ctx
+                .process(waits_here)
+                .name("the child")
+                .spawn("key".to_owned())?;
+            child.join().and_then(|done| done)
+        },
+        (),
+    )?;
+    let dump = dump_of(ctx, 3)?;
+    let text = dump.to_string();
+    let own = dump.process(waiter.id()).expect("it waits");
+    assert_eq!(
+        (&*own.name, own.watches.len(), own.waits.len()),
+        ("patience", 0, 1),
+        "{text}"
+    );
+    let Awaited::Condition {
+        function,
+        namespace,
+        reads,
+        ..
+    } = &own.waits[0].awaited
+    else {
+        panic!("{text}");
+    };
+    assert!(function.contains("waits_here"), "{text}");
+    assert_eq!((&**namespace, reads.len()), ("never", 1), "{text}");
+    let named = format!("process {} \"patience\" (", waiter.id().0);
+    for told in [
+        &*named,
+        "waits_here) waits ",
+        " \"the child\" (",
+        "key \"key\"",
+    ] {
+        assert!(text.contains(told), "{told}: {text}");
+    }
+    ctx.namespace("never").set("key", &1)?;
+    waiter.join()??;
+    joiner.join()??;
+    assert_eq!(ctx.dump()?.waits().count(), 0);
+    Ok(())
+}
+
 /// Asks until so many waits are told.
 fn dump_of(ctx: &Context, waits: usize) -> Result<Dump> {
     loop {

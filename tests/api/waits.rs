@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use zproc::{Context, Error, Result, View};
+use zproc::{Context, Error, Filter, Result, View};
 
 pub(super) fn present_state_first(ctx: &Context) -> Result<()> {
     let state = ctx.state();
@@ -163,6 +163,80 @@ pub(super) fn ready_made(ctx: &Context) -> Result<()> {
     Ok(())
 }
 
+/// Each was a timeout, whatever there was: the answer took longer than no time.
+pub(super) fn a_limit_of_zero_is_as_things_stand(ctx: &Context) -> Result<()> {
+    let state = ctx.state();
+    let now = state.within(Duration::ZERO);
+    let is_late = |result: Result<()>| result.is_err_and(|error| error.is_timeout());
+    now.set("k", &1)?;
+    assert_eq!(now.get("k")?, Some(1));
+    let key = String::from("k");
+    now.wait_equal("k", &1)?;
+    assert_eq!(now.wait_available::<u64>("k")?.0, 1);
+    now.wait_until(|view| view.contains_key("k"))?;
+    now.wait_until(|view| view.contains_key(&key))?;
+    assert!(is_late(now.wait_equal("k", &2).map(drop)));
+    assert!(is_late(now.wait_absent("k").map(drop)));
+    assert!(is_late(
+        now.wait_until(|view| view.contains_key("no")).map(drop)
+    ));
+    let key = String::from("no");
+    assert!(is_late(
+        now.wait_until(|view| view.contains_key(&key)).map(drop)
+    ));
+    assert!(is_late(now.wait_change(["k"]).map(drop)));
+    now.transaction(|txn| txn.add("k", 1))?;
+
+    let process = ctx.spawn(|ctx, ()| ctx.state().wait_equal("go", &true).is_ok(), ())?;
+    assert!(is_late(process.join_timeout(Duration::ZERO).map(drop)));
+    state.set("go", &true)?;
+    process.outcome()?;
+    assert!(process.join_timeout(Duration::ZERO)?);
+
+    let guard = ctx.lock_timeout("door", Duration::ZERO)?;
+    assert!(is_late(ctx.lock_timeout("door", Duration::ZERO).map(drop)));
+    drop(guard);
+    drop(ctx.lock_timeout("door", Duration::ZERO)?);
+
+    let watch = now.watch(Filter::key("k")).timeout(Duration::ZERO);
+    let (mut every, mut latest) = (watch.clone().start()?, watch.latest().start()?);
+    assert!(is_late(every.next_within(Duration::ZERO).map(drop)));
+    for n in 0..10 {
+        // It was committed, so it is there.
+        let set = state.set("k", &n)?;
+        assert_eq!(every.next_update()?.revision, set);
+        assert!(latest.next_update()?.revision >= set);
+        state.set("other", &n)?;
+        assert!(is_late(every.next_update().map(drop)));
+    }
+    Ok(())
+}
+
+/// Each said that a watch had failed.
+pub(super) fn errors_name_the_call(ctx: &Context) -> Result<()> {
+    let state = ctx.state().within(Duration::ZERO);
+    let mut watch = state.watch(Filter::key("k")).start()?;
+    let next = watch.next_within(Duration::ZERO).unwrap_err();
+    for (error, call) in [
+        (next, "next_within \"k\" in namespace"),
+        (state.wait_change(["k"]).unwrap_err(), "wait_change in"),
+        (
+            state
+                .wait_absent("")
+                .and(state.wait_equal("k", &0))
+                .unwrap_err(),
+            "wait_equal \"k\"",
+        ),
+    ] {
+        assert!(error.to_string().starts_with(call), "{error}");
+    }
+    // It waited for ever.
+    let none: [&str; 0] = [];
+    let error = ctx.state().wait_change(none).unwrap_err();
+    assert!(error.is_invalid(), "{error}");
+    Ok(())
+}
+
 pub(super) fn change_of_some_keys(ctx: &Context) -> Result<()> {
     let state = ctx.state();
     state.set("count", &100)?;
@@ -265,13 +339,13 @@ pub(super) fn capturing_is_tested_only_when_what_it_reads_changes(ctx: &Context)
     process.join()?
 }
 
-/// When the other process has a watch, writes what its condition reads, and much beside it.
+/// When the other process waits, writes what its condition reads, and much beside it.
 fn setter_beside(ctx: &Context, other: zproc::ProcessId) -> Result<()> {
-    let watches = |dump: zproc::Dump| {
+    let waits = |dump: zproc::Dump| {
         let other = dump.process(other);
-        other.is_some_and(|other| !other.watches.is_empty())
+        other.is_some_and(|other| !other.waits.is_empty())
     };
-    while !watches(ctx.dump()?) {}
+    while !waits(ctx.dump()?) {}
     for key in ["r/1", "r/2", "go"] {
         for number in 0..10 {
             ctx.state().set(&format!("q/{number}"), &number)?;

@@ -337,12 +337,7 @@ fn orphaned(setup: Setup<'_>, moved: bool, dies: u64) -> Vec<&'static str> {
 }
 
 /// As [`orphaned`], and this is seen of B in between.
-fn orphaned_after(
-    seen: &[Seen],
-    setup: Setup<'_>,
-    moved: bool,
-    dies: u64,
-) -> Vec<&'static str> {
+fn orphaned_after(seen: &[Seen], setup: Setup<'_>, moved: bool, dies: u64) -> Vec<&'static str> {
     let mut script = Script::default();
     let begun = [(ProcessId::PROGRAM, 0), (A, 5), (B, 6)];
     for (process, at) in begun {
@@ -429,8 +424,7 @@ fn a_child_that_was_asked_to_end_has_its_grace_and_no_more() {
             Seen::Struck { at: Time(struck) },
         ]
     };
-    let judged =
-        |seen: &[Seen], dies: u64| orphaned_after(seen, Setup::default(), false, dies);
+    let judged = |seen: &[Seen], dies: u64| orphaned_after(seen, Setup::default(), false, dies);
     assert_eq!(judged(&seen(until), until), NONE);
     // It was killed as its parent ended; nobody killed it; it never was asked.
     assert_eq!(judged(&seen(1100), 1100), [OUTLIVES]);

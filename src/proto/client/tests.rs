@@ -40,6 +40,7 @@ fn watch(id: u64) -> Request<'static> {
         filter: Filter::All,
         from: None,
         credit: CREDIT_BYTES_MIN,
+        feeds: None,
     }
 }
 

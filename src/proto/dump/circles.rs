@@ -115,6 +115,7 @@ mod tests {
     fn join(id: u64) -> Awaited {
         Awaited::End {
             process: ProcessId(id),
+            name: String::new(),
             function: format!("f{id}"),
             held_back: false,
         }

@@ -1,19 +1,20 @@
 //! The picture of who waits for what.
 
 use super::super::codec;
-use super::super::dump::{Awaited, Dump, Keys, ProcessDump, WaitDump, WatchDump};
-use super::super::ids::{ProcessId, Seq};
+use super::super::dump::{Awaited, Dump, Keys, LeftOut, ProcessDump, WaitDump, WatchDump};
+use super::super::ids::{ProcessId, Seq, WatchId};
 use super::super::interest::{Interest, Key};
 use super::super::limits::{
     DUMP_LINES_MAX, DUMP_PROCESSES_MAX, DUMP_READS_MAX, DUMP_TEXT_BYTES_MAX,
 };
+use super::super::message::Feeds;
 use super::super::operations::Test;
-use super::super::session::{Cursor, Session, Wait, WaitKind};
+use super::super::session::{Cursor, Fed, Session, Wait, WaitKind};
 use super::super::time::Time;
 use super::super::value;
 use super::Server;
 use super::processes::Process;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many more lines there is room for.
 struct Room {
@@ -47,11 +48,7 @@ impl Server {
             watches: DUMP_LINES_MAX,
         };
         for (id, process) in shown {
-            let drawn = self.draw(*id, process, now, &mut room);
-            if let Some(session) = self.session_of(process) {
-                dump.left_out.waits += (session.waits.len() - drawn.waits.len()) as u64;
-                dump.left_out.watches += (session.watches.len() - drawn.watches.len()) as u64;
-            }
+            let drawn = self.draw(*id, process, now, &mut room, &mut dump.left_out);
             dump.processes.push(drawn);
         }
         dump
@@ -67,7 +64,14 @@ impl Server {
             .is_some_and(|session| session.waits.is_empty() && session.connection.is_some())
     }
 
-    fn draw(&self, id: ProcessId, process: &Process, now: Time, room: &mut Room) -> ProcessDump {
+    fn draw(
+        &self,
+        id: ProcessId,
+        process: &Process,
+        now: Time,
+        room: &mut Room,
+        left_out: &mut LeftOut,
+    ) -> ProcessDump {
         let session = self.session_of(process);
         let detached_at = session.and_then(|session| session.detached_at);
         let connection = session
@@ -76,6 +80,7 @@ impl Server {
         let mut drawn = ProcessDump {
             id,
             parent: process.parent(),
+            name: name_of(process),
             function: cut(process.function()),
             standing: process.standing(detached_at, now),
             waits: Vec::new(),
@@ -96,7 +101,13 @@ impl Server {
                 awaited: self.awaited(session, *seq, wait),
             });
         }
-        for (watch, cursor) in session.watches.iter().take(room.watches) {
+        let fed = fed_waits(session, now);
+        let waits = session.waits.len() + fed.len();
+        let rest = room.waits - drawn.waits.len();
+        drawn.waits.extend(fed.into_iter().take(rest));
+        let own = |(_, cursor): &(&WatchId, &Cursor)| cursor.feeds.is_none();
+        let watches = session.watches.iter().filter(own).count();
+        for (watch, cursor) in session.watches.iter().filter(own).take(room.watches) {
             drawn.watches.push(WatchDump {
                 watch: watch.0,
                 namespace: cut(&cursor.namespace),
@@ -107,6 +118,8 @@ impl Server {
         }
         room.waits -= drawn.waits.len();
         room.watches -= drawn.watches.len();
+        left_out.waits += (waits - drawn.waits.len()) as u64;
+        left_out.watches += (watches - drawn.watches.len()) as u64;
         drawn
     }
 
@@ -147,6 +160,7 @@ impl Server {
             }
             WaitKind::Ended(process) => Awaited::End {
                 process: *process,
+                name: (self.processes.get(process)).map_or_else(String::new, name_of),
                 function: self
                     .processes
                     .get(process)
@@ -176,6 +190,64 @@ impl Server {
         cursor
             .next
             .map_or(0, |next| (head.0 + 1).saturating_sub(next.0))
+    }
+}
+
+/// What a watch is told that it feeds, as it is kept.
+pub(super) fn fed(feeds: &Feeds<'_>, now: Time) -> Fed {
+    Fed {
+        wait: feeds.wait,
+        function: cut(feeds.function),
+        since: Time(now.0.saturating_sub(feeds.waited_ns)),
+    }
+}
+
+/// The waits of a session whose conditions are tested where they wait: each is fed by one watch or
+/// more, which together see all that it has read.
+fn fed_waits(session: &Session, now: Time) -> Vec<WaitDump> {
+    let mut waits: BTreeMap<u64, (&Fed, Vec<&Cursor>)> = BTreeMap::new();
+    for cursor in session.watches.values() {
+        if let Some(fed) = &cursor.feeds {
+            let (_, cursors) = waits.entry(fed.wait).or_insert((fed, Vec::new()));
+            cursors.push(cursor);
+        }
+    }
+    let waits = waits.into_values().map(|(fed, cursors)| {
+        let mut reads = Vec::new();
+        for cursor in &cursors {
+            let namespace = cut(&cursor.namespace);
+            match &cursor.interest {
+                Interest::Keys(keys) => {
+                    let keys = keys.iter().map(|key| Keys::Key(cut(key)));
+                    reads.extend(keys.map(|key| (namespace.clone(), key)));
+                }
+                interest => reads.push((namespace, keys(interest))),
+            }
+        }
+        let reads_left_out = reads.len().saturating_sub(DUMP_READS_MAX) as u64;
+        reads.truncate(DUMP_READS_MAX);
+        WaitDump {
+            request: 0,
+            waited: now.since(fed.since).into(),
+            tests: 0,
+            awaited: Awaited::Condition {
+                function: fed.function.clone(),
+                namespace: cursors
+                    .first()
+                    .map_or_else(String::new, |cursor| cut(&cursor.namespace)),
+                reads,
+                reads_left_out,
+            },
+        }
+    });
+    waits.collect()
+}
+
+/// The name that a process was given, if it was given one.
+fn name_of(process: &Process) -> String {
+    match process.name() == process.function() {
+        true => String::new(),
+        false => cut(process.name()),
     }
 }
 

@@ -213,6 +213,10 @@ impl Process {
         self.parent
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn function(&self) -> &str {
         &self.function
     }

@@ -10,13 +10,13 @@ use super::super::marks::{self, Mark};
 use super::super::message::{Condition, Failure, Filter, Reply, Request};
 use super::super::planted::{self, Bug};
 use super::super::points::Point;
-use super::super::session::{Cursor, Session, Wait, WaitKind, reply_bytes_max};
+use super::super::session::{Cursor, Fed, Session, Wait, WaitKind, reply_bytes_max};
 use super::super::store::{
     ChangeSet, Rights, StoreError, Transaction, check_key, check_namespace, check_value,
 };
 use super::super::time::Time;
 use super::transactions::Asked;
-use super::{Server, wire};
+use super::{Server, dump, wire};
 use std::sync::Arc;
 
 impl Server {
@@ -118,7 +118,11 @@ impl Server {
                 ref filter,
                 from,
                 credit,
-            } => self.begin_watch(session, watch, namespace, filter, from, credit),
+                feeds,
+            } => {
+                let fed = feeds.map(|feeds| dump::fed(&feeds, now));
+                self.begin_watch((session, watch), namespace, filter, from, credit, fed)
+            }
             Request::Unwatch { watch } => {
                 self.remove_watch(session, watch);
                 codec::to_bytes(&Reply::Done { revision })
@@ -311,12 +315,12 @@ impl Server {
 
     fn begin_watch(
         &mut self,
-        id: SessionId,
-        watch: WatchId,
+        (id, watch): (SessionId, WatchId),
         namespace: &str,
         filter: &Filter<'_>,
         from: Option<Revision>,
         credit: u64,
+        feeds: Option<Fed>,
     ) -> Vec<u8> {
         let head = self.store.revision().next();
         // Revision 0 is the empty state: no update has it, and so none of it is ever dropped.
@@ -367,6 +371,7 @@ impl Server {
             granted: credit,
             sent: 0,
             announced: true,
+            feeds,
         };
         if let Err(failure) = interests_fit(session, cursor.bytes(), &self.config.limits) {
             return self.failed(failure);

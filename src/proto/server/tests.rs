@@ -257,6 +257,7 @@ impl Peer {
             filter,
             from,
             credit: CREDIT_BYTES_MIN,
+            feeds: None,
         };
         self.ask(server, body);
     }

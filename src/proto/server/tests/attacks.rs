@@ -240,6 +240,7 @@ fn watches_of_many_long_keys() {
         filter: Filter::Keys(keys.iter().map(|key| &**key).collect()),
         from: None,
         credit: CREDIT_BYTES_MIN,
+        feeds: None,
     };
     let begun = |server: &mut Server, peer: &mut Peer, number| {
         let mut begun = false;

@@ -93,6 +93,7 @@ fn a_watcher_that_is_far_behind_keeps_nobody_waiting() {
         filter: Filter::All,
         from: Some(Revision(1)),
         credit: 1 << 40,
+        feeds: None,
     };
     laggard.ask(&mut server, body);
     let limits = server.config.limits;

@@ -143,6 +143,7 @@ fn the_end_of_a_watch_is_told_again_with_its_beginning() {
         filter: Filter::All,
         from: None,
         credit: CREDIT_BYTES_MIN,
+        feeds: None,
     };
     // What is queued for it is lost with its connection, each time.
     for value in 1..=3 {

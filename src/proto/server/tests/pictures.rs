@@ -48,6 +48,7 @@ fn watches_are_shown_up_to_a_number_for_all_processes_together() {
                 filter: Filter::All,
                 from: None,
                 credit: CREDIT_BYTES_MIN,
+                feeds: None,
             };
             peer.ask(&mut server, watch);
             let acks = vec![Seq(peer.seq)];

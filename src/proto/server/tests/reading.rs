@@ -155,6 +155,7 @@ fn a_watch_begins_where_the_log_still_is() {
             filter: Filter::All,
             from: Some(Revision(from)),
             credit: CREDIT_BYTES_MIN + 1,
+            feeds: None,
         };
         let mut told = None;
         peer.call(&mut server, body, |reply| {
@@ -181,6 +182,7 @@ fn a_watch_of_too_little_credit_is_refused() {
         filter: Filter::All,
         from: None,
         credit: CREDIT_BYTES_MIN - 1,
+        feeds: None,
     };
     peer.call(&mut server, body, |reply| {
         let failure = Failure::Limit {

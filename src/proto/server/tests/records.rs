@@ -10,6 +10,7 @@ fn watch_of_records() -> Request<'static> {
         filter: Filter::Prefix("process/"),
         from: None,
         credit: CREDIT_BYTES_MIN,
+        feeds: None,
     }
 }
 

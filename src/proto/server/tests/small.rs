@@ -43,6 +43,7 @@ fn watch(number: u64) -> Request<'static> {
         filter: Filter::All,
         from: None,
         credit: CREDIT_BYTES_MIN,
+        feeds: None,
     }
 }
 

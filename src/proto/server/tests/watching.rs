@@ -78,6 +78,7 @@ fn a_watch_whose_beginning_was_lost_gives_no_update_before_it_is_told_again() {
             filter: Filter::All,
             from: None,
             credit: CREDIT_BYTES_MIN,
+            feeds: None,
         },
     );
     let told = frames(&mut server, peer.id);
