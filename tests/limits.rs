@@ -301,7 +301,8 @@ const TABLE: &[Row] = &[
     ),
     (
         "state_bytes_max",
-        |limits| limits.state_bytes_max = 1000,
+        // A key of one byte, and what an entry takes besides key and value.
+        |limits| limits.state_bytes_max = 1000 + 24,
         |ctx| ctx.state().set("k", &text(999)).map(drop),
         Refused(|ctx| ctx.state().set("k", &text(1000)).map(drop)),
     ),

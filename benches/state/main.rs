@@ -5,12 +5,13 @@
 //! installed.
 //!
 //! ```text
-//! cargo bench --bench state [-- [--json] [callers|cost|memory|watchers|others|full]...]
+//! cargo bench --bench state [-- [--json] [alone|callers|cost|memory|watchers|others|full]...]
 //! ```
 
 #[path = "../measure/mod.rs"]
 mod measure;
 
+mod alone;
 mod callers;
 mod cost;
 mod fills;
@@ -52,12 +53,13 @@ fn amount(options: &Options, in_earnest: usize) -> usize {
 
 fn main() -> Result<(), Failure> {
     let options = Options::from_arguments();
-    let parts: [(&str, Part); 6] = [
+    let parts: [(&str, Part); 7] = [
         ("callers", callers::run),
         ("memory", memory::run),
         ("watchers", watchers::run),
         ("others", others::run),
         ("full", full::run),
+        ("alone", alone::run),
         ("cost", cost::run),
     ];
     let asked: Vec<String> = std::env::args().collect();

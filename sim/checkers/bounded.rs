@@ -14,6 +14,7 @@ use zproc::seam::proto::limits::{
 };
 use zproc::seam::proto::message::{Failure, Reply, Request};
 use zproc::seam::proto::server::Usage;
+use zproc::seam::proto::store::ENTRY_OVERHEAD_BYTES;
 
 /// Judges what was measured, what was committed, and what was refused.
 pub(crate) fn check(
@@ -207,7 +208,7 @@ impl<'a> Model<'a> {
             let id = (change.namespace.as_str(), change.key.as_str());
             self.bytes -= self.sizes.remove(&id).unwrap_or(0);
             if let Some(after) = &change.after {
-                let size = change.key.len() + after.len();
+                let size = change.key.len() + after.len() + ENTRY_OVERHEAD_BYTES;
                 self.sizes.insert(id, size);
                 self.bytes += size;
             }

@@ -591,7 +591,7 @@ impl Writes for Run<'_> {
                 .is_none_or(|written| !written.is_cleared)
                 .then_some(by),
         };
-        let now = Some(Value::from(value::integer(sum)));
+        let now = Some(Value::from(&*value::integer(sum)));
         self.write(namespace, key, Write { now, added })?;
         Ok(sum)
     }

@@ -63,6 +63,9 @@ pub(crate) fn run(server: Server, clock: Clock, sockets: Sockets, last: impl FnO
         Ok(mut server_loop) => loop {
             if let Err(end) = server_loop.turn() {
                 last();
+                // Its memory goes with the process. To free a large state piece by piece would keep
+                // all those waiting who wait for the end of this process.
+                std::mem::forget(server_loop.server);
                 return end;
             }
         },

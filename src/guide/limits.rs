@@ -25,7 +25,7 @@
 //! | `owned_keys_max` | 8192 | keys that one process owns | refused |
 //! | `history_bytes_max` | 64 MiB | the update log | the oldest updates go: who still needs them is told `Compacted` |
 //! | `history_entries_max` | 65536 | revisions in the update log | the oldest updates go: who still needs them is told `Compacted` |
-//! | `state_bytes_max` | 4 GiB | all keys and values | refused, but for what makes it smaller |
+//! | `state_bytes_max` | 4 GiB | all keys and values, and 24 bytes for each entry | refused, but for what makes it smaller |
 //! | `namespaces_max` | 65536 | namespaces that have a key | refused |
 //! | `in_flight_max` | 1024 | calls of one process that are unanswered, or whose answers it has not acknowledged | its further calls wait for their turn; those that wait for something (a lock, a condition, an end) when they are three quarters, so that others find room |
 //! | `replies_bytes_max` | 64 MiB | answers that one process has not acknowledged, and as many again of its waits | its further calls with large answers wait for their turn, and so do joins; other waits are refused instead of answered |

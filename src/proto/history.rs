@@ -11,7 +11,7 @@ use super::interest::Interest;
 use super::marks::{self, Mark};
 use super::message::{Change, Origin, Update};
 use super::planted::{self, Bug};
-use super::store::{ChangeSet, KeyChange, Namespace};
+use super::store::{ChangeSet, KeyChange, Namespace, Value};
 use super::time::Time;
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -83,7 +83,7 @@ impl Logged {
     }
 
     fn count(&self) -> usize {
-        let value = |value: &Option<Arc<[u8]>>| value.as_ref().map_or(0, |value| value.len());
+        let value = |value: &Option<Value>| value.as_ref().map_or(0, |value| value.len());
         let change =
             |change: &KeyChange| change.key.len() + value(&change.before) + value(&change.after);
         let space = |space: &LoggedSpace| {
@@ -340,7 +340,7 @@ mod tests {
             let change = KeyChange {
                 key: Arc::from(*key),
                 before: None,
-                after: Some(Arc::from(&[1_u8][..])),
+                after: Some(Value::from(&[1_u8][..])),
             };
             (Arc::from(namespace), change)
         };
@@ -426,8 +426,8 @@ mod tests {
         let change = |namespace: &&str| {
             let change = KeyChange {
                 key: Arc::from("key"),
-                before: Some(Arc::from(&[0_u8; 2][..])),
-                after: Some(Arc::from(&[0_u8; 4][..])),
+                before: Some(Value::from(&[0_u8; 2][..])),
+                after: Some(Value::from(&[0_u8; 4][..])),
             };
             (Arc::from(*namespace), change)
         };

@@ -82,7 +82,8 @@ pub const CREDIT_BYTES_MIN: u64 = 2 * CHANGE_SET_BYTES_MAX as u64;
 pub const HISTORY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most revisions that the update log keeps.
 pub const HISTORY_ENTRIES_MAX: usize = 64 * 1024;
-/// Most bytes of keys and values that all namespaces may hold together.
+/// Most bytes that all namespaces may hold together: keys, values, and what each entry takes besides
+/// ([`ENTRY_OVERHEAD_BYTES`](super::store::ENTRY_OVERHEAD_BYTES)).
 pub const STATE_BYTES_MAX: usize = 4 * 1024 * 1024 * 1024;
 /// Most namespaces.
 pub const NAMESPACES_MAX: usize = 64 * 1024;
@@ -149,6 +150,10 @@ pub const FRAMES_PER_TURN_MAX: usize = 64;
 pub const LOG_ENTRIES_PER_TURN_MAX: usize = 256;
 /// Most entries of the log that are looked at for all watches in one turn.
 pub const LOG_ENTRIES_PER_TICK_MAX: usize = 4096;
+/// Most entries that are freed in one turn, of namespaces that were emptied as a whole.
+pub const FREED_PER_TICK_MAX: usize = 16 * 1024;
+/// Bytes of such entries after which a turn frees no more.
+pub const FREED_PER_TICK_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// While this much is queued for a connection, its watches wait: replies go first.
 pub const UPDATES_QUEUED_BYTES_MAX: usize = 256 * 1024;
 /// Most entries in one page of a scan.
@@ -244,7 +249,8 @@ pub struct Limits {
     /// Most: revisions in the update log. Usually 65536. At it: the oldest updates go: who still needs
     /// them is told `Compacted`.
     pub history_entries_max: usize,
-    /// Most bytes: all keys and values. Usually 4 GiB. At it: refused, but for what makes it smaller.
+    /// Most bytes: all keys and values, and 24 bytes for each entry. Usually 4 GiB. At it: refused, but
+    /// for what makes it smaller.
     pub state_bytes_max: usize,
     /// Most: namespaces that have a key. Usually 65536. At it: refused.
     pub namespaces_max: usize,

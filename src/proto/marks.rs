@@ -140,6 +140,9 @@ marks! {
     OwnerLet: "an owned key was overwritten by a value that nobody owns";
     ChangeSetTooLarge: "a change set was too large and was rolled back";
     ResetLogged: "a namespace was cleared that was too large to list";
+    Freed: "what such a namespace had held was freed after the fact";
+    LeafSplit: "a namespace had too many entries for its leaf, and got another";
+    LeavesJoined: "a namespace had so few entries that two leaves became one";
     LogWrapsByEntries: "the log dropped an entry for the number of entries";
     LogWrapsByBytes: "the log dropped an entry for their bytes";
     EncodedOnce: "an update that was encoded for one watch was sent to another";

@@ -25,6 +25,8 @@ pub enum Point {
     UpdatesOfOne,
     /// The log drops its oldest entry though it is within its bounds.
     EvictEarly,
+    /// A turn frees nothing of what was emptied as a whole.
+    FreeLater,
     /// A change set has every watch look into the log.
     EveryWatchLooks,
     /// A change set has every wait tested again.
@@ -56,7 +58,7 @@ pub enum Point {
 }
 
 /// How many there are.
-pub const POINTS: usize = 21;
+pub const POINTS: usize = 22;
 
 #[cfg(feature = "simulation")]
 type Strikes = std::sync::Arc<dyn Fn(Point) -> bool + Send + Sync>;
@@ -121,6 +123,7 @@ impl Point {
         Point::PageOfOneEntry,
         Point::UpdatesOfOne,
         Point::EvictEarly,
+        Point::FreeLater,
         Point::EveryWatchLooks,
         Point::EveryWaitTested,
         Point::WatchOutOfTurn,

@@ -4,29 +4,34 @@
 //! images of what was touched, and nothing is ever copied as a whole.
 
 mod count;
+mod dict;
+mod graves;
+mod held;
+mod leaf;
 mod transaction;
 mod view;
 mod wrote;
 
 pub use count::Counted;
+pub use dict::ENTRY_OVERHEAD_BYTES;
+pub use held::{Found, Value};
 pub use transaction::{Coming, Rights, Transaction};
 pub use view::View;
 pub use wrote::Wrote;
 
 use super::ids::{ProcessId, Revision};
 use super::interest;
-use super::limits::{KEY_BYTES_MAX, Limits, NAMESPACE_BYTES_MAX};
+use super::limits::{FREED_PER_TICK_BYTES_MAX, KEY_BYTES_MAX, Limits, NAMESPACE_BYTES_MAX};
 use super::operations::Span;
 use super::planted::{self, Bug};
 use super::value::{self, ValueError};
+use dict::Dict;
+use graves::{Emptied, Graves};
+use held::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
-use std::sync::Arc;
 
 pub use super::interest::{Key, Namespace};
-
-/// A value, shared by the state and the log.
-pub type Value = Arc<[u8]>;
 
 /// The namespace of the framework's own records: readable, not writable, to users.
 pub const RESERVED: &str = "";
@@ -103,21 +108,6 @@ pub fn check_value(value: &[u8], max: usize) -> Result<(), StoreError> {
     })
 }
 
-#[derive(Debug, Clone)]
-struct Entry {
-    value: Value,
-    owner: Option<ProcessId>,
-    /// The change set that wrote it.
-    revision: Revision,
-}
-
-#[derive(Debug, Default)]
-struct Dict {
-    entries: BTreeMap<Key, Entry>,
-    /// Invariant: the sum of the lengths of all keys and values.
-    bytes: usize,
-}
-
 #[derive(Debug, Default)]
 struct Owned {
     keys: BTreeSet<Key>,
@@ -131,7 +121,10 @@ pub struct Store {
     /// Who owns which keys. Invariant: a key is here, under its owner, if and only if its entry
     /// names that owner.
     owners: BTreeMap<ProcessId, BTreeMap<Namespace, Owned>>,
+    /// Invariant: the sum of what the dicts weigh.
     bytes: usize,
+    /// What was emptied as a whole, and is not freed yet.
+    graves: Graves,
     revision: Revision,
     limits: Limits,
 }
@@ -175,41 +168,42 @@ impl Store {
         self.revision
     }
 
-    /// Bytes of all keys and values.
+    /// Bytes of all keys and values, and what entries take besides.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// One value.
+    /// What stands under a key.
     #[must_use]
-    pub fn get(&self, namespace: &str, key: &str) -> Option<&Value> {
-        let entry = self.dicts.get(namespace)?.entries.get(key)?;
-        Some(&entry.value)
+    pub fn found(&self, namespace: &str, key: &str) -> Option<Found<'_>> {
+        self.dicts.get(namespace)?.get(key)
     }
 
-    /// One value, and the revision that wrote it.
+    /// One value.
     #[must_use]
-    pub fn versioned(&self, namespace: &str, key: &str) -> Option<(&Value, Revision)> {
-        let entry = self.dicts.get(namespace)?.entries.get(key)?;
-        Some((&entry.value, entry.revision))
+    pub fn get(&self, namespace: &str, key: &str) -> Option<&[u8]> {
+        self.found(namespace, key).map(|found| found.value)
     }
 
     /// The first key with `prefix`, or the last.
     #[must_use]
-    pub fn end(&self, namespace: &str, prefix: &str, last: bool) -> Option<&Key> {
-        let entries = &self.dicts.get(namespace)?.entries;
-        let end = interest::end_of_prefix(prefix);
-        let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let mut keys = entries.range::<str, _>((Bound::Included(prefix), end));
-        let found = if last { keys.next_back() } else { keys.next() };
-        found.map(|(key, _)| key)
+    pub fn end(&self, namespace: &str, prefix: &str, last: bool) -> Option<&str> {
+        let dict = self.dicts.get(namespace)?;
+        let found = match last {
+            true => dict.last_before(interest::end_of_prefix(prefix).as_deref()),
+            false => dict
+                .onwards(Bound::Included(prefix))
+                .next()
+                .map(|(key, _)| key),
+        };
+        found.filter(|key| key.starts_with(prefix))
     }
 
     /// How many keys a namespace has.
     #[must_use]
     pub fn len(&self, namespace: &str) -> usize {
-        self.dicts.get(namespace).map_or(0, |d| d.entries.len())
+        self.dicts.get(namespace).map_or(0, Dict::len)
     }
 
     /// Entries in key order: those of the span that come after `after`.
@@ -218,20 +212,20 @@ impl Store {
         namespace: &str,
         span: impl Into<Span<'s>>,
         after: Option<&'s str>,
-    ) -> impl Iterator<Item = (&'a Key, &'a Value)> {
+    ) -> impl Iterator<Item = (&'a str, &'a [u8])> {
         let span = span.into();
         let start = span.start_after(after);
         self.dicts
             .get(namespace)
             .into_iter()
-            .flat_map(move |dict| dict.entries.range::<str, _>((start, Bound::Unbounded)))
+            .flat_map(move |dict| dict.onwards(start))
             .take_while(move |(key, _)| {
                 let beyond = |rest: &str| rest.starts_with(|first| first > '\u{ff}');
                 let rest = key.strip_prefix(span.prefix);
                 let rest = rest.filter(|_| span.is_before_end(key));
                 rest.is_some_and(|rest| !(beyond(rest) && planted::is(Bug::PrefixEndTooLow)))
             })
-            .map(|(key, entry)| (key, &entry.value))
+            .map(|(key, found)| (key, found.value))
     }
 
     /// What a process owns, by namespace.
@@ -244,40 +238,81 @@ impl Store {
     }
 
     /// The one place where an entry changes; keeps the sums and the owners right.
-    fn replace(&mut self, namespace: &Namespace, key: &Key, new: Option<Entry>) -> Option<Entry> {
-        let dict = self.dicts.entry(namespace.clone()).or_default();
-        let mut owner_of_new = None;
-        if let Some(new) = &new {
-            let size = key.len() + new.value.len();
-            dict.bytes += size;
-            self.bytes += size;
-            owner_of_new = new.owner.map(|owner| (owner, size));
-        }
-        let old = match new {
-            Some(new) => dict.entries.insert(key.clone(), new),
-            None => dict.entries.remove(key),
+    fn replace(&mut self, namespace: &Namespace, key: &Key, new: Option<&Entry>) -> Option<Entry> {
+        let dict = match self.dicts.get_mut(namespace) {
+            Some(dict) => dict,
+            None => self.dicts.entry(namespace.clone()).or_default(),
         };
-        if let Some(old) = &old {
-            let size = key.len() + old.value.len();
-            dict.bytes -= size;
-            self.bytes -= size;
-            if let Some(owner) = old.owner {
-                self.disown(owner, namespace, key, size);
-            }
-        }
-        if dict_is_empty(&self.dicts, namespace) {
+        self.bytes -= dict.weight();
+        let old = dict.replace(key, new);
+        self.bytes += dict.weight();
+        if dict.len() == 0 {
             self.dicts.remove(namespace);
         }
-        if let Some((owner, size)) = owner_of_new {
+        if let Some(old) = &old
+            && let Some(owner) = old.owner
+        {
+            self.disown(owner, namespace, key, key.len() + old.value.len());
+        }
+        if let Some(new) = new
+            && let Some(owner) = new.owner
+        {
             let spaces = self.owners.entry(owner).or_default();
             let owned = spaces.entry(namespace.clone()).or_default();
             let again = old.as_ref().is_some_and(|old| old.owner == Some(owner));
             if !(again && planted::is(Bug::OwnedAgainForgotten)) {
                 owned.keys.insert(key.clone());
             }
-            owned.bytes += size;
+            owned.bytes += key.len() + new.value.len();
         }
         old
+    }
+
+    /// Takes a whole namespace out, with what is owned of it. What that costs does not depend on how
+    /// much there is.
+    fn take_out(&mut self, namespace: &str) -> Emptied {
+        let dict = self.dicts.remove(namespace).unwrap_or_default();
+        self.bytes -= dict.weight();
+        let mut owners = Vec::new();
+        self.owners.retain(|process, spaces| {
+            if let Some(owned) = spaces.remove(namespace) {
+                owners.push((*process, owned));
+            }
+            !spaces.is_empty()
+        });
+        Emptied { dict, owners }
+    }
+
+    /// Puts back what was taken out, where nothing is now.
+    fn put_back(&mut self, namespace: &Namespace, emptied: Emptied) {
+        self.bytes += emptied.dict.weight();
+        if emptied.dict.len() > 0 {
+            self.dicts.insert(namespace.clone(), emptied.dict);
+        }
+        for (process, owned) in emptied.owners {
+            let spaces = self.owners.entry(process).or_default();
+            spaces.insert(namespace.clone(), owned);
+        }
+    }
+
+    /// Is there anything that was emptied and is not freed yet?
+    #[must_use]
+    pub fn has_graves(&self) -> bool {
+        !self.graves.is_empty()
+    }
+
+    /// Bytes of it, as [`bytes`](Store::bytes) counts.
+    #[must_use]
+    pub fn buried_bytes(&self) -> usize {
+        self.graves.bytes()
+    }
+
+    /// Frees a bounded part of it, no more than so many entries.
+    pub fn free_some(&mut self, entries_max: usize) {
+        self.graves.free(dict::Budget {
+            entries: entries_max,
+            bytes: FREED_PER_TICK_BYTES_MAX,
+        });
     }
 
     fn disown(&mut self, owner: ProcessId, namespace: &Namespace, key: &Key, size: usize) {
@@ -304,11 +339,10 @@ impl Store {
         let mut bytes = 0;
         let mut owned = 0;
         for (name, dict) in &self.dicts {
-            assert!(!dict.entries.is_empty(), "an empty dict is kept");
-            let size = |(key, entry): (&Key, &Entry)| key.len() + entry.value.len();
-            assert_eq!(dict.bytes, dict.entries.iter().map(size).sum::<usize>());
-            bytes += dict.bytes;
-            for (key, entry) in &dict.entries {
+            assert!(dict.len() > 0, "an empty dict is kept");
+            dict.invariants();
+            bytes += dict.weight();
+            for (key, entry) in dict.onwards(Bound::Unbounded) {
                 let Some(owner) = entry.owner else { continue };
                 owned += 1;
                 assert!(self.owners[&owner][name].keys.contains(key));
@@ -318,12 +352,6 @@ impl Store {
         let indexed = self.owners.values().flat_map(BTreeMap::values);
         assert_eq!(owned, indexed.map(|owned| owned.keys.len()).sum::<usize>());
     }
-}
-
-fn dict_is_empty(dicts: &BTreeMap<Namespace, Dict>, namespace: &str) -> bool {
-    dicts
-        .get(namespace)
-        .is_some_and(|dict| dict.entries.is_empty())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 mod compare;
 
-pub use compare::{Comparer, Digest, equal};
+pub use compare::{Comparer, Digest, There, equal};
 
 use super::limits::{DEPTH_MAX, VALUE_BYTES_MAX};
 use super::planted::{self, Bug};

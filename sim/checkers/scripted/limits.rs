@@ -5,12 +5,16 @@ use crate::seen::Seen;
 use zproc::seam::proto::message::Failure;
 use zproc::seam::proto::server::Usage;
 use zproc::seam::proto::setup::Setup;
+use zproc::seam::proto::store::ENTRY_OVERHEAD_BYTES;
+
+/// What an entry of one byte of a key and two of a value takes.
+const EACH_BYTES: usize = 3 + ENTRY_OVERHEAD_BYTES;
 
 /// A script under limits that are small.
 fn small() -> Script {
     let mut script = Script::default();
     script.limits.value_bytes_max = 3;
-    script.limits.state_bytes_max = 6;
+    script.limits.state_bytes_max = 2 * EACH_BYTES;
     script.limits.change_set_changes_max = 2;
     script.limits.processes_live_max = 2;
     script.limits.watches_per_session_max = 2;
@@ -22,9 +26,10 @@ fn small() -> Script {
 #[test]
 fn what_is_held_is_within_the_limits() {
     type Hold = fn(&mut Usage, usize);
+    let full = 2 * EACH_BYTES;
     let cases: [(Hold, usize); 6] = [
         (|usage, held| usage.state.value_bytes = held, 3),
-        (|usage, held| usage.state.bytes = held, 6),
+        (|usage, held| usage.state.bytes = held, full),
         (|usage, held| usage.watches = held, 2),
         (|usage, held| usage.session_parts_bytes = held, 9),
         (|usage, held| usage.history_entries = held, 4),

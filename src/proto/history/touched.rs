@@ -4,7 +4,7 @@ use super::{History, LoggedSpace};
 use crate::proto::ids::Revision;
 use crate::proto::operations::Span;
 use crate::proto::planted::{self, Bug};
-use crate::proto::store::{Key, KeyChange, Value};
+use crate::proto::store::{Key, KeyChange};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
@@ -85,7 +85,7 @@ impl History {
     /// What a key held at a revision from which on the namespace can be read, if it was changed
     /// after that: its value, or that it was not there.
     #[must_use]
-    pub fn held(&self, namespace: &str, key: &str, at: Revision) -> Option<Option<&Value>> {
+    pub fn held(&self, namespace: &str, key: &str, at: Revision) -> Option<Option<&[u8]>> {
         let revisions = self.touched.get(namespace)?.keys.get(key)?;
         let changed = match planted::is(Bug::PastOfLastChange) {
             true => revisions.back().copied().filter(|last| *last > at)?,
@@ -96,7 +96,7 @@ impl History {
             .changes
             .binary_search_by(|change| (*change.key).cmp(key));
         let change = &space.changes[place.ok()?];
-        Some(change.before.as_ref())
+        Some(change.before.as_deref())
     }
 
     /// Was the key changed after this revision?

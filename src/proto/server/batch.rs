@@ -7,7 +7,7 @@ use super::super::limits::{COMPARED_BYTES_MAX, Limits};
 use super::super::marks::{self, Mark};
 use super::super::message::{Failure, Reply};
 use super::super::operations::{Operation, Test, Told};
-use super::super::store::{Coming, Key, Rights, StoreError, Transaction, Value, check_key};
+use super::super::store::{Coming, Found, Key, Rights, StoreError, Transaction, Value, check_key};
 use super::super::time::Time;
 use super::super::value::Comparer;
 use super::requests::cause;
@@ -181,7 +181,7 @@ fn one<'a>(
             require(transaction, namespace, (key, test), comparing)?;
             Answer::Done
         }
-        Operation::Get { key } => found(transaction.versioned(namespace, key)),
+        Operation::Get { key } => found(transaction.found(namespace, key)),
         Operation::Set { key, value, owned } => {
             if owned {
                 transaction.set_owned(namespace, key, value)?;
@@ -195,7 +195,7 @@ fn one<'a>(
             None => Answer::Nothing,
         },
         Operation::Take { key } => {
-            let found = found(transaction.versioned(namespace, key));
+            let found = found(transaction.found(namespace, key));
             transaction.remove(namespace, key)?;
             found
         }
@@ -228,8 +228,8 @@ fn require<'a>(
     ) {
         return Err(Refused::NoRequirement);
     }
-    let there = transaction.versioned(namespace, key);
-    let there = there.map(|(value, revision)| (&**value, revision));
+    let there = transaction.found(namespace, key);
+    let there = there.map(|found| (found.value, found.revision));
     let equal = |wanted: &[u8]| {
         let value = there.map_or(&[][..], |(value, _)| value);
         (comparing.comparer).equal_within(value, wanted, &mut comparing.work)
@@ -245,9 +245,9 @@ fn require<'a>(
     }
 }
 
-fn found(there: Option<(&Value, Revision)>) -> Answer {
+fn found(there: Option<Found<'_>>) -> Answer {
     match there {
-        Some((value, revision)) => Answer::Value(value.clone(), revision),
+        Some(found) => Answer::Value(found.to_value(), found.revision),
         None => Answer::Nothing,
     }
 }

@@ -12,7 +12,7 @@ use super::super::operations::Test;
 use super::super::planted::{self, Bug};
 use super::super::points::Point;
 use super::super::session::{Cursor, Wait, WaitKind};
-use super::super::store::{ChangeSet, RESERVED, Store, View};
+use super::super::store::{ChangeSet, Found, RESERVED, Store, View};
 use super::super::time::Time;
 use super::changes::Wanted;
 use super::{Commit, Keep, Server, WaitKey, WatchKey, atomic, wire};
@@ -370,13 +370,13 @@ impl Server {
             WaitKind::Ended(_) | WaitKind::Lock { .. } | WaitKind::Lease(_) => None,
             WaitKind::Equal { key, value, digest } => {
                 view.note_key(&wait.namespace, key);
-                let there = self.store.get(&wait.namespace, key);
+                let there = self.store.found(&wait.namespace, key).map(Found::there);
                 let equal = |there| self.comparer.is_equal(there, value, *digest);
                 there.is_some_and(equal).then(|| returned(&[]))
             }
             WaitKind::Key { key, test, digest } => {
                 let there = view.versioned(&wait.namespace, key);
-                let value = self.store.get(&wait.namespace, key);
+                let value = self.store.found(&wait.namespace, key).map(Found::there);
                 let equal = |wanted: &[u8]| Some(self.comparer.is_equal(value?, wanted, *digest));
                 let test = codec::decode::<Test<'_>>(test).ok();
                 let holds = test.and_then(|test| test.holds(there, equal)) == Some(true);

@@ -37,7 +37,7 @@ use super::frame::{self, Outbox};
 use super::history::History;
 use super::ids::{ConnectionId, ProcessId, Revision, Seq, SessionId, Token, WatchId};
 use super::kinds;
-use super::limits::{self, Limits};
+use super::limits::{self, FREED_PER_TICK_MAX, Limits};
 use super::locks::Locks;
 use super::marks::{self, Mark};
 use super::message::{FromClient, FromServer, Refusal, Request, ToKeeper, Why};
@@ -457,7 +457,7 @@ impl Server {
     /// When [`tick`](Server::tick) is wanted. A time that has passed means at once.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        if !self.lagging.is_empty() || self.leases.are_free() {
+        if !self.lagging.is_empty() || self.leases.are_free() || self.store.has_graves() {
             return Some(Time::default());
         }
         self.timers.first().map(|(time, _)| *time)
@@ -467,6 +467,7 @@ impl Server {
     /// when there is nothing.
     pub fn tick(&mut self, now: Time) {
         self.pump();
+        self.free_some();
         while let Some((time, timer)) = self.timers.first().copied() {
             if time > now {
                 break;
@@ -486,6 +487,14 @@ impl Server {
         }
         self.give_leases(now);
         self.debug_invariants();
+    }
+
+    /// Frees some of what was emptied as a whole.
+    fn free_some(&mut self) {
+        if self.store.has_graves() && !self.points.strike(Point::FreeLater) {
+            marks::reached(Mark::Freed);
+            self.store.free_some(FREED_PER_TICK_MAX);
+        }
     }
 
     /// One frame of a connection.

@@ -8,7 +8,6 @@ use super::super::message::{Failure, Reply};
 use super::super::operations::Span;
 use super::super::planted::{self, Bug};
 use super::super::points::Point;
-use super::super::store::{Key, Value};
 use super::Server;
 
 impl Server {
@@ -38,12 +37,12 @@ impl Server {
             Ok(revision) => revision,
             Err(reply) => return reply,
         };
-        let value = self.held(namespace, key, at).map(|value| &**value);
+        let value = self.held(namespace, key, at);
         codec::to_bytes(&Reply::Value { revision, value })
     }
 
     /// What a key holds, or held.
-    fn held(&self, namespace: &str, key: &str, at: Option<Revision>) -> Option<&Value> {
+    fn held(&self, namespace: &str, key: &str, at: Option<Revision>) -> Option<&[u8]> {
         let before = at.and_then(|at| self.log(namespace).held(namespace, key, at));
         marks::reached_if(before.is_some(), Mark::PastFromLog);
         before.unwrap_or_else(|| self.store.get(namespace, key))
@@ -90,11 +89,11 @@ impl Server {
                 marks::reached(Mark::PageMore);
                 break;
             }
-            last = Some(&**key);
+            last = Some(key);
             if let Some(value) = value {
                 let value: &[u8] = if values { value } else { &[] };
                 bytes += key.len() + value.len();
-                entries.push((&**key, value));
+                entries.push((key, value));
             }
         }
         let there = after.and_then(|after| self.store.get(namespace, after));
@@ -118,7 +117,7 @@ impl Server {
         namespace: &'a str,
         (span, after): (Span<'a>, Option<&'a str>),
         at: Option<Revision>,
-    ) -> Box<dyn Iterator<Item = (&'a Key, Option<&'a Value>)> + 'a> {
+    ) -> Box<dyn Iterator<Item = (&'a str, Option<&'a [u8]>)> + 'a> {
         let mut present = self.store.entries(namespace, span, after).peekable();
         let Some(at) = at else {
             return Box::new(present.map(|(key, value)| (key, Some(value))));
@@ -126,6 +125,7 @@ impl Server {
         let mut known = self
             .log(namespace)
             .known_keys(namespace, span, after)
+            .map(|key| &**key)
             .peekable();
         Box::new(std::iter::from_fn(move || {
             let is_known = match (present.peek(), known.peek()) {

@@ -233,7 +233,7 @@ impl Server {
     ) -> Vec<u8> {
         if let Some(there) = self.store.get(namespace, key) {
             let revision = self.store.revision();
-            let value = Some(&**there);
+            let value = Some(there);
             marks::reached(Mark::InsertFound);
             return codec::to_bytes(&Reply::Value { revision, value });
         }

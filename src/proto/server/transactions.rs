@@ -114,9 +114,9 @@ impl Server {
     }
 
     fn key_stands(&self, namespace: &str, key: &str, at: Revision) -> bool {
-        if let Some((_, written)) = self.store.versioned(namespace, key) {
-            marks::reached_if(written > at, Mark::ConflictOfKey);
-            return written <= at;
+        if let Some(there) = self.store.found(namespace, key) {
+            marks::reached_if(there.revision > at, Mark::ConflictOfKey);
+            return there.revision <= at;
         }
         let log = self.log(namespace);
         let is_known = log.readable_from(namespace) <= at;

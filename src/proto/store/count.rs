@@ -1,13 +1,14 @@
 //! What users have stored, counted from the entries and not from the sums that the limits go by.
 
-use super::{RESERVED, Store};
+use super::{ENTRY_OVERHEAD_BYTES, RESERVED, Store};
 use crate::proto::ids::ProcessId;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 /// What the users' namespaces hold.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Counted {
-    /// Bytes of keys and values.
+    /// Bytes of keys and values, and what entries take besides.
     pub bytes: usize,
     /// Namespaces that have a key.
     pub namespaces: usize,
@@ -30,9 +31,9 @@ impl Store {
                 continue;
             }
             counted.namespaces += 1;
-            for (key, entry) in &dict.entries {
+            for (key, entry) in dict.onwards(Bound::Unbounded) {
                 let size = key.len() + entry.value.len();
-                counted.bytes += size;
+                counted.bytes += size + ENTRY_OVERHEAD_BYTES;
                 counted.value_bytes = counted.value_bytes.max(entry.value.len());
                 if let Some(owner) = entry.owner {
                     let (keys, bytes) = owned.entry(owner).or_default();

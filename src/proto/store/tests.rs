@@ -1,6 +1,9 @@
 use super::*;
-use crate::proto::limits::KEY_BYTES_MAX;
+use crate::proto::limits::{FREED_PER_TICK_BYTES_MAX, KEY_BYTES_MAX};
+use std::sync::Arc;
 
+mod graves;
+mod leaves;
 mod transactions;
 mod views;
 

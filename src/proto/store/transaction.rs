@@ -1,8 +1,10 @@
 //! Change sets: written into the state at once, and undone unless they are committed.
 
+use super::graves::Emptied;
+use super::held::{Entry, Found, Value};
 use super::{
-    ChangeSet, Dict, Entry, Key, KeyChange, Namespace, Owned, RESERVED, Store, StoreError, Value,
-    Wrote, check_key, check_namespace, check_value, limit,
+    ChangeSet, ENTRY_OVERHEAD_BYTES, Key, KeyChange, Namespace, RESERVED, Store, StoreError, Wrote,
+    check_key, check_namespace, check_value, dict, limit,
 };
 use crate::proto::ids::{ProcessId, Revision};
 use crate::proto::limits::{Limits, VALUE_BYTES_MAX};
@@ -11,6 +13,8 @@ use crate::proto::operations::Span;
 use crate::proto::planted::{self, Bug};
 use crate::proto::value;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// Who may write where.
@@ -31,11 +35,13 @@ pub struct Coming {
     pub bytes: usize,
 }
 
-/// What one namespace held when it was emptied as a whole.
+/// One key that was touched.
 #[derive(Debug)]
-struct Emptied {
-    dict: Dict,
-    owners: Vec<(ProcessId, Owned)>,
+struct Touched {
+    /// What it was before its first change.
+    before: Option<Box<Entry>>,
+    /// What it is now.
+    after: Option<Value>,
 }
 
 /// A change set in the making. Writes are in the store at once; dropped without
@@ -45,10 +51,11 @@ pub struct Transaction<'a> {
     store: &'a mut Store,
     process: ProcessId,
     rights: Rights,
-    /// The undo log: what each touched key was before its first change.
-    before: BTreeMap<(Namespace, Key), Option<Entry>>,
+    /// The undo log, by namespace and key.
+    touched: BTreeMap<(Namespace, Key), Touched>,
+    /// What was there before the first clear of each namespace that was emptied as a whole.
     resets: BTreeMap<Namespace, Emptied>,
-    /// Invariant: the sum over `before` of key, value before and value now.
+    /// Invariant: the sum over `touched` of key, value before and value now.
     bytes: usize,
     /// The first refused write. It sticks: such a change set can't be committed.
     failed: Option<StoreError>,
@@ -61,7 +68,7 @@ impl Store {
             store: self,
             process,
             rights,
-            before: BTreeMap::new(),
+            touched: BTreeMap::new(),
             resets: BTreeMap::new(),
             bytes: 0,
             failed: None,
@@ -73,7 +80,7 @@ impl Transaction<'_> {
     /// One value, own writes included.
     #[must_use]
     pub fn get(&self, namespace: &str, key: &str) -> Option<&[u8]> {
-        self.store.get(namespace, key).map(|value| &**value)
+        self.store.get(namespace, key)
     }
 
     /// Is the key there?
@@ -85,8 +92,8 @@ impl Transaction<'_> {
     /// One value, own writes included, and the revision that wrote it: for an own write the one to
     /// come.
     #[must_use]
-    pub fn versioned(&self, namespace: &str, key: &str) -> Option<(&Value, Revision)> {
-        self.store.versioned(namespace, key)
+    pub fn found(&self, namespace: &str, key: &str) -> Option<Found<'_>> {
+        self.store.found(namespace, key)
     }
 
     /// How many keys the namespace has.
@@ -102,9 +109,7 @@ impl Transaction<'_> {
         span: impl Into<Span<'s>>,
         after: Option<&'s str>,
     ) -> impl Iterator<Item = (&'a str, &'a [u8])> {
-        self.store
-            .entries(namespace, span, after)
-            .map(|(key, value)| (&**key, &**value))
+        self.store.entries(namespace, span, after)
     }
 
     /// The revision that this change set will have.
@@ -122,7 +127,7 @@ impl Transaction<'_> {
     /// Has anything been written?
     #[must_use]
     pub fn is_dirty(&self) -> bool {
-        !self.before.is_empty() || !self.resets.is_empty()
+        !self.touched.is_empty() || !self.resets.is_empty()
     }
 
     /// The first write that was refused, if one was: it is what the change set fails for, whatever
@@ -147,15 +152,15 @@ impl Transaction<'_> {
     /// What has been written so far.
     #[must_use]
     pub fn wrote(&self) -> Wrote {
-        let touched = self.before.keys();
+        let touched = self.touched.keys();
         let whole = self.resets.keys();
         // Of what was emptied, everything that is there has been written since.
         let refilled = whole.clone().flat_map(|name| {
             let entries = self.store.entries(name, "", None);
-            entries.map(|(key, _)| (name.clone(), key.clone()))
+            entries.map(|(key, _)| (name.clone(), Key::from(key)))
         });
         let keys = touched.cloned().chain(refilled).map(|id| {
-            let now = self.store.get(&id.0, &id.1).cloned();
+            let now = self.store.found(&id.0, &id.1).map(|found| found.to_value());
             (id, now)
         });
         Wrote {
@@ -206,7 +211,7 @@ impl Transaction<'_> {
         prefix: &str,
         last: bool,
     ) -> Result<Option<(Key, Value)>, StoreError> {
-        let Some(key) = self.store.end(namespace, prefix, last).cloned() else {
+        let Some(key) = self.store.end(namespace, prefix, last).map(Key::from) else {
             return Ok(None);
         };
         let value = self.remove(namespace, &key)?;
@@ -220,12 +225,11 @@ impl Transaction<'_> {
     /// [`StoreError::NotInteger`] and [`StoreError::Overflow`], with which nothing is written or
     /// lost; or another, with which the change set is.
     pub fn add(&mut self, namespace: &str, key: &str, by: i64) -> Result<i64, StoreError> {
-        let there = self.store.dicts.get(namespace);
-        let there = there.and_then(|dict| dict.entries.get(key));
+        let there = self.store.found(namespace, key);
         let number = match there {
             None => 0,
-            Some(entry) => value::as_integer(&entry.value)
-                .ok_or_else(|| StoreError::NotInteger(value::describe(&entry.value)))?,
+            Some(entry) => value::as_integer(entry.value)
+                .ok_or_else(|| StoreError::NotInteger(value::describe(entry.value)))?,
         };
         let sum = i64::try_from(number + i128::from(by)).map_err(|_| StoreError::Overflow)?;
         let owner = there.and_then(|entry| entry.owner);
@@ -294,17 +298,16 @@ impl Transaction<'_> {
             let count = self.store.dicts.len() - own + 1;
             limit("NAMESPACES_MAX", count, limits.namespaces_max)?;
         }
-        let old = dict.and_then(|(_, dict)| dict.entries.get_key_value(key));
-        // The names are shared with what is there already.
-        let shared_key = old.map_or_else(|| Arc::from(key), |(key, _)| key.clone());
-        let freed = old.map_or(0, |(key, entry)| key.len() + entry.value.len());
+        let old = dict.and_then(|(_, dict)| dict.get(key));
+        let freed = old.map_or(0, |old| key.len() + old.value.len());
+        let owner_before = old.and_then(|old| old.owner);
+        let old = old.map(|old| old.value.len());
         let namespace = dict.map_or_else(|| Arc::from(namespace), |(name, _)| name.clone());
         let size = key.len() + value.len();
-        let total = self.store.bytes - freed + size;
         if counts {
-            limit("STATE_BYTES_MAX", total, limits.state_bytes_max)?;
+            let added = usize::from(old.is_none()) * ENTRY_OVERHEAD_BYTES;
+            self.check_state(self.store.bytes - freed + size + added)?;
         }
-        let owner_before = old.and_then(|(_, entry)| entry.owner);
         let owner = if planted::is(Bug::OwnerNotReplaced) {
             owner.or(owner_before)
         } else {
@@ -329,7 +332,22 @@ impl Transaction<'_> {
             owner,
             revision: self.revision(),
         };
-        self.change(&namespace, &shared_key, Some(entry))
+        self.change(&namespace, Arc::from(key), old, Some(entry))
+    }
+
+    /// May the state grow to so many bytes? What was emptied and not freed yet is in nobody's way:
+    /// as much of it goes as room is wanted for.
+    fn check_state(&mut self, total: usize) -> Result<(), StoreError> {
+        let max = self.store.limits.state_bytes_max;
+        limit("STATE_BYTES_MAX", total, max)?;
+        let graves = &mut self.store.graves;
+        while total + graves.bytes() > max {
+            graves.free(dict::Budget {
+                entries: dict::FREED_AT_LEAST,
+                bytes: total + graves.bytes() - max,
+            });
+        }
+        Ok(())
     }
 
     fn check_owned(&self, owner: ProcessId, size: usize, freed: usize) -> Result<(), StoreError> {
@@ -352,11 +370,11 @@ impl Transaction<'_> {
         let Some((namespace, dict)) = self.store.dicts.get_key_value(namespace) else {
             return Ok(None);
         };
-        let Some((key, entry)) = dict.entries.get_key_value(key) else {
+        let Some(found) = dict.get(key) else {
             return Ok(None);
         };
-        let (namespace, key, value) = (namespace.clone(), key.clone(), entry.value.clone());
-        self.change(&namespace, &key, None)?;
+        let (namespace, value) = (namespace.clone(), found.to_value());
+        self.change(&namespace, Key::from(key), Some(value.len()), None)?;
         Ok(Some(value))
     }
 
@@ -367,87 +385,92 @@ impl Transaction<'_> {
         };
         let name = name.clone();
         let limits = &self.store.limits;
-        let bytes = self.bytes + dict.bytes + coming.bytes;
-        let changes = self.before.len() + dict.entries.len() + coming.entries;
+        let bytes = self.bytes + dict.bytes() + coming.bytes;
+        let changes = self.touched.len() + dict.len() + coming.entries;
         let fits = bytes <= limits.change_set_bytes_max && changes <= limits.change_set_changes_max;
         if fits {
-            let keys: Vec<Key> = dict.entries.keys().cloned().collect();
-            for key in keys {
-                self.change(&name, &key, None)?;
+            let entries = dict.onwards(Bound::Unbounded);
+            let entries: Vec<(Key, usize)> = entries
+                .map(|(key, found)| (Key::from(key), found.value.len()))
+                .collect();
+            for (key, length) in entries {
+                self.change(&name, key, Some(length), None)?;
             }
             return Ok(());
         }
         marks::reached(Mark::ResetLogged);
-        // Taken out whole: what it costs does not depend on how much there is.
-        let dict = self
-            .store
-            .dicts
-            .remove(&name)
-            .expect("the dict was just found");
-        self.store.bytes -= dict.bytes;
-        let mut owners = Vec::new();
-        self.store.owners.retain(|process, spaces| {
-            if let Some(owned) = spaces.remove(&name) {
-                owners.push((*process, owned));
+        let emptied = self.store.take_out(&name);
+        match self.resets.entry(name) {
+            Slot::Vacant(first) => {
+                first.insert(emptied);
             }
-            !spaces.is_empty()
-        });
-        // What a second clear of one transaction removes was written after the first: nobody
-        // needs it back.
-        self.resets.entry(name).or_insert(Emptied { dict, owners });
+            // It was written after the first clear of this transaction: nobody needs it back.
+            Slot::Occupied(_) => self.store.graves.bury(emptied),
+        }
         Ok(())
     }
 
-    /// Changes one key, noting what it was before the first change.
+    /// Changes one key, noting what it was before the first change. Its value now has so many bytes,
+    /// if it is there.
     fn change(
         &mut self,
         namespace: &Namespace,
-        key: &Key,
+        key: Key,
+        now: Option<usize>,
         new: Option<Entry>,
     ) -> Result<(), StoreError> {
         if self.resets.contains_key(namespace) {
             // Rollback puts the whole namespace back, so no single key need be remembered; but
             // what is written is bounded all the same.
             self.bytes += new.as_ref().map_or(0, |new| key.len() + new.value.len());
-            self.check_size(0)?;
-            self.store.replace(namespace, key, new);
+            self.check_size(self.touched.len())?;
+            self.store.replace(namespace, &key, new.as_ref());
             return Ok(());
         }
-        let id = (namespace.clone(), key.clone());
         let new_len = new.as_ref().map_or(0, |entry| entry.value.len());
-        let now = self
-            .store
-            .dicts
-            .get(namespace)
-            .and_then(|d| d.entries.get(key));
-        let now_len = now.map_or(0, |entry| entry.value.len());
-        let first = !self.before.contains_key(&id);
-        let bytes = if first {
-            self.bytes + key.len() + now_len + new_len
-        } else {
-            self.bytes - now_len + new_len
+        let now_len = now.unwrap_or(0);
+        let count = self.touched.len();
+        let bytes_before = self.bytes;
+        let id = (namespace.clone(), key);
+        let first = match self.touched.get_mut(&id) {
+            Some(_) => {
+                self.bytes = self.bytes - now_len + new_len;
+                false
+            }
+            None => {
+                self.bytes += id.1.len() + now_len + new_len;
+                true
+            }
         };
-        let bytes_before = std::mem::replace(&mut self.bytes, bytes);
-        if let Err(error) = self.check_size(usize::from(first)) {
+        if let Err(error) = self.check_size(count + usize::from(first)) {
             self.bytes = bytes_before;
             marks::reached(Mark::ChangeSetTooLarge);
             return Err(error);
         }
-        let old = self.store.replace(namespace, key, new);
-        if first || planted::is(Bug::UndoKeepsLast) {
-            self.before.insert(id, old);
+        let old = self.store.replace(namespace, &id.1, new.as_ref());
+        let after = new.map(|new| new.value);
+        match self.touched.entry(id) {
+            Slot::Vacant(vacant) => {
+                let before = old.map(Box::new);
+                vacant.insert(Touched { before, after });
+            }
+            Slot::Occupied(mut again) => {
+                again.get_mut().after = after;
+                if planted::is(Bug::UndoKeepsLast) {
+                    again.get_mut().before = old.map(Box::new);
+                }
+            }
         }
         Ok(())
     }
 
-    fn check_size(&self, added: usize) -> Result<(), StoreError> {
+    fn check_size(&self, count: usize) -> Result<(), StoreError> {
         if self.rights == Rights::Framework {
             return Ok(());
         }
         let limits = &self.store.limits;
         let bytes_max = limits.change_set_bytes_max;
         limit("CHANGE_SET_BYTES_MAX", self.bytes, bytes_max)?;
-        let count = self.before.len() + added;
         let changes_max = limits.change_set_changes_max;
         limit("CHANGE_SET_CHANGES_MAX", count, changes_max)
     }
@@ -460,25 +483,28 @@ impl Transaction<'_> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
-        let before = std::mem::take(&mut self.before);
+        let touched = std::mem::take(&mut self.touched);
         let resets = std::mem::take(&mut self.resets);
-        if before.is_empty() && resets.is_empty() {
+        if touched.is_empty() && resets.is_empty() {
             return Ok(None);
         }
         self.store.revision = self.store.revision.next();
-        let changes = before
+        let changes = touched
             .into_iter()
             .filter(|((namespace, _), _)| !resets.contains_key(namespace))
-            .map(|((namespace, key), before)| {
-                let after = self.store.get(&namespace, &key).cloned();
+            .map(|((namespace, key), Touched { before, after })| {
                 let before = before.map(|entry| entry.value);
                 (namespace, KeyChange { key, before, after })
             })
             .collect();
+        let emptied = |(name, emptied)| {
+            self.store.graves.bury(emptied);
+            name
+        };
         let change_set = ChangeSet {
             revision: self.store.revision,
             changes,
-            resets: resets.into_keys().collect(),
+            resets: resets.into_iter().map(emptied).collect(),
         };
         Ok(Some(change_set))
     }
@@ -495,33 +521,23 @@ impl Transaction<'_> {
         // First the namespaces as they were when they were emptied, then the keys as they were
         // before that.
         for (name, emptied) in std::mem::take(&mut self.resets) {
-            let written: Vec<Key> = self
-                .store
-                .dicts
-                .get(&name)
-                .map_or_else(Vec::new, |dict| dict.entries.keys().cloned().collect());
-            for key in written {
-                self.store.replace(&name, &key, None);
-            }
-            self.store.bytes += emptied.dict.bytes;
-            self.store.dicts.insert(name.clone(), emptied.dict);
-            for (process, owned) in emptied.owners {
-                let spaces = self.store.owners.entry(process).or_default();
-                spaces.insert(name.clone(), owned);
-            }
+            let written = self.store.take_out(&name);
+            self.store.graves.bury(written);
+            self.store.put_back(&name, emptied);
         }
-        let before = std::mem::take(&mut self.before);
+        let before = std::mem::take(&mut self.touched);
         if planted::is(Bug::RollbackTakesRevision) && before.len() > 1 {
             self.store.revision = self.store.revision.next();
         }
         let missed = usize::from(planted::is(Bug::UndoMissed) && before.len() > 1);
-        for ((namespace, key), mut entry) in before.into_iter().skip(missed) {
-            if let Some(entry) = &mut entry
+        for ((namespace, key), touched) in before.into_iter().skip(missed) {
+            let mut before = touched.before;
+            if let Some(entry) = &mut before
                 && planted::is(Bug::OwnerNotRestored)
             {
                 entry.owner = None;
             }
-            self.store.replace(&namespace, &key, entry);
+            self.store.replace(&namespace, &key, before.as_deref());
         }
     }
 }

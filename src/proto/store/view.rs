@@ -30,7 +30,7 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn get(&self, namespace: &str, key: &str) -> Option<&[u8]> {
         self.note_key(namespace, key);
-        self.store.get(namespace, key).map(|value| &**value)
+        self.store.get(namespace, key)
     }
 
     /// This key counts as read.
@@ -43,9 +43,9 @@ impl<'a> View<'a> {
     /// One value, and the revision that wrote it.
     #[must_use]
     pub fn versioned(&self, namespace: &str, key: &str) -> Option<(&[u8], Revision)> {
-        let value = self.get(namespace, key)?;
-        let (_, revision) = self.store.versioned(namespace, key)?;
-        Some((value, revision))
+        self.get(namespace, key)?;
+        let found = self.store.found(namespace, key)?;
+        Some((found.value, found.revision))
     }
 
     /// Is the key there?
@@ -71,14 +71,12 @@ impl<'a> View<'a> {
         let span = span.into();
         if planted::is(Bug::PhantomsNotNoted) {
             for (key, _) in self.store.entries(namespace, span, after) {
-                self.note(namespace, Interest::Key(key.clone()));
+                self.note(namespace, Interest::Key(Arc::from(key)));
             }
         } else {
             self.note(namespace, Interest::of_span(span));
         }
-        self.store
-            .entries(namespace, span, after)
-            .map(|(key, value)| (&**key, &**value))
+        self.store.entries(namespace, span, after)
     }
 
     /// The revision that is seen.

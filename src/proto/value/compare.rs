@@ -27,6 +27,15 @@ pub struct Comparer {
     gone_over: usize,
 }
 
+/// A value of the state.
+#[derive(Debug, Clone, Copy)]
+pub struct There<'a> {
+    /// Its bytes.
+    pub value: &'a [u8],
+    /// The same, if the state shares it: then it can be known again.
+    pub shared: Option<&'a Arc<[u8]>>,
+}
+
 impl Comparer {
     /// One with this key, that keeps the digests of so many bytes of values.
     #[must_use]
@@ -55,34 +64,39 @@ impl Comparer {
         (reader.rest.is_empty()).then(|| Digest(hasher.finish128().as_u128()))
     }
 
-    /// Is this value of the state equal to that one, whose digest is this? Of each value of the state
-    /// one digest is made, as long as there is room to keep it.
-    pub fn is_equal(&mut self, there: &Arc<[u8]>, wanted: &[u8], digest: Option<Digest>) -> bool {
-        if **there == *wanted {
+    /// Is this value of the state equal to that one, whose digest is this? Of each value that the state
+    /// shares, which are the large ones, one digest is made, as long as there is room to keep it.
+    pub fn is_equal(&mut self, there: There<'_>, wanted: &[u8], digest: Option<Digest>) -> bool {
+        if *there.value == *wanted {
             return true;
         }
-        may_be_equal(there, wanted) && digest.is_some() && self.digest_of(there) == digest
+        may_be_equal(there.value, wanted) && digest.is_some() && self.digest_of(there) == digest
     }
 
-    fn digest_of(&mut self, there: &Arc<[u8]>) -> Option<Digest> {
-        let place = there.as_ptr() as usize;
+    fn digest_of(&mut self, There { value, shared }: There<'_>) -> Option<Digest> {
         if planted::is(Bug::DigestOfSameLength) {
             let mut known = self.known.values();
-            let same = known.find(|(value, _)| value.len() == there.len());
+            let same = known.find(|(known, _)| known.len() == value.len());
             if let Some((_, digest)) = same {
                 return *digest;
             }
         }
+        let kept = match shared {
+            Some(shared) => shared.clone(),
+            None if planted::is(Bug::DigestOfSameLength) => Arc::from(value),
+            None => return self.digest(value),
+        };
+        let place = kept.as_ptr() as usize;
         if let Some((_, digest)) = self.known.get(&place) {
             return *digest;
         }
-        let digest = self.digest(there);
-        if self.known_bytes + there.len() > self.known_bytes_max {
+        let digest = self.digest(value);
+        if self.known_bytes + value.len() > self.known_bytes_max {
             self.known.clear();
             self.known_bytes = 0;
         }
-        self.known_bytes += there.len();
-        self.known.insert(place, (there.clone(), digest));
+        self.known_bytes += value.len();
+        self.known.insert(place, (kept, digest));
         digest
     }
 
@@ -181,6 +195,13 @@ fn float(value: f64) -> [u8; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn shared(value: &Arc<[u8]>) -> There<'_> {
+        There {
+            value,
+            shared: Some(value),
+        }
+    }
     use crate::proto::value::check;
     use proptest::prelude::*;
 
@@ -238,14 +259,14 @@ mod tests {
         let (there, other) = (value(5), value(6));
         let before = comparer.gone_over();
         for _ in 0..9 {
-            assert!(comparer.is_equal(&there, &turned, digest));
-            assert!(!comparer.is_equal(&other, &turned, digest));
+            assert!(comparer.is_equal(shared(&there), &turned, digest));
+            assert!(!comparer.is_equal(shared(&other), &turned, digest));
         }
         assert_eq!(comparer.gone_over() - before, there.len() + other.len());
         // Twenty of five bytes are kept: one more is, in the place of all of them.
         let many: Vec<_> = (0..19).map(|_| value(5)).collect();
         for there in &many {
-            assert!(comparer.is_equal(there, &turned, digest));
+            assert!(comparer.is_equal(shared(there), &turned, digest));
         }
         assert_eq!(comparer.known.len(), 1);
     }

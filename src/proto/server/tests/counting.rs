@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::proto::server::requests::cause;
-use crate::proto::store::{Rights, Transaction};
+use crate::proto::store::{ENTRY_OVERHEAD_BYTES, Rights, Transaction};
 
 #[test]
 fn connections_sessions_processes_and_replies() {
@@ -78,5 +78,5 @@ fn state_and_logs() {
     assert_eq!(logged(&server.usage()), (2, 2 + 3, 3));
     let usage = server.usage();
     assert_eq!(usage.state, server.store.count());
-    assert_eq!(usage.state.bytes, 2);
+    assert_eq!(usage.state.bytes, 2 + ENTRY_OVERHEAD_BYTES);
 }

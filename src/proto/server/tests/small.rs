@@ -64,10 +64,10 @@ fn small_limits_of_the_state() {
             5,
         ),
         (
-            |limits| limits.state_bytes_max = 7,
+            |limits| limits.state_bytes_max = 50,
             &[set("n", "k", text, false), set("n", "l", text, false)],
             "STATE_BYTES_MAX",
-            7,
+            50,
         ),
         (
             |limits| limits.namespaces_max = 1,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::proto::interest::Interest;
+use crate::proto::limits::FREED_PER_TICK_MAX;
 use crate::proto::server::requests::cause;
 use crate::proto::store::{Rights, Transaction};
 
@@ -68,6 +69,36 @@ fn a_watch_gets_so_many_entries_in_a_turn_and_the_rest_in_the_next() {
         assert_eq!(server.deadline(), Some(Time::default()), "at once");
         server.tick(Time(1));
         assert_eq!(queued(&server, peer.id), expected);
+    }
+    assert_eq!(server.deadline(), None, "nothing is left to do");
+}
+
+/// Trigger: `clear` of a namespace of very many entries. Harm: all of them were freed in the turn
+/// that cleared it, and everybody waited.
+#[test]
+fn what_was_cleared_is_freed_a_part_in_each_turn() {
+    const COUNT: usize = 2 * FREED_PER_TICK_MAX + 1;
+    let mut server = server_with(|_| ());
+    let mut peer = Peer::program(&mut server);
+    let by = cause(ProcessId::PROGRAM, Time(1));
+    let fill = |transaction: &mut Transaction<'_>| {
+        (0..COUNT).try_for_each(|number| transaction.set("n", &format!("{number:06}"), &[1]))
+    };
+    let filled = server.change(&by, Rights::Framework, fill);
+    filled.expect("the framework may").expect("it is new");
+    let namespace = "n";
+    peer.call(&mut server, Request::Clear { namespace }, |reply| {
+        assert!(matches!(reply, Reply::Written { .. }), "{reply:?}");
+    });
+    let all = server.store.buried_bytes();
+    let each = all / COUNT;
+    assert_eq!((server.store.bytes(), all), (0, COUNT * each));
+    for left in [COUNT - FREED_PER_TICK_MAX, 1, 0] {
+        assert_eq!(server.deadline(), Some(Time::default()), "at once");
+        server.tick(Time(1));
+        let buried = server.store.buried_bytes() / each;
+        // Leaves are freed whole: so some may be left over for the next turn.
+        assert!((left..left + 64).contains(&buried), "{buried}, not {left}");
     }
     assert_eq!(server.deadline(), None, "nothing is left to do");
 }

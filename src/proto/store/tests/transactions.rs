@@ -66,9 +66,9 @@ fn too_deep_a_value_is_one_level_over_the_limit() {
 
 #[test]
 fn the_state_at_and_over_its_limit() {
-    let mut store = small(|limits| limits.state_bytes_max = 7);
+    let mut store = small(|limits| limits.state_bytes_max = ENTRY_OVERHEAD_BYTES + 7);
     set(&mut store, "k", b"\xa5abcde");
-    assert_eq!(store.bytes(), 7);
+    assert_eq!(store.bytes(), ENTRY_OVERHEAD_BYTES + 7);
     // What it takes the place of is free again.
     set(&mut store, "k", b"\xa5fghij");
     let mut transaction = store.transaction(P, Rights::User);
@@ -202,13 +202,15 @@ fn a_key_has_the_revision_that_wrote_it() {
     set(&mut store, "b", &[1]);
     let mut transaction = store.transaction(P, Rights::User);
     transaction.set("n", "a", &[1]).expect("small");
-    let version = |transaction: &Transaction<'_>, key| transaction.versioned("n", key).map(|v| v.1);
+    let version = |transaction: &Transaction<'_>, key| {
+        transaction.found("n", key).map(|found| found.revision)
+    };
     assert_eq!(version(&transaction, "a"), Some(Revision(3)));
     assert_eq!(version(&transaction, "b"), Some(Revision(2)));
     drop(transaction);
-    let undone = store.versioned("n", "a").map(|found| found.1);
+    let undone = store.found("n", "a").map(|found| found.revision);
     assert_eq!(undone, Some(Revision(1)));
-    assert_eq!(store.versioned("n", "c"), None);
+    assert!(store.found("n", "c").is_none());
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn the_state_is_counted_from_its_entries() {
     write(&mut store, Q, "m", "d", &[1], true);
     write(&mut store, P, RESERVED, "not of the users", &[1], true);
     let counted = Counted {
-        bytes: 7 + 3 + 4 + 2,
+        bytes: 7 + 3 + 4 + 2 + 4 * ENTRY_OVERHEAD_BYTES,
         namespaces: 2,
         value_bytes: 5,
         owned_keys: 2,
