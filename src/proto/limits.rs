@@ -3,6 +3,7 @@
 //! At a limit the caller gets backpressure or a typed error; nobody else notices.
 
 mod agreed;
+mod relations;
 
 pub use agreed::Agreed;
 
@@ -407,9 +408,6 @@ impl Limits {
     /// # Errors
     /// The first relation that does not hold.
     pub const fn check(&self) -> Result<(), Unfit> {
-        let outcome = self.outcome_bytes();
-        let update = self.update_bytes();
-        let page = self.page_bytes();
         if let Some(name) = self.zero() {
             let figures = [(name, 0), NO_FIGURE, NO_FIGURE, NO_FIGURE];
             return Err(Unfit {
@@ -417,163 +415,10 @@ impl Limits {
                 figures,
             });
         }
-        let relations = [
-            (
-                self.value_bytes_max <= VALUE_BYTES_MAX,
-                "a value may be larger than what clients and frames are made for",
-                [
-                    ("value_bytes_max", self.value_bytes_max),
-                    ("VALUE_BYTES_MAX", VALUE_BYTES_MAX),
-                    NO_FIGURE,
-                    NO_FIGURE,
-                ],
-            ),
-            (
-                self.value_bytes_max <= self.change_set_bytes_max,
-                "a value does not fit a change set",
-                [
-                    ("value_bytes_max", self.value_bytes_max),
-                    ("change_set_bytes_max", self.change_set_bytes_max),
-                    NO_FIGURE,
-                    NO_FIGURE,
-                ],
-            ),
-            (
-                self.in_flight_max >= 2,
-                "a request that waits leaves no room for another",
-                [
-                    ("in_flight_max", self.in_flight_max),
-                    NO_FIGURE,
-                    NO_FIGURE,
-                    NO_FIGURE,
-                ],
-            ),
-            (
-                self.parts_fit(),
-                "a part, a value, an argument, all that are kept: one is larger than the next",
-                [
-                    ("part_bytes_max", self.part_bytes_max),
-                    ("value_bytes_max", self.value_bytes_max),
-                    ("payload_bytes_max", self.payload_bytes_max),
-                    (
-                        "parts_per_session_bytes_max",
-                        self.parts_per_session_bytes_max,
-                    ),
-                ],
-            ),
-            (
-                self.ends_fit(),
-                "what one process owns is not released in one change set",
-                [
-                    ("owned_bytes_max", self.owned_bytes_max),
-                    ("change_set_bytes_max", self.change_set_bytes_max),
-                    ("owned_keys_max", self.owned_keys_max),
-                    ("change_set_changes_max", self.change_set_changes_max),
-                ],
-            ),
-            (
-                self.change_set_bytes_max as u64 <= CREDIT_BYTES_MIN,
-                "a change set does not fit the least credit of a watch",
-                [
-                    ("change_set_bytes_max", self.change_set_bytes_max),
-                    ("CREDIT_BYTES_MIN", CREDIT_BYTES_MIN as usize),
-                    NO_FIGURE,
-                    NO_FIGURE,
-                ],
-            ),
-            (
-                CREDIT_BYTES_MIN <= self.history_bytes_max as u64,
-                "what a watch's credit lets through does not fit the log",
-                [
-                    ("CREDIT_BYTES_MIN", CREDIT_BYTES_MIN as usize),
-                    ("history_bytes_max", self.history_bytes_max),
-                    NO_FIGURE,
-                    NO_FIGURE,
-                ],
-            ),
-            (
-                update <= FRAME_BYTES_MAX,
-                "a change set does not fit a frame",
-                [
-                    ("change_set_bytes_max", self.change_set_bytes_max),
-                    ("change_set_changes_max", self.change_set_changes_max),
-                    ("FRAME_BYTES_MAX", FRAME_BYTES_MAX),
-                    NO_FIGURE,
-                ],
-            ),
-            (
-                page <= FRAME_BYTES_MAX,
-                "a page does not fit a frame",
-                [
-                    ("page_bytes_max", self.page_bytes_max),
-                    ("page_entries_max", self.page_entries_max),
-                    ("value_bytes_max", self.value_bytes_max),
-                    ("FRAME_BYTES_MAX", FRAME_BYTES_MAX),
-                ],
-            ),
-            (
-                outcome <= FRAME_BYTES_MAX && outcome <= self.replies_bytes_max,
-                "a result does not fit a frame, or is never retained",
-                [
-                    ("value_bytes_max", self.value_bytes_max),
-                    ("replies_bytes_max", self.replies_bytes_max),
-                    ("FRAME_BYTES_MAX", FRAME_BYTES_MAX),
-                    NO_FIGURE,
-                ],
-            ),
-            (
-                self.updates_queued_bytes_max <= self.outbox_bytes_max,
-                "updates alone keep requests waiting",
-                [
-                    ("updates_queued_bytes_max", self.updates_queued_bytes_max),
-                    ("outbox_bytes_max", self.outbox_bytes_max),
-                    NO_FIGURE,
-                    NO_FIGURE,
-                ],
-            ),
-            (
-                self.value_bytes_max <= self.interests_per_session_bytes_max,
-                "nobody can wait for a value",
-                [
-                    ("value_bytes_max", self.value_bytes_max),
-                    (
-                        "interests_per_session_bytes_max",
-                        self.interests_per_session_bytes_max,
-                    ),
-                    NO_FIGURE,
-                    NO_FIGURE,
-                ],
-            ),
-            (
-                self.connections_silent_max <= self.connections_max,
-                "those who say nothing take all the room for connections",
-                [
-                    ("connections_silent_max", self.connections_silent_max),
-                    ("connections_max", self.connections_max),
-                    NO_FIGURE,
-                    NO_FIGURE,
-                ],
-            ),
-            (
-                self.connections_max <= self.sessions_max,
-                "a connection finds no room for its session",
-                [
-                    ("connections_max", self.connections_max),
-                    ("sessions_max", self.sessions_max),
-                    NO_FIGURE,
-                    NO_FIGURE,
-                ],
-            ),
-        ];
-        let mut index = 0;
-        while index < relations.len() {
-            let (holds, what, figures) = relations[index];
-            if !holds {
-                return Err(Unfit { what, figures });
-            }
-            index += 1;
+        if let Err(unfit) = self.check_kept() {
+            return Err(unfit);
         }
-        Ok(())
+        self.check_sent()
     }
 
     /// A result with its text, or a panic's text, and what the keeper says.
