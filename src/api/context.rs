@@ -1,11 +1,12 @@
 //! The context: a program's, or a process's, hold on its tree.
 
-use super::contended::Contended;
 use super::process::Process;
 use super::processes::Processes;
+use super::run::Touched;
 use super::shipped::{InitSignature, ProcessBody, ProcessSignature};
 use super::spawn::ProcessBuilder;
 use super::state::State;
+use crate::client::contended::Contended;
 use crate::client::{CallError, Connection};
 use crate::error::{Error, Kind, Operation, Result, Wanted};
 use crate::process::code::{self, Shipped};
@@ -51,7 +52,7 @@ struct Inner {
     connection: Connection,
     process: ProcessId,
     home: Home,
-    contended: Contended,
+    contended: Contended<Touched>,
     keep: Option<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -118,7 +119,7 @@ impl Context {
         }
     }
 
-    pub(super) fn contended(&self) -> &Contended {
+    pub(super) fn contended(&self) -> &Contended<Touched> {
         &self.inner.contended
     }
 

@@ -31,8 +31,6 @@ pub(crate) mod snapshot;
 
 mod transaction;
 
-mod contended;
-
 mod run;
 
 pub(crate) mod txn;

@@ -19,6 +19,7 @@
 //!   and the roles may be held by threads that are not there.
 //! - A thread registers as a waiter under the lock under which it saw that it has to wait.
 
+pub(crate) mod contended;
 mod error;
 mod roles;
 mod running;

@@ -265,7 +265,8 @@ pub struct Limits {
     /// joins; other waits are refused instead of answered.
     pub replies_bytes_max: usize,
     /// Most bytes: what is queued for one process. Usually 16 MiB. At it: its requests are not read
-    /// until it reads.
+    /// until it reads; a program's keeper that does not read has no more processes started or stopped,
+    /// which is refused.
     pub outbox_bytes_max: usize,
     /// Most: the watches of one process. Usually 16384. At it: refused.
     pub watches_per_session_max: usize,

@@ -105,6 +105,7 @@ fn the_page_of_limits_has_each_with_its_figure() {
         ("LEASED_KEYS_MAX", LEASED_KEYS_MAX),
         ("LEASE_STEPS_PER_TURN_MAX", LEASE_STEPS_PER_TURN_MAX),
         ("CONFLICTS_MAX", CONFLICTS_MAX as usize),
+        ("QUEUED_AT_ONCE", QUEUED_AT_ONCE as usize),
         ("LOCK_NAME_BYTES_MAX", LOCK_NAME_BYTES_MAX),
         ("READS_MAX", READS_MAX),
         ("READS_BYTES_MAX", READS_BYTES_MAX),
