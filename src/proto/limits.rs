@@ -282,12 +282,14 @@ pub struct Limits {
     pub locks_per_session_max: usize,
     /// Most: requests that wait for one lock. Usually 16384. At it: refused.
     pub lock_waiters_max: usize,
-    /// Most: connections. Usually 4096. At it: the new one is closed, with the reason.
+    /// Most: connections; at a server that stands alone, a program has two. Usually 4096. At it: the
+    /// new one is closed, with the reason.
     pub connections_max: usize,
     /// Most: processes that are known, those included whose connection was lost a moment ago. Usually
     /// 8192. At it: refused, with the reason.
     pub sessions_max: usize,
-    /// Most: processes that have not ended. Usually 4096. At it: the spawn is refused.
+    /// Most: processes that have not ended; at a server that stands alone, the programs too. Usually
+    /// 4096. At it: the spawn is refused, or the program, with the reason.
     pub processes_live_max: usize,
     /// Most: records of processes that have ended. Usually 1024. At it: the oldest goes.
     pub processes_ended_max: usize,
