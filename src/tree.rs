@@ -267,7 +267,8 @@ impl ContextBuilder {
     /// server that this program would start.
     ///
     /// # Errors
-    /// As for [`Context::connect`].
+    /// As for [`Context::connect`]; and [`is_invalid`](Error::is_invalid) where functions are to be
+    /// [run twice](ContextBuilder::run_functions_twice), which servers do that a program starts itself.
     #[track_caller]
     pub fn connect(self, path: impl AsRef<Path>) -> Result<Context> {
         let shown = path.as_ref().to_string_lossy();
@@ -278,6 +279,10 @@ impl ContextBuilder {
             caller: Location::caller(),
         };
         let failed = |why| Error::new(Kind::Unconnected(why), &operation);
+        if self.functions.twice {
+            let why = "run_functions_twice is of a server that this program starts itself";
+            return Err(Error::new(Kind::Invalid(why.to_owned()), &operation));
+        }
         let no_tree = |error: StartError| Error::new(Kind::NoTree(error.to_string()), &operation);
         start::check().map_err(no_tree)?;
         // Its processes may be elsewhere, and so may the program itself when it comes back.

@@ -60,7 +60,8 @@ struct World {
 
 impl World {
     fn new() -> Arc<World> {
-        let config = server::Config::new(build_id(), PROGRAM_KEY, [3, 4]);
+        let mut config = server::Config::new(build_id(), PROGRAM_KEY, [3, 4]);
+        config.pid = std::process::id();
         let server = Server::new(config, Box::new(ShippedFunctions), now());
         Arc::new(World {
             inner: Mutex::new(Inner {
@@ -147,6 +148,9 @@ impl World {
                 let grace = Duration::from_nanos(grace_ns);
                 std::thread::spawn(move || world.kill_after(process, grace, Why::Grace));
             }
+            // Who was asked to end has the rest of its grace.
+            Effect::Kill { process, why }
+                if why == Why::Parent && inner.stopping.contains(&process) => {}
             Effect::Kill { process, why } => {
                 inner.dead.push(process);
                 inner.ended(process, 9, Some(why));

@@ -7,13 +7,14 @@ use super::{BOUNDED, Call, Calls, End, Verdict, bound, model};
 use crate::history::{Committed, History, What};
 use crate::seen::Seen;
 use std::collections::{BTreeMap, BTreeSet};
+use zproc::seam::proto::ids::ProcessId;
 use zproc::seam::proto::limits::{
     COMPARED_BYTES_MAX, CREDIT_BYTES_MIN, DEPTH_MAX, FAILURE_BYTES_MAX, FUNCTION_NAME_BYTES_MAX,
     KEY_BYTES_MAX, LOCK_NAME_BYTES_MAX, Limits, MESSAGE_OVERHEAD_BYTES_MAX, NAMESPACE_BYTES_MAX,
     READ_NAMESPACES_MAX, WATCH_KEYS_MAX,
 };
 use zproc::seam::proto::message::{Failure, Reply, Request};
-use zproc::seam::proto::server::Usage;
+use zproc::seam::proto::server::{RECORD_PREFIX, Usage};
 use zproc::seam::proto::store::ENTRY_OVERHEAD_BYTES;
 
 /// Judges what was measured, what was committed, and what was refused.
@@ -177,6 +178,10 @@ fn outbox_bytes(limits: &Limits) -> usize {
         + MESSAGE_OVERHEAD_BYTES_MAX
 }
 
+fn program_key() -> String {
+    format!("{RECORD_PREFIX}{}", ProcessId::PROGRAM.0)
+}
+
 /// What the commits say that there is.
 #[derive(Debug, Default)]
 struct Model<'a> {
@@ -184,6 +189,8 @@ struct Model<'a> {
     bytes: usize,
     /// Processes that have a record which does not say that they have ended.
     live: BTreeSet<&'a str>,
+    /// The program is among them, or was: at a server that stands alone it has a record, too.
+    program_is_recorded: bool,
 }
 
 impl<'a> Model<'a> {
@@ -199,6 +206,7 @@ impl<'a> Model<'a> {
                 continue;
             }
             if change.namespace == RECORDS {
+                self.program_is_recorded |= change.key == program_key();
                 match &change.after {
                     Some(record) if !bound::is_ended(record) => self.live.insert(&change.key),
                     _ => self.live.remove(change.key.as_str()),
@@ -231,10 +239,9 @@ impl<'a> Model<'a> {
                 limits.change_set_changes_max,
             ),
             ("CHANGE_SET_BYTES_MAX", bytes, limits.change_set_bytes_max),
-            // The program has no record.
             (
                 "PROCESSES_LIVE_MAX",
-                self.live.len() + 1,
+                self.live.len() + usize::from(!self.program_is_recorded),
                 limits.processes_live_max,
             ),
         ]

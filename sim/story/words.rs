@@ -495,7 +495,7 @@ fn ended(end: &End<'_>) -> String {
         End::BeforeConnect { .. } => "ended before it had connected".to_owned(),
         End::Panicked { fault, .. } => format!("panicked: {}", fault.message),
         End::StackOverflow { .. } => "overflowed its stack".to_owned(),
-        End::Gone => "gone with its keeper".to_owned(),
+        End::Gone => "ended with its program or its keeper".to_owned(),
         End::OutOfMemory => "probably killed for want of memory".to_owned(),
         End::NotStarted { call, errno } => format!("not started: {call} gave error {errno}"),
     }

@@ -287,7 +287,8 @@ impl Context {
         Processes::read(self)
     }
 
-    /// This process's id in the tree; the program's own is [`ProcessId::PROGRAM`].
+    /// This process's id in the tree. The program's own is [`ProcessId::PROGRAM`], unless it has
+    /// [connected](Context::connect) to a server, which numbers its programs as they come.
     #[must_use]
     pub fn process_id(&self) -> ProcessId {
         self.inner.process

@@ -250,6 +250,15 @@ impl Copy {
         self.namespaces.entry(namespace.into()).or_default()
     }
 
+    /// What has come is not all that has changed, since the rest could not be fetched: it is asked for
+    /// anew, from its revision on.
+    fn stop_feeding(&mut self) {
+        self.coming.clear();
+        for part in self.namespaces.values_mut() {
+            part.feed = None;
+        }
+    }
+
     /// An update that it is to be brought on by later.
     fn add(&mut self, namespace: &Arc<str>, update: Update) {
         let coming = self.coming.entry(update.revision).or_default();
@@ -434,8 +443,10 @@ impl<'a> Fed<'a> {
         copy.namespaces.retain(|_, part| part.prune());
         let fits = reads_fit(copy.namespaces.len());
         fits.map_err(|kind| Error::new(kind, &self.operation))?;
-        let fed = self.feed(copy);
-        let watches = fed.map_err(|error| Error::new(error.kind().clone(), &self.operation))?;
+        let watches = self.feed(copy).map_err(|error| {
+            copy.stop_feeding();
+            Error::new(error.kind().clone(), &self.operation)
+        })?;
         loop {
             let revision = self.revision_of(copy)?;
             match copy.coming.pop_first() {
@@ -525,7 +536,8 @@ impl<'a> Fed<'a> {
         let namespaces: Vec<Arc<str>> = copy.namespaces.keys().cloned().collect();
         for other in namespaces.iter().filter(|name| **name != heard_of) {
             marks::reached(Mark::FedByMore);
-            for update in self.updates(other, after, until)? {
+            let updates = self.updates(other, after, until);
+            for update in updates.inspect_err(|_| copy.stop_feeding())? {
                 copy.add(other, update);
             }
         }

@@ -423,7 +423,7 @@ impl fmt::Display for ServerEnd {
                 f.write_str("the keeper of the tree was lost, and so the tree has ended")
             }
             ServerEnd::Unreachable { reason } => f.write_str(reason),
-            ServerEnd::Unseen => f.write_str("it has ended, and nobody was left to tell how"),
+            ServerEnd::Unseen => f.write_str("it has ended, and nobody saw how"),
         }
     }
 }

@@ -327,8 +327,8 @@ impl State {
     /// `main` has set: it may one day be run more than once. While it runs, everybody waits; one
     /// that never ends, overflows its stack or exits takes the server down.
     ///
-    /// Where the server calls no functions (the program is built with `panic = "abort"`, where a panic
-    /// would take the server down), `f` **runs here**, as a [transaction](State::transaction) does:
+    /// Where the server calls no functions (it [stands alone](crate::Server), or the program is built
+    /// with `panic = "abort"`, where a panic would take it down), `f` **runs here**, as a [transaction](State::transaction) does:
     /// perhaps more than once, and each read is a round trip. What it gives, how its errors are told, its
     /// limits and its name in the [origin](crate::Origin) of the update are the same; besides, it may be
     /// [contended](Error::is_contended) or [stopped](Error::is_stopped). A panic that can be caught is told as the same error; with

@@ -19,7 +19,7 @@ use crate::proto::marks::{self, Mark};
 use crate::proto::message::{Reply, Request};
 use crate::proto::operations::{Leased, Part};
 use crate::proto::planted::{self, Bug};
-use crate::proto::time::Time;
+use crate::proto::time::{AT_ONCE, Time};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -265,6 +265,14 @@ impl Transaction<'_> {
             && let Some(part) = parts.first_mut()
         {
             part.reads.pop();
+        }
+        let now = self.state.context().connection().port().now();
+        if self
+            .deadline
+            .is_some_and(|due| due != AT_ONCE && due <= now)
+        {
+            // Its outcome would not be known.
+            return Err(Error::new(Kind::TimedOut, self.operation));
         }
         let request = Request::Commit {
             function: self.function,

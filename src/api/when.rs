@@ -137,7 +137,8 @@ impl Context {
     /// It is [`State::when`] in a process of its own, on the state that [`Context::state`] is. It ends
     /// with the first error, be it of `f`, of `when` or of the iteration, which its
     /// [`join`](Process::join) gives; well, when it is [asked to](Process::stop); and with its parent.
-    /// To have several run at a time, `f` spawns them.
+    /// To have several run at a time, `f` spawns them. What was so, and is over before the process looks
+    /// for the first time, is not seen.
     ///
     /// Neither of the two captures anything, as for [`spawn`](Context::spawn).
     ///

@@ -30,6 +30,8 @@ pub(crate) struct Address {
     _lock: File,
     /// Device and number of the socket's file: another's file is left alone.
     file: (u64, u64),
+    /// Who took it: a fork(2) of it has a copy, and gives nothing back.
+    owner: sys::Pid,
 }
 
 /// Why a path can't be had.
@@ -57,7 +59,7 @@ impl Address {
 
     /// From now on nobody finds a socket there, if it is still ours.
     pub(crate) fn remove_socket(&self) {
-        if file_at(&self.path).is_ok_and(|file| file == self.file) {
+        if self.owner == sys::pid() && file_at(&self.path).is_ok_and(|file| file == self.file) {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -65,6 +67,9 @@ impl Address {
 
 impl Drop for Address {
     fn drop(&mut self) {
+        if self.owner != sys::pid() {
+            return;
+        }
         self.remove_socket();
         // Nobody else can have bound the path until here. What is left by a failure the next server
         // that wants the path replaces.
@@ -98,6 +103,7 @@ pub(crate) fn bind(path: &Path) -> Result<(UnixListener, Address), BindError> {
         lock_path,
         _lock: lock,
         file,
+        owner: sys::pid(),
     };
     // Until here who is not the user might have connected, but is asked for it when it is taken in.
     fs::set_permissions(path, Permissions::from_mode(0o600))?;

@@ -54,6 +54,7 @@ pub enum ServerEnd {
         /// What happened.
         reason: String,
     },
-    /// It is gone, and nobody is there to tell how.
+    /// It is gone, and nobody is there to tell how: as always of a server that stands alone, which is
+    /// nobody's child here.
     Unseen,
 }

@@ -95,6 +95,7 @@ bodies! {
     transactions::plain_writes_break_a_lease,
     transactions::calls_in_a_transaction_are_refused,
     transactions::a_stop_ends_one_that_would_run_again,
+    transactions::one_that_is_late_is_not_committed only real: "no time passes in a simulated process that computes",
     past::at_reads_the_past,
     past::the_past_of_many_keys_comes_in_pages,
     past::a_past_that_is_gone_is_compacted,

@@ -1,6 +1,7 @@
 //! Transactions: closures that run in their caller.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 use zproc::{Context, Error, Result, Txn};
 
 pub(super) fn a_closure_with_captures_runs_here(ctx: &Context) -> Result<()> {
@@ -331,7 +332,7 @@ pub(super) fn calls_in_a_transaction_are_refused(ctx: &Context) -> Result<()> {
         ),
         (
             "ping",
-            Box::new(|| ctx.ping(std::time::Duration::from_secs(60)).map(drop)),
+            Box::new(|| ctx.ping(Duration::from_secs(60)).map(drop)),
         ),
         ("spawn", Box::new(|| ctx.spawn(|_, ()| (), ()).map(drop))),
         ("lock", Box::new(|| ctx.try_lock("l").map(drop))),
@@ -391,8 +392,25 @@ pub(super) fn a_stop_ends_one_that_would_run_again(ctx: &Context) -> Result<()> 
     let process = ctx.spawn(in_its_own_way, ())?;
     // With a lease by then.
     state.wait_until(|view| Ok(view.get::<u64>("runs")? >= Some(6)))?;
-    process.request_stop(std::time::Duration::from_secs(60))?;
+    process.request_stop(Duration::from_secs(60))?;
     assert!(process.join()??, "it was told so, and not killed");
     assert!(!state.contains_key("never")?);
+    Ok(())
+}
+
+pub(super) fn one_that_is_late_is_not_committed(ctx: &Context) -> Result<()> {
+    let limit = Duration::from_millis(20);
+    let late = Instant::now() + 2 * limit;
+    let error = ctx.state().within(limit).transaction(|txn| {
+        txn.set("late", &true)?;
+        while Instant::now() < late {
+            std::hint::spin_loop();
+        }
+        Ok(())
+    });
+    // Not an outcome that is not known.
+    let error = error.unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+    assert!(!ctx.state().contains_key("late")?);
     Ok(())
 }

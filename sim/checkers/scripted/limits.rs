@@ -125,6 +125,7 @@ fn the_records_of_the_living_are_counted() {
 
 #[test]
 fn a_refusal_names_its_limit_and_has_a_reason() {
+    let full = 2 * EACH_BYTES as u64;
     let cases: [(&str, u64, u64, Vec<&str>); 6] = [
         ("VALUE_BYTES_MAX", 4, 3, vec![]),
         // Not over it, not the limit there is, not the size there was, no such limit.
@@ -132,7 +133,7 @@ fn a_refusal_names_its_limit_and_has_a_reason() {
         ("VALUE_BYTES_MAX", 4, 2, vec![BOUNDED]),
         ("VALUE_BYTES_MAX", 5, 3, vec![BOUNDED]),
         ("PATIENCE_MAX", 4, 3, vec![BOUNDED]),
-        ("STATE_BYTES_MAX", 7, 6, vec![]),
+        ("STATE_BYTES_MAX", full + 1, full, vec![]),
     ];
     for (limit, actual, max, broken) in cases {
         let mut script = small();

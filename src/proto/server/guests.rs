@@ -102,6 +102,10 @@ impl Server {
     /// kill is told always: once for each process.
     pub(super) fn room_to_order(&self, process: ProcessId) -> Result<(), Failure<'static>> {
         let link = self.link_of(process);
+        if link.is_none() && self.config.program_key.is_none() {
+            // The last words of one whose keeper is gone: nobody would start it, and nobody bury it.
+            return Err(Failure::UnknownProcess { process });
+        }
         let queued = link.and_then(|link| self.connections.get(&link));
         let bytes = queued.map_or(0, |connection| connection.outbox.len());
         let max = self.config.limits.outbox_bytes_max;

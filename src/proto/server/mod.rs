@@ -20,6 +20,7 @@ mod parts;
 mod past;
 mod processes;
 mod requests;
+mod secrets;
 mod transactions;
 mod twice;
 mod usage;
@@ -285,7 +286,10 @@ impl Server {
             watch_index: Index::default(),
             wait_index: Index::default(),
             leases: Leases::default(),
-            comparer: Comparer::new(config.seed, config.limits.change_set_bytes_max),
+            comparer: Comparer::new(
+                secrets::of_digests(config.seed),
+                config.limits.change_set_bytes_max,
+            ),
             turn_ends: false,
             timers: BTreeSet::new(),
             silent: BTreeSet::new(),
@@ -637,18 +641,9 @@ impl Server {
         }
     }
 
-    /// A token that follows from the seed alone (splitmix64, Steele et al. 2014).
     fn draw_token(&mut self) -> Token {
-        let mut word = |salt: u64| {
-            self.tokens_drawn += 1;
-            let step = self.tokens_drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let mut z = salt.wrapping_add(step);
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^ (z >> 31)
-        };
-        let [first, second] = self.config.seed;
-        Token([word(first), word(second)])
+        self.tokens_drawn += 1;
+        Token(secrets::draw(self.config.seed, self.tokens_drawn))
     }
 
     fn debug_invariants(&self) {

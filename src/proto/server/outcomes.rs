@@ -2,7 +2,7 @@
 
 use super::super::codec;
 use super::super::kinds;
-use super::super::limits::OUTPUT_TAIL_BYTES_MAX;
+use super::super::limits::{LAST_WORDS_BYTES_MAX, OUTPUT_TAIL_BYTES_MAX};
 use super::super::marks::{self, Mark};
 use super::super::message::{Captured, End, Finish, LastWords, Left, Why, WireOutcome};
 use super::super::signal::Signal;
@@ -21,15 +21,22 @@ pub(super) struct Remains {
 
 impl Remains {
     pub(super) fn of(left: &Left<'_>) -> Remains {
+        // Keepers are other programs, and may say what they like: no more is kept than one of ours says.
+        let tail = |tail: &[u8]| tail[tail.len().saturating_sub(OUTPUT_TAIL_BYTES_MAX)..].to_vec();
         let kept = |captured: Option<Captured<'_>>| {
-            captured.map(|captured| (captured.tail.to_vec(), captured.omitted))
+            captured.map(|captured| (tail(captured.tail), captured.omitted))
         };
         Remains {
-            words: left.words.to_vec(),
+            words: left.words[..left.words.len().min(LAST_WORDS_BYTES_MAX)].to_vec(),
             streams: [left.stdout, left.stderr].map(kept),
             out_of_memory: left.out_of_memory,
         }
     }
+}
+
+/// The name of a call that failed, as a keeper tells it.
+pub(super) fn call(name: &str) -> String {
+    cut(name, NAME_BYTES_MAX).to_owned()
 }
 
 /// What happened to a process, encoded and in words.
@@ -187,7 +194,7 @@ fn describe(end: &End<'_>) -> String {
         End::StackOverflow { thread: "" } => "overflowed its stack".to_owned(),
         End::StackOverflow { thread } => format!("overflowed the stack of thread {thread:?}"),
         End::OutOfMemory => "killed, probably for want of memory".to_owned(),
-        End::Gone => "gone with its keeper".to_owned(),
+        End::Gone => "ended with its program or its keeper".to_owned(),
         End::NotStarted { call, errno } => {
             format!("could not be started: {call} failed with errno {errno}")
         }

@@ -12,7 +12,7 @@ use super::super::session::WaitKind;
 use super::super::setup::Setup;
 use super::super::store::{Key, Namespace, RESERVED, Rights, Transaction};
 use super::super::time::Time;
-use super::outcomes::{Remains, outcome_of, wall_ns};
+use super::outcomes::{self, Remains, outcome_of, wall_ns};
 use super::parts::Rests;
 use super::requests::cause;
 use super::{Effect, Keep, Server, WaitKey, wire};
@@ -423,7 +423,7 @@ impl Server {
                 call,
                 errno,
             } => {
-                let call = call.to_owned();
+                let call = outcomes::call(call);
                 let death = Death::new(DeathKind::NotStarted { call, errno });
                 self.died(process, death, now);
             }

@@ -344,22 +344,9 @@ impl Server {
         let Some(session) = self.sessions.get_mut(&id) else {
             return Vec::new();
         };
-        let count = session.watches.len() as u64 + 1;
-        let max = self.config.limits.watches_per_session_max as u64;
-        let slack = u64::from(planted::is(Bug::WatchesCountedBefore));
-        if count > max + slack || session.watches.contains_key(&watch) {
-            return self.failed(Failure::Limit {
-                limit: "WATCHES_PER_SESSION_MAX",
-                actual: count,
-                max,
-            });
-        }
-        if credit < CREDIT_BYTES_MIN {
-            return self.failed(Failure::Limit {
-                limit: "CREDIT_BYTES_MIN",
-                actual: credit,
-                max: CREDIT_BYTES_MIN,
-            });
+        let fits = watch_fits(session, watch, credit, &self.config.limits);
+        if let Err(failure) = fits {
+            return self.failed(failure);
         }
         let cursor = Cursor {
             namespace: Arc::from(namespace),
@@ -487,6 +474,33 @@ impl Server {
             Condition::Ended { process } => WaitKind::Ended(process),
         })
     }
+}
+
+/// May the session have one more watch, and one of so little credit?
+fn watch_fits(
+    session: &Session,
+    watch: WatchId,
+    credit: u64,
+    limits: &Limits,
+) -> Result<(), Failure<'static>> {
+    let count = session.watches.len() as u64 + 1;
+    let max = limits.watches_per_session_max as u64;
+    let slack = u64::from(planted::is(Bug::WatchesCountedBefore));
+    if count > max + slack || session.watches.contains_key(&watch) {
+        return Err(Failure::Limit {
+            limit: "WATCHES_PER_SESSION_MAX",
+            actual: count,
+            max,
+        });
+    }
+    if credit < CREDIT_BYTES_MIN {
+        return Err(Failure::Limit {
+            limit: "CREDIT_BYTES_MIN",
+            actual: credit,
+            max: CREDIT_BYTES_MIN,
+        });
+    }
+    Ok(())
 }
 
 /// Is there room for one more watch, wait or lease that costs so much?

@@ -12,6 +12,9 @@ use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::sync::Arc;
 
+/// What a digest that is kept costs besides its value, roughly.
+const KNOWN_OVERHEAD_BYTES: usize = 160;
+
 /// The same for equal values, and for no others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digest(u128);
@@ -91,11 +94,12 @@ impl Comparer {
             return *digest;
         }
         let digest = self.digest(value);
-        if self.known_bytes + value.len() > self.known_bytes_max {
+        let bytes = value.len() + KNOWN_OVERHEAD_BYTES;
+        if self.known_bytes + bytes > self.known_bytes_max {
             self.known.clear();
             self.known_bytes = 0;
         }
-        self.known_bytes += value.len();
+        self.known_bytes += bytes;
         self.known.insert(place, (kept, digest));
         digest
     }

@@ -1,6 +1,7 @@
 //! Programs at a server that stands alone, each with a keeper of its own.
 
 use super::*;
+use crate::proto::limits::FRAME_BYTES_MAX;
 use crate::proto::message::{KeeperHello, ToKeeper};
 
 /// A program with its keeper's link.
@@ -336,7 +337,10 @@ fn with_the_link_ends_all_of_that_program_and_nothing_else() {
     for process in [child, unconnected, first.root] {
         let record = record(&server, process);
         assert_eq!(record.state, "ended");
-        assert_eq!(record.outcome.as_deref(), Some("gone with its keeper"));
+        assert_eq!(
+            record.outcome.as_deref(),
+            Some("ended with its program or its keeper")
+        );
         assert_eq!(record.used, None, "nobody knows");
     }
     let releases: Vec<_> = std::iter::from_fn(|| server.poll_commit())
@@ -476,4 +480,49 @@ fn a_keeper_that_does_not_read_is_told_no_more_but_to_kill() {
     // Its news are read all the same.
     guest.tell(&mut server, &FromKeeper::Started { process, pid: 5 });
     assert_eq!(record(&server, process).pid, Some(5));
+}
+
+/// Its last writes are read when its keeper's link has ended. The process that they asked for was
+/// neither started nor buried by anybody, and joins of it never ended.
+#[test]
+fn a_spawn_among_last_writes_behind_the_end_of_the_link() {
+    let mut server = alone();
+    let mut guest = Guest::new(&mut server);
+    let (child, key) = guest.child(&mut server);
+    let mut peer = Peer::connect(&mut server, child, key);
+    guest.lose(&mut server);
+    while let Some(effect) = server.poll_effect() {
+        if let Effect::Drain { connection } = effect {
+            if connection == peer.id {
+                peer.ask(&mut server, spawn_of_f());
+            }
+            server.drained(connection, Time(4));
+        }
+    }
+    let left = |process: &&Process| process.root == guest.root && !process.has_ended();
+    assert_eq!(server.processes.values().filter(left).count(), 0);
+}
+
+/// It was kept whole, and the reply to who joined was larger than a frame: the server panicked.
+#[test]
+fn the_name_of_a_call_that_failed_is_cut() {
+    let mut server = alone();
+    let mut guest = Guest::new(&mut server);
+    let (process, _) = guest.child(&mut server);
+    let call = &*"x".repeat(FRAME_BYTES_MAX - 40);
+    let errno = 1;
+    let told = FromKeeper::NotStarted {
+        process,
+        call,
+        errno,
+    };
+    guest.tell(&mut server, &told);
+    assert!(server.processes[&process].result_bytes() < 4096);
+    let condition = Condition::Ended { process };
+    let wait = Request::Wait {
+        namespace: "",
+        condition,
+    };
+    guest.peer.ask(&mut server, wait);
+    assert!(server.outbox(guest.peer.id).len() < 8192);
 }
