@@ -135,7 +135,11 @@ pub(crate) fn ender(ctx: &Context, steps: u64) -> Result<u64> {
                     .and_then(|process| kill_one(ctx, process)),
             )?,
             2 => tolerate(kill_parent(ctx, step))?,
-            3..6 => tolerate(
+            3 => tolerate(
+                ctx.spawn_when(|view| view.contains_key("never"), |_, ()| Ok(()))
+                    .and_then(|process| stop_heedful(ctx, process)),
+            )?,
+            4..6 => tolerate(
                 ctx.spawn(heedful, step)
                     .and_then(|process| stop_heedful(ctx, process)),
             )?,
@@ -164,7 +168,7 @@ fn leave_asked(ctx: &Context) -> Result<()> {
 const LONG: Duration = Duration::from_secs(3600);
 
 /// One that heeds has all the time it needs, so it is never killed for its grace.
-fn stop_heedful(ctx: &Context, process: Process<Result<u64>>) -> Result<()> {
+fn stop_heedful<R>(ctx: &Context, process: Process<R>) -> Result<()> {
     sleep_ns(choose(3_000_000));
     let outcome = Process::stop(&process, LONG)?;
     if outcome.end == (End::Killed { why: Why::Grace }) && !ctx.stopping() {

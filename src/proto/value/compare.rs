@@ -210,7 +210,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn comparer() -> Comparer {
-        Comparer::new([1, 2], 100)
+        Comparer::new([1, 2], 20 * (5 + KNOWN_OVERHEAD_BYTES))
     }
 
     fn map(entries: &[(u8, &[u8])]) -> Vec<u8> {
