@@ -147,6 +147,7 @@ bodies! {
     waits::capturing_sees_one_revision,
     waits::capturing_that_reads_more_as_it_goes_sees_one_revision,
     waits::when_gives_every_match,
+    waits::when_that_is_late_sees_one_revision,
     waits::when_goes_on_over_a_clear_that_is_not_listed,
     waits::capturing_ends_with_its_error_its_panic_and_its_time,
     waits::time_limit,
