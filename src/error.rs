@@ -373,7 +373,8 @@ impl Error {
         matches!(self.kind(), Kind::Invalid(_))
     }
 
-    /// No tree could be started by [`Context::new`](crate::Context::new); the text says why.
+    /// No tree could be started by [`Context::new`](crate::Context::new), or no keeper by
+    /// [`Context::connect`](crate::Context::connect); the text says why.
     #[must_use]
     pub fn is_no_tree(&self) -> bool {
         matches!(self.kind(), Kind::NoTree(_))
@@ -528,7 +529,8 @@ impl Error {
 
     /// An atomic function, or a condition, was [run twice](crate::ContextBuilder::run_functions_twice)
     /// on the same state and did not do the same: so it depends on something besides. The state is as
-    /// it was; the message says what differs, with both values.
+    /// it was; the message says what differs, with both values in short. What writes or returns a
+    /// `HashSet` is one: its order is another each time (that of maps does not count).
     #[must_use]
     pub fn is_not_deterministic(&self) -> bool {
         matches!(self.kind(), Kind::NotDeterministic { .. })

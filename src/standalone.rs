@@ -30,6 +30,10 @@ use std::sync::Arc;
 ///   then gives an error that [`is_server_lost`](Error::is_server_lost).
 /// - **Ctrl-C** in a program that runs a server ends it, as it does any other. Who wants to end in order
 ///   handles the signal, and calls [`Stopper::stop`] on another thread.
+/// - **Files**: after such an end, a kill, or a `main` that returns while a server runs, the socket and the
+///   file `PATH.lock` beside it stay behind, and the next server at that path replaces them. Should
+///   somebody remove the socket of a server that lives, nobody can connect any more, and the path stays
+///   taken until that server ends.
 ///
 /// # Who may do what
 /// The socket is private to its user (mode 0600, and who connects is asked for it). All that connect are

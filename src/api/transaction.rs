@@ -44,6 +44,7 @@ impl State {
     /// Calls on the state or the context within `f`, instead of on its [`Txn`], would take effect by
     /// themselves, and what they change would be in the way of what it has read. They are
     /// [refused](Error::is_nested), as far as they are made on the same thread. Locks and watches that are dropped in it are given back.
+    /// Unlike the refusal of a write by the [`Txn`], one that `f` ignores does not fail the transaction.
     ///
     /// When this process is [asked to end](crate::Context::stopping), a run that is under way may still commit, but
     /// `f` runs again no more: then the call has [stopped](Error::is_stopped), and nothing is written. One that is begun

@@ -30,6 +30,7 @@ pub(super) struct World {
     /// So many connections are refused first.
     pub(super) refuse: u32,
     pub(super) gone: bool,
+    #[cfg_attr(loom, expect(dead_code, reason = "no model forks"))]
     pub(super) forked: bool,
     /// Bytes that the client may write before its socket is full.
     pub(super) room: usize,
