@@ -6,13 +6,13 @@ use speedy::{Readable, Writable};
 /// What a client has to know of its server, so as not to break the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
 pub struct Agreed {
-    /// See [`IN_FLIGHT_MAX`].
+    /// See [`IN_FLIGHT_MAX`](super::IN_FLIGHT_MAX).
     pub in_flight_max: u64,
-    /// See [`PART_BYTES_MAX`].
+    /// See [`PART_BYTES_MAX`](super::PART_BYTES_MAX).
     pub part_bytes_max: u64,
-    /// See [`VALUE_BYTES_MAX`].
+    /// See [`VALUE_BYTES_MAX`](super::VALUE_BYTES_MAX).
     pub value_bytes_max: u64,
-    /// See [`REPLIES_BYTES_MAX`].
+    /// See [`REPLIES_BYTES_MAX`](super::REPLIES_BYTES_MAX).
     pub replies_bytes_max: u64,
     /// Does it call the program's functions? If not, they run in their callers.
     pub runs_functions: bool,

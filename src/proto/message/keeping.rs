@@ -79,7 +79,7 @@ impl FromKeeper<'_> {
 /// What the keeper finds of a process that has ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Readable, Writable)]
 pub struct Left<'a> {
-    /// Encoded [`LastWords`]; empty: none.
+    /// Encoded [`LastWords`](super::LastWords); empty: none.
     pub words: &'a [u8],
     /// Its standard output, if it was captured.
     pub stdout: Option<Captured<'a>>,
