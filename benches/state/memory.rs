@@ -2,7 +2,7 @@
 
 use crate::measure::Options;
 use crate::redis::Redis;
-use crate::tree::{self, Tree, key};
+use crate::tree::{self, Tree};
 use crate::{Failure, amount, tell};
 use zproc::Limits;
 
@@ -20,22 +20,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         None => None,
         Some(redis) => {
             let before = tree::bytes(redis.process())?;
-            let mut peer = redis.connect()?;
-            for start in (0..count).step_by(1000) {
-                let entries: Vec<(String, String)> = (start..count.min(start + 1000))
-                    .map(|number| (key(number), number.to_string()))
-                    .collect();
-                let set = |entry: &'_ (String, String)| (entry.0.clone(), entry.1.clone());
-                let entries: Vec<_> = entries.iter().map(set).collect();
-                let commands: Vec<Vec<&[u8]>> = entries
-                    .iter()
-                    .map(|(key, value)| vec![&b"SET"[..], key.as_bytes(), value.as_bytes()])
-                    .collect();
-                peer.send(&commands)?;
-                for _ in &commands {
-                    peer.read()?;
-                }
-            }
+            redis.connect()?.fill(count)?;
             Some(per_entry(tree::bytes(redis.process())?, before))
         }
     };

@@ -1,6 +1,7 @@
 //! Redis on a socket of its own, and as much of its protocol as is needed.
 
 use crate::Failure;
+use crate::tree::key;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -128,5 +129,17 @@ impl Peer {
     pub(crate) fn call(&mut self, command: Vec<&[u8]>) -> Result<(), Failure> {
         self.send(&[command])?;
         self.read()
+    }
+
+    /// Writes as many entries as [`fill`](crate::tree::fill) does, of the same keys.
+    pub(crate) fn fill(&mut self, count: usize) -> Result<(), Failure> {
+        for start in (0..count).step_by(1000) {
+            let end = count.min(start + 1000);
+            let commands: Vec<u8> = (start..end)
+                .flat_map(|number| Peer::encoded(&["SET", &key(number), &number.to_string()]))
+                .collect();
+            self.exchange(&commands, (end - start) * "+OK\r\n".len())?;
+        }
+        Ok(())
     }
 }
