@@ -66,20 +66,27 @@ const ENTRY_OVERHEAD_BYTES: usize = 128;
 /// Namespaces whose last dropped revision is remembered one by one.
 const DROPPED_NAMESPACES_MAX: usize = 1024;
 
+impl LoggedSpace {
+    fn with_room_for(changes: usize) -> LoggedSpace {
+        LoggedSpace {
+            changes: Vec::with_capacity(changes),
+            ..LoggedSpace::default()
+        }
+    }
+}
+
 impl Logged {
-    fn bytes_of(changes: &[KeyChange]) -> usize {
-        let one = |change: &KeyChange| {
-            let values = [&change.before, &change.after];
-            let values = values.into_iter().flatten().map(|value| value.len());
-            ENTRY_OVERHEAD_BYTES / 2 + change.key.len() + values.sum::<usize>()
-        };
+    fn bytes_of(change: &KeyChange) -> usize {
+        let values = [&change.before, &change.after];
+        let values = values.into_iter().flatten().map(|value| value.len());
+        let one = ENTRY_OVERHEAD_BYTES / 2 + change.key.len() + values.sum::<usize>();
         // As it is, and encoded for watchers.
         let kept = if planted::is(Bug::EncodedNotCounted) {
             1
         } else {
             2
         };
-        kept * changes.iter().map(one).sum::<usize>() + ENTRY_OVERHEAD_BYTES
+        kept * one + ENTRY_OVERHEAD_BYTES
     }
 
     fn count(&self) -> usize {
@@ -156,6 +163,37 @@ impl Logged {
     }
 }
 
+/// What a change set did, namespace by namespace, and how many bytes of the log that takes.
+fn by_namespace(changes: ChangeSet) -> (Vec<(Namespace, LoggedSpace)>, usize) {
+    let mut spaces: Vec<(Namespace, LoggedSpace)> = Vec::new();
+    let mut bytes = changes.resets.len() * ENTRY_OVERHEAD_BYTES;
+    let mut left = changes.changes.len();
+    for (namespace, change) in changes.changes {
+        bytes += Logged::bytes_of(&change);
+        if spaces.last().is_none_or(|(last, _)| *last != namespace) {
+            spaces.push((namespace, LoggedSpace::with_room_for(left)));
+        }
+        if let Some((_, space)) = spaces.last_mut() {
+            space.changes.push(change);
+        }
+        left -= 1;
+    }
+    for namespace in changes.resets {
+        match spaces.binary_search_by(|(there, _)| there.cmp(&namespace)) {
+            Ok(place) => spaces[place].1.reset = true,
+            Err(place) => {
+                let mut space = LoggedSpace::with_room_for(0);
+                space.reset = true;
+                spaces.insert(place, (namespace, space));
+            }
+        }
+    }
+    for (_, space) in &mut spaces {
+        space.changes.shrink_to_fit();
+    }
+    (spaces, bytes)
+}
+
 /// The log.
 #[derive(Debug)]
 pub struct History {
@@ -189,46 +227,29 @@ impl History {
         }
     }
 
-    /// Appends what a change set did to the namespaces that `belongs` says are this log's, and
-    /// gives what had to be dropped for it, oldest first.
-    pub fn push(
-        &mut self,
-        changes: &ChangeSet,
-        cause: &Cause,
-        belongs: impl Fn(&str) -> bool,
-    ) -> Vec<Logged> {
-        let mut spaces: BTreeMap<Namespace, LoggedSpace> = BTreeMap::new();
-        let mut bytes = 0;
-        for (namespace, change) in &changes.changes {
-            if belongs(namespace) {
-                bytes += Logged::bytes_of(std::slice::from_ref(change));
-                let space = spaces.entry(namespace.clone()).or_default();
-                space.changes.push(change.clone());
-            }
-        }
-        for namespace in &changes.resets {
-            if belongs(namespace) {
-                bytes += ENTRY_OVERHEAD_BYTES;
-                spaces.entry(namespace.clone()).or_default().reset = true;
-            }
-        }
+    /// Appends a change set, and gives what had to be dropped for it, oldest first.
+    pub fn push(&mut self, changes: ChangeSet, cause: &Cause) -> Vec<Logged> {
+        let revision = changes.revision;
+        let (mut spaces, mut bytes) = by_namespace(changes);
         if spaces.is_empty() {
             return Vec::new();
         }
         // Names are kept with the entry, and encoded with each of its namespaces.
         let names = [&cause.function, &cause.released].into_iter().flatten();
         bytes += names.map(|name| name.len()).sum::<usize>() * (1 + spaces.len());
-        debug_assert!(self.newest() < Some(changes.revision));
+        debug_assert!(self.newest() < Some(revision));
         for (namespace, space) in &mut spaces {
-            let touched = self.touched.entry(namespace.clone()).or_default();
-            space.grown = touched.push(changes.revision, space);
-            space.changes.shrink_to_fit();
+            let touched = match self.touched.get_mut(namespace) {
+                Some(touched) => touched,
+                None => self.touched.entry(namespace.clone()).or_default(),
+            };
+            space.grown = touched.push(revision, space);
         }
         self.bytes += bytes;
         self.entries.push_back(Logged {
-            revision: changes.revision,
+            revision,
             cause: cause.clone(),
-            spaces: spaces.into_iter().collect(),
+            spaces: spaces.into_boxed_slice(),
             bytes,
         });
         let mut dropped = Vec::new();
@@ -364,7 +385,7 @@ mod tests {
     fn bounded_by_entries_and_told_by_namespace() {
         let mut history = History::new(2, usize::MAX);
         for (revision, namespace) in [(1, "a"), (2, "b"), (5, "a"), (6, "a")] {
-            history.push(&change_set(revision, namespace, &["k"]), &cause(), |_| true);
+            history.push(change_set(revision, namespace, &["k"]), &cause());
         }
         assert_eq!(history.oldest("a"), Revision(2));
         assert_eq!(history.oldest("b"), Revision(3));
@@ -378,10 +399,10 @@ mod tests {
         let mut history = History::new(100, 1);
         assert!(
             history
-                .push(&change_set(1, "a", &["k"]), &cause(), |_| true)
+                .push(change_set(1, "a", &["k"]), &cause())
                 .is_empty()
         );
-        let dropped = history.push(&change_set(2, "a", &["k"]), &cause(), |_| true);
+        let dropped = history.push(change_set(2, "a", &["k"]), &cause());
         assert_eq!(dropped.len(), 1);
         assert_eq!(history.newest(), Some(Revision(2)));
     }
@@ -391,8 +412,8 @@ mod tests {
         let mut history = History::new(100, 5_000);
         let mut named = cause();
         named.function = Some(Arc::from("f".repeat(4_000)));
-        history.push(&change_set(1, "a", &["k"]), &named, |_| true);
-        let dropped = history.push(&change_set(2, "a", &["k"]), &named, |_| true);
+        history.push(change_set(1, "a", &["k"]), &named);
+        let dropped = history.push(change_set(2, "a", &["k"]), &named);
         assert_eq!(dropped.len(), 1);
         let all = Interest::Prefix(Arc::from(""));
         for entry in history.since(Revision::ZERO) {
@@ -404,7 +425,7 @@ mod tests {
     #[test]
     fn encoded_once_if_all_is_of_interest_and_cut_if_not() {
         let mut history = History::new(100, usize::MAX);
-        history.push(&change_set(1, "a", &["k1", "k2"]), &cause(), |_| true);
+        history.push(change_set(1, "a", &["k1", "k2"]), &cause());
         let entry = history.since(Revision::ZERO).next().expect("one entry");
         let all = Interest::Prefix(Arc::from(""));
         let whole = entry.encoded("a", &all).expect("all is of interest");
@@ -444,18 +465,18 @@ mod tests {
     #[test]
     fn what_an_entry_weighs() {
         let mut history = History::new(100, usize::MAX);
-        history.push(&nine_bytes(1, &["a"]), &cause(), |_| true);
+        history.push(nine_bytes(1, &["a"]), &cause());
         assert_eq!(history.bytes, NINE_BYTES_WEIGH);
         let mut named = cause();
         named.function = Some(Arc::from("f".repeat(10)));
         let mut history = History::new(100, usize::MAX);
-        history.push(&nine_bytes(1, &["a", "b"]), &named, |_| true);
+        history.push(nine_bytes(1, &["a", "b"]), &named);
         // The name as it is, and with each of the namespaces encoded.
         assert_eq!(history.bytes, 2 * NINE_BYTES_WEIGH + 3 * 10);
         let mut history = History::new(100, usize::MAX);
         let mut reset = nine_bytes(1, &[]);
         reset.resets.push(Arc::from("a"));
-        history.push(&reset, &cause(), |_| true);
+        history.push(reset, &cause());
         assert_eq!(history.bytes, ENTRY_OVERHEAD_BYTES);
     }
 
@@ -463,7 +484,7 @@ mod tests {
     fn the_bytes_of_the_log_at_and_over_their_limit() {
         let mut history = History::new(100, 2 * NINE_BYTES_WEIGH);
         for revision in 1..=4 {
-            let dropped = history.push(&nine_bytes(revision, &["a"]), &cause(), |_| true);
+            let dropped = history.push(nine_bytes(revision, &["a"]), &cause());
             assert_eq!(dropped.len(), usize::from(revision > 2));
         }
         assert_eq!(history.first_held(), Revision(3));
@@ -474,7 +495,7 @@ mod tests {
     fn what_is_kept_encoded_is_counted() {
         let mut history = History::new(100, usize::MAX);
         for revision in 1..=2 {
-            history.push(&nine_bytes(revision, &["a"]), &cause(), |_| true);
+            history.push(nine_bytes(revision, &["a"]), &cause());
         }
         let all = Interest::Prefix(Arc::from(""));
         let newest = history.since(Revision(2)).next().expect("it is held");
@@ -486,7 +507,7 @@ mod tests {
     fn an_entry_may_go_before_its_time_but_not_the_last() {
         let mut history = History::new(100, usize::MAX);
         for revision in 1..=2 {
-            history.push(&nine_bytes(revision, &["a"]), &cause(), |_| true);
+            history.push(nine_bytes(revision, &["a"]), &cause());
         }
         let dropped = history.drop_early().map(|entry| entry.revision);
         assert_eq!(dropped, Some(Revision(1)));
@@ -499,10 +520,10 @@ mod tests {
         let many = DROPPED_NAMESPACES_MAX as u64;
         for revision in 1..=many + 1 {
             let namespace = format!("n{revision}");
-            history.push(&nine_bytes(revision, &[&namespace]), &cause(), |_| true);
+            history.push(nine_bytes(revision, &[&namespace]), &cause());
         }
         assert_eq!(history.oldest("another"), Revision(1), "nothing is missing");
-        history.push(&nine_bytes(many + 2, &["n"]), &cause(), |_| true);
+        history.push(nine_bytes(many + 2, &["n"]), &cause());
         assert_eq!(history.oldest("another"), Revision(many + 2));
     }
 }

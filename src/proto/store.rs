@@ -141,6 +141,20 @@ pub struct ChangeSet {
     pub resets: Vec<Namespace>,
 }
 
+impl ChangeSet {
+    /// Takes out what it did to the first of its namespaces, if that is this one.
+    #[must_use]
+    pub fn split_off(&mut self, namespace: &str) -> ChangeSet {
+        let is_there = |name: &Namespace| **name == *namespace;
+        let count = self.changes.partition_point(|(name, _)| is_there(name));
+        ChangeSet {
+            revision: self.revision,
+            changes: self.changes.drain(..count).collect(),
+            resets: self.resets.extract_if(.., |name| is_there(name)).collect(),
+        }
+    }
+}
+
 /// One key before and after.
 #[derive(Debug, Clone)]
 pub struct KeyChange {

@@ -58,7 +58,7 @@ impl Server {
         if let Some(changes) = changes {
             let mut cause = cause(process, now);
             cause.function = Some(Arc::from(function.name));
-            self.committed(&changes, &cause);
+            self.committed(changes, &cause);
         }
         codec::to_bytes(&Reply::Returned {
             revision: self.store.revision(),

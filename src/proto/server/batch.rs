@@ -71,7 +71,7 @@ impl Server {
         };
         if let Some(changes) = changes {
             marks::reached_if(!changes.resets.is_empty(), Mark::BatchResets);
-            self.committed(&changes, &cause(process, now));
+            self.committed(changes, &cause(process, now));
         }
         codec::to_bytes(&Reply::Batched {
             revision: self.store.revision(),

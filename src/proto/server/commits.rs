@@ -45,19 +45,12 @@ const STEP_BYTES: usize = 4096;
 
 impl Server {
     /// A change set has been committed: logs it, wakes watches, tests waits.
-    pub(super) fn committed(&mut self, changes: &ChangeSet, cause: &Cause) {
+    pub(super) fn committed(&mut self, changes: ChangeSet, cause: &Cause) {
         if self.config.record_commits {
-            let commit = record(&self.store, changes, cause);
+            let commit = record(&self.store, &changes, cause);
             self.commits.push_back(commit);
         }
-        let mut users = self.history.push(changes, cause, |name| name != RESERVED);
-        if self.points.strike(Point::EvictEarly) {
-            users.extend(self.history.drop_early());
-        }
-        let records = self.records.push(changes, cause, |name| name == RESERVED);
-        for dropped in users.iter().chain(&records) {
-            self.dropped(dropped);
-        }
+        let revision = changes.revision;
         let mut watches = BTreeSet::new();
         let mut waits = BTreeSet::new();
         // In order, so that each namespace is looked up once, and each interest in it.
@@ -71,15 +64,29 @@ impl Server {
             self.watch_index.find_all(namespace, &mut watches);
             self.wait_index.find_all(namespace, &mut waits);
         }
+        self.log_changes(changes, cause);
         self.those_besides(&mut watches, &mut waits);
         for (session, watch) in watches {
-            self.behind(session, watch, changes.revision);
+            self.behind(session, watch, revision);
         }
         for (session, seq) in waits {
             if planted::is(Bug::WaitNotRetested) && self.reads_by_prefix(session, seq) {
                 continue;
             }
             self.test(session, seq);
+        }
+    }
+
+    /// Each change goes into the log that its namespace has.
+    fn log_changes(&mut self, mut changes: ChangeSet, cause: &Cause) {
+        let records = changes.split_off(RESERVED);
+        let mut users = self.history.push(changes, cause);
+        if self.points.strike(Point::EvictEarly) {
+            users.extend(self.history.drop_early());
+        }
+        let records = self.records.push(records, cause);
+        for dropped in users.iter().chain(&records) {
+            self.dropped(dropped);
         }
     }
 

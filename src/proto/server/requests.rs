@@ -12,7 +12,7 @@ use super::super::planted::{self, Bug};
 use super::super::points::Point;
 use super::super::session::{Cursor, Fed, Session, Wait, WaitKind, reply_bytes_max};
 use super::super::store::{
-    ChangeSet, Rights, StoreError, Transaction, check_key, check_namespace, check_value,
+    Rights, StoreError, Transaction, Value, check_key, check_namespace, check_value,
 };
 use super::super::time::Time;
 use super::transactions::Asked;
@@ -176,7 +176,7 @@ impl Server {
         })
     }
 
-    /// Runs one change set for a process.
+    /// Runs one change set for a process; of a single key it gives the value before.
     ///
     /// # Errors
     /// The refused write; nothing has changed.
@@ -185,14 +185,18 @@ impl Server {
         cause: &Cause,
         rights: Rights,
         write: impl FnOnce(&mut Transaction<'_>) -> Result<(), StoreError>,
-    ) -> Result<Option<ChangeSet>, StoreError> {
+    ) -> Result<Option<Value>, StoreError> {
         let mut transaction = self.store.transaction(cause.process, rights);
         write(&mut transaction)?;
-        let changes = transaction.commit()?;
-        if let Some(changes) = &changes {
-            self.committed(changes, cause);
-        }
-        Ok(changes)
+        let Some(changes) = transaction.commit()? else {
+            return Ok(None);
+        };
+        let before = match &changes.changes[..] {
+            [(_, change)] => change.before.clone(),
+            _ => None,
+        };
+        self.committed(changes, cause);
+        Ok(before)
     }
 
     /// A change set of one plain request; the reply tells the value before if that is wanted.
@@ -204,21 +208,10 @@ impl Server {
         write: impl FnOnce(&mut Transaction<'_>) -> Result<(), StoreError>,
     ) -> Vec<u8> {
         match self.change(&cause(process, now), Rights::User, write) {
-            Ok(changes) => {
-                let one = changes
-                    .as_ref()
-                    .and_then(|changes| match &changes.changes[..] {
-                        [(_, change)] if wants_before => change.before.as_deref(),
-                        _ => None,
-                    });
-                let revision = changes
-                    .as_ref()
-                    .map_or(self.store.revision(), |changes| changes.revision);
-                codec::to_bytes(&Reply::Written {
-                    revision,
-                    before: one,
-                })
-            }
+            Ok(before) => codec::to_bytes(&Reply::Written {
+                revision: self.store.revision(),
+                before: before.as_deref().filter(|_| wants_before),
+            }),
             Err(error) => self.failed(wire::store_failure(&error)),
         }
     }

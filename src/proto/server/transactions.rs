@@ -194,7 +194,7 @@ impl Server {
             marks::reached_if(asked.parts.len() > 1, Mark::CommitOfSeveral);
             let mut cause = cause(process, now);
             cause.function = Some(Arc::from(asked.function));
-            self.committed(&changes, &cause);
+            self.committed(changes, &cause);
         }
         codec::to_bytes(&Reply::Written {
             revision: self.store.revision(),

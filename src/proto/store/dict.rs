@@ -3,7 +3,7 @@
 //! The tree has a place for each leaf, not for each entry. So an entry takes little more than its
 //! key, its value and its revision, and neighbours are in one piece of memory.
 
-use super::held::{Entry, Found, Value as Bytes};
+use super::held::{Entry, Found, Held};
 use super::leaf::{self, Leaf};
 use crate::proto::marks::{self, Mark};
 use std::collections::BTreeMap;
@@ -14,6 +14,9 @@ pub const ENTRY_OVERHEAD_BYTES: usize = 24;
 
 /// Who may free so many entries can free some.
 pub(super) const FREED_AT_LEAST: usize = leaf::ENTRIES_MAX;
+
+/// The key from which on entries are in a leaf. Mostly it is as short as this.
+type Bytes = Held<22>;
 
 /// How much may be freed in one go.
 #[derive(Debug, Clone, Copy)]

@@ -7,32 +7,33 @@ use std::cmp::Ordering;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// What finds room beside its length in as many bytes as a pointer to more would take.
-const SMALL_BYTES_MAX: usize = 22;
+/// What finds room beside its length in twice as many bytes as a pointer to more would take: most
+/// values of a program, which the log then has two of with each change.
+const SMALL_BYTES_MAX: usize = 46;
 
 /// A value, taken out of the state or on its way there: a small one by itself, a larger one shared
 /// by the state and the log.
+pub type Value = Held<SMALL_BYTES_MAX>;
+
+/// Bytes that stand by themselves if they are no more than so many, or else are shared.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Value(Form);
+pub struct Held<const SMALL: usize>(Form<SMALL>);
 
 #[derive(Clone)]
-enum Form {
-    Small {
-        length: u8,
-        bytes: [u8; SMALL_BYTES_MAX],
-    },
+enum Form<const SMALL: usize> {
+    Small { length: u8, bytes: [u8; SMALL] },
     Shared(Arc<[u8]>),
 }
 
-impl PartialEq for Form {
-    fn eq(&self, other: &Form) -> bool {
+impl<const SMALL: usize> PartialEq for Form<SMALL> {
+    fn eq(&self, other: &Self) -> bool {
         self.bytes() == other.bytes()
     }
 }
 
-impl Eq for Form {}
+impl<const SMALL: usize> Eq for Form<SMALL> {}
 
-impl Form {
+impl<const SMALL: usize> Form<SMALL> {
     fn bytes(&self) -> &[u8] {
         match self {
             Form::Small { length, bytes } => &bytes[..usize::from(*length)],
@@ -41,38 +42,38 @@ impl Form {
     }
 }
 
-impl From<&[u8]> for Value {
-    fn from(from: &[u8]) -> Value {
-        if from.len() > SMALL_BYTES_MAX {
-            return Value(Form::Shared(Arc::from(from)));
+impl<const SMALL: usize> From<&[u8]> for Held<SMALL> {
+    fn from(from: &[u8]) -> Self {
+        if from.len() > SMALL {
+            return Held(Form::Shared(Arc::from(from)));
         }
-        let mut bytes = [0; SMALL_BYTES_MAX];
+        let mut bytes = [0; SMALL];
         bytes[..from.len()].copy_from_slice(from);
         let length = from.len() as u8;
-        Value(Form::Small { length, bytes })
+        Held(Form::Small { length, bytes })
     }
 }
 
-impl PartialOrd for Value {
-    fn partial_cmp(&self, other: &Value) -> Option<Ordering> {
+impl<const SMALL: usize> PartialOrd for Held<SMALL> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
 /// By their bytes, which is the order of keys too.
-impl Ord for Value {
-    fn cmp(&self, other: &Value) -> Ordering {
+impl<const SMALL: usize> Ord for Held<SMALL> {
+    fn cmp(&self, other: &Self) -> Ordering {
         self.0.bytes().cmp(other.0.bytes())
     }
 }
 
-impl Borrow<[u8]> for Value {
+impl<const SMALL: usize> Borrow<[u8]> for Held<SMALL> {
     fn borrow(&self) -> &[u8] {
         self.0.bytes()
     }
 }
 
-impl Deref for Value {
+impl<const SMALL: usize> Deref for Held<SMALL> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -80,7 +81,7 @@ impl Deref for Value {
     }
 }
 
-impl std::fmt::Debug for Value {
+impl<const SMALL: usize> std::fmt::Debug for Held<SMALL> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.bytes().fmt(f)
     }
@@ -149,13 +150,13 @@ mod tests {
             assert_eq!(value.clone(), value);
             assert_ne!(value, Value::from(&bytes[..=length]));
             let is_small = matches!(value.0, Form::Small { .. });
-            assert_eq!(is_small, length <= 22);
+            assert_eq!(is_small, length <= SMALL_BYTES_MAX);
         }
     }
 
     /// A change in the log has two of them.
     #[test]
-    fn a_value_takes_no_more_than_a_pointer_to_more_with_its_length_would() {
-        assert_eq!(size_of::<Option<Value>>(), 24);
+    fn a_value_takes_no_more_than_it_has_room_for_and_its_length() {
+        assert_eq!(size_of::<Option<Value>>(), 48);
     }
 }

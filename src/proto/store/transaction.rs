@@ -3,8 +3,8 @@
 use super::graves::Emptied;
 use super::held::{Entry, Found, Value};
 use super::{
-    ChangeSet, ENTRY_OVERHEAD_BYTES, Key, KeyChange, Namespace, RESERVED, Store, StoreError, Wrote,
-    check_key, check_namespace, check_value, dict, limit,
+    ChangeSet, Key, KeyChange, Namespace, RESERVED, Store, StoreError, Wrote, check_key,
+    check_namespace, check_value, dict, limit,
 };
 use crate::proto::ids::{ProcessId, Revision};
 use crate::proto::limits::{Limits, VALUE_BYTES_MAX};
@@ -12,8 +12,8 @@ use crate::proto::marks::{self, Mark};
 use crate::proto::operations::Span;
 use crate::proto::planted::{self, Bug};
 use crate::proto::value;
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -38,9 +38,11 @@ pub struct Coming {
 /// One key that was touched.
 #[derive(Debug)]
 struct Touched {
+    namespace: Namespace,
+    key: Key,
     /// What it was before its first change.
-    before: Option<Box<Entry>>,
-    /// What it is now.
+    before: Option<Entry>,
+    /// What its first change made of it.
     after: Option<Value>,
 }
 
@@ -51,8 +53,13 @@ pub struct Transaction<'a> {
     store: &'a mut Store,
     process: ProcessId,
     rights: Rights,
-    /// The undo log, by namespace and key.
-    touched: BTreeMap<(Namespace, Key), Touched>,
+    /// The undo log, in the order of the first changes. Invariant: each key stands in it once. That one
+    /// does is seen from its entry, which has the revision of this change set, or from `removed`.
+    touched: Vec<Touched>,
+    /// Those of `touched` that are not there now.
+    removed: BTreeSet<(Namespace, Key)>,
+    /// Is there one that was changed again?
+    changed_again: bool,
     /// What was there before the first clear of each namespace that was emptied as a whole.
     resets: BTreeMap<Namespace, Emptied>,
     /// Invariant: the sum over `touched` of key, value before and value now.
@@ -68,7 +75,9 @@ impl Store {
             store: self,
             process,
             rights,
-            touched: BTreeMap::new(),
+            touched: Vec::new(),
+            removed: BTreeSet::new(),
+            changed_again: false,
             resets: BTreeMap::new(),
             bytes: 0,
             failed: None,
@@ -152,14 +161,15 @@ impl Transaction<'_> {
     /// What has been written so far.
     #[must_use]
     pub fn wrote(&self) -> Wrote {
-        let touched = self.touched.keys();
+        let touched = self.touched.iter();
+        let touched = touched.map(|touched| (touched.namespace.clone(), touched.key.clone()));
         let whole = self.resets.keys();
         // Of what was emptied, everything that is there has been written since.
         let refilled = whole.clone().flat_map(|name| {
             let entries = self.store.entries(name, "", None);
             entries.map(|(key, _)| (name.clone(), Key::from(key)))
         });
-        let keys = touched.cloned().chain(refilled).map(|id| {
+        let keys = touched.chain(refilled).map(|id| {
             let now = self.store.found(&id.0, &id.1).map(|found| found.to_value());
             (id, now)
         });
@@ -291,54 +301,30 @@ impl Transaction<'_> {
             VALUE_BYTES_MAX
         };
         check_value(value, value_max)?;
-        let dict = self.store.dicts.get_key_value(namespace);
-        if dict.is_none() && counts {
+        let known = self.store.dicts.get_key_value(namespace);
+        if known.is_none() && counts {
             // The framework's own is none of the users'.
             let own = usize::from(self.store.dicts.contains_key(RESERVED));
             let count = self.store.dicts.len() - own + 1;
             limit("NAMESPACES_MAX", count, limits.namespaces_max)?;
         }
-        let old = dict.and_then(|(_, dict)| dict.get(key));
-        let freed = old.map_or(0, |old| key.len() + old.value.len());
-        let owner_before = old.and_then(|old| old.owner);
-        let old = old.map(|old| old.value.len());
-        let namespace = dict.map_or_else(|| Arc::from(namespace), |(name, _)| name.clone());
-        let size = key.len() + value.len();
-        if counts {
-            let added = usize::from(old.is_none()) * ENTRY_OVERHEAD_BYTES;
-            self.check_state(self.store.bytes - freed + size + added)?;
-        }
-        let owner = if planted::is(Bug::OwnerNotReplaced) {
-            owner.or(owner_before)
-        } else {
-            owner
+        let namespace = known.map_or_else(|| Arc::from(namespace), |(name, _)| name.clone());
+        let owner = match planted::is(Bug::OwnerNotReplaced) {
+            true => owner.or_else(|| self.store.found(&namespace, key)?.owner),
+            false => owner,
         };
-        marks::reached_if(
-            owner_before.is_some() && owner_before == owner,
-            Mark::OwnerOverwrites,
-        );
-        marks::reached_if(owner_before.is_some() && owner.is_none(), Mark::OwnerLet);
-        if let Some(owner) = owner {
-            marks::reached_if(owner_before.is_some_and(|b| b != owner), Mark::OwnerChanges);
-            let returned = if owner_before == Some(owner) {
-                freed
-            } else {
-                0
-            };
-            self.check_owned(owner, size, returned)?;
-        }
         let entry = Entry {
             value: Value::from(value),
             owner,
             revision: self.revision(),
         };
-        self.change(&namespace, Arc::from(key), old, Some(entry))
+        self.change(&namespace, Arc::from(key), Some(entry))
     }
 
-    /// May the state grow to so many bytes? What was emptied and not freed yet is in nobody's way:
-    /// as much of it goes as room is wanted for.
-    fn check_state(&mut self, total: usize) -> Result<(), StoreError> {
-        let max = self.store.limits.state_bytes_max;
+    /// May the state be as large as it has become? What was emptied and not freed yet is in nobody's
+    /// way: as much of it goes as room is wanted for.
+    fn check_state(&mut self) -> Result<(), StoreError> {
+        let (total, max) = (self.store.bytes, self.store.limits.state_bytes_max);
         limit("STATE_BYTES_MAX", total, max)?;
         let graves = &mut self.store.graves;
         while total + graves.bytes() > max {
@@ -350,7 +336,8 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    fn check_owned(&self, owner: ProcessId, size: usize, freed: usize) -> Result<(), StoreError> {
+    /// May this process own as much as it now does? One of the keys it may have only just come to.
+    fn check_owned(&self, owner: ProcessId, is_new: bool) -> Result<(), StoreError> {
         let spaces = self.store.owners.get(&owner).into_iter();
         let (keys, bytes) = spaces
             .flat_map(BTreeMap::values)
@@ -360,9 +347,9 @@ impl Transaction<'_> {
             owned_keys_max,
             ..
         } = self.store.limits;
-        limit("OWNED_BYTES_MAX", bytes - freed + size, owned_bytes_max)?;
-        let added = usize::from(freed == 0 && !planted::is(Bug::OwnedCountedBefore));
-        limit("OWNED_KEYS_MAX", keys + added, owned_keys_max)
+        limit("OWNED_BYTES_MAX", bytes, owned_bytes_max)?;
+        let uncounted = usize::from(is_new && planted::is(Bug::OwnedCountedBefore));
+        limit("OWNED_KEYS_MAX", keys - uncounted, owned_keys_max)
     }
 
     fn try_remove(&mut self, namespace: &str, key: &str) -> Result<Option<Value>, StoreError> {
@@ -374,7 +361,7 @@ impl Transaction<'_> {
             return Ok(None);
         };
         let (namespace, value) = (namespace.clone(), found.to_value());
-        self.change(&namespace, Key::from(key), Some(value.len()), None)?;
+        self.change(&namespace, Key::from(key), None)?;
         Ok(Some(value))
     }
 
@@ -390,11 +377,9 @@ impl Transaction<'_> {
         let fits = bytes <= limits.change_set_bytes_max && changes <= limits.change_set_changes_max;
         if fits {
             let entries = dict.onwards(Bound::Unbounded);
-            let entries: Vec<(Key, usize)> = entries
-                .map(|(key, found)| (Key::from(key), found.value.len()))
-                .collect();
-            for (key, length) in entries {
-                self.change(&name, key, Some(length), None)?;
+            let keys: Vec<Key> = entries.map(|(key, _)| Key::from(key)).collect();
+            for key in keys {
+                self.change(&name, key, None)?;
             }
             return Ok(());
         }
@@ -410,58 +395,104 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Changes one key, noting what it was before the first change. Its value now has so many bytes,
-    /// if it is there.
+    /// Changes one key, noting what it was before the first change. What is refused is undone at
+    /// once: so a key is looked for only once.
     fn change(
         &mut self,
         namespace: &Namespace,
         key: Key,
-        now: Option<usize>,
         new: Option<Entry>,
     ) -> Result<(), StoreError> {
-        if self.resets.contains_key(namespace) {
-            // Rollback puts the whole namespace back, so no single key need be remembered; but
-            // what is written is bounded all the same.
-            self.bytes += new.as_ref().map_or(0, |new| key.len() + new.value.len());
-            self.check_size(self.touched.len())?;
-            self.store.replace(namespace, &key, new.as_ref());
-            return Ok(());
-        }
-        let new_len = new.as_ref().map_or(0, |entry| entry.value.len());
-        let now_len = now.unwrap_or(0);
-        let count = self.touched.len();
+        let old = self.store.replace(namespace, &key, new.as_ref());
         let bytes_before = self.bytes;
-        let id = (namespace.clone(), key);
-        let first = match self.touched.get_mut(&id) {
-            Some(_) => {
-                self.bytes = self.bytes - now_len + new_len;
-                false
-            }
-            None => {
-                self.bytes += id.1.len() + now_len + new_len;
-                true
+        let first = match self.check(namespace, &key, (old.as_ref(), new.as_ref())) {
+            Ok(first) => first,
+            Err(error) => {
+                self.bytes = bytes_before;
+                self.store.replace(namespace, &key, old.as_ref());
+                return Err(error);
             }
         };
-        if let Err(error) = self.check_size(count + usize::from(first)) {
-            self.bytes = bytes_before;
-            marks::reached(Mark::ChangeSetTooLarge);
-            return Err(error);
+        if self.resets.contains_key(namespace) {
+            // Rollback puts the whole namespace back, so no single key need be remembered.
+            return Ok(());
         }
-        let old = self.store.replace(namespace, &id.1, new.as_ref());
-        let after = new.map(|new| new.value);
-        match self.touched.entry(id) {
-            Slot::Vacant(vacant) => {
-                let before = old.map(Box::new);
-                vacant.insert(Touched { before, after });
+        match (&old, &new) {
+            (Some(_), None) => {
+                self.removed.insert((namespace.clone(), key.clone()));
             }
-            Slot::Occupied(mut again) => {
-                again.get_mut().after = after;
-                if planted::is(Bug::UndoKeepsLast) {
-                    again.get_mut().before = old.map(Box::new);
-                }
+            (None, Some(_)) if !first => {
+                self.removed.remove(&(namespace.clone(), key.clone()));
+            }
+            _ => {}
+        }
+        if first {
+            self.touched.push(Touched {
+                namespace: namespace.clone(),
+                key,
+                before: old,
+                after: new.map(|new| new.value),
+            });
+            return Ok(());
+        }
+        self.changed_again = true;
+        if planted::is(Bug::UndoKeepsLast) {
+            let mut touched = self.touched.iter_mut();
+            let this = touched.find(|there| there.namespace == *namespace && there.key == key);
+            if let Some(this) = this {
+                this.before = old;
             }
         }
         Ok(())
+    }
+
+    /// May a key have become this of that? Counts it, and tells whether it is its first change.
+    fn check(
+        &mut self,
+        namespace: &Namespace,
+        key: &Key,
+        (old, new): (Option<&Entry>, Option<&Entry>),
+    ) -> Result<bool, StoreError> {
+        if let Some(new) = new {
+            self.check_entry(old, new)?;
+        }
+        let length = |entry: Option<&Entry>| entry.map_or(0, |entry| entry.value.len());
+        if self.resets.contains_key(namespace) {
+            self.bytes += new.map_or(0, |new| key.len() + new.value.len());
+            self.check_size(self.touched.len())?;
+            return Ok(true);
+        }
+        let first = match old {
+            Some(old) => old.revision != self.revision(),
+            None if self.removed.is_empty() => true,
+            None => !self.removed.contains(&(namespace.clone(), key.clone())),
+        };
+        if first {
+            self.bytes += key.len() + length(old) + length(new);
+        } else {
+            self.bytes = self.bytes - length(old) + length(new);
+        }
+        let checked = self.check_size(self.touched.len() + usize::from(first));
+        marks::reached_if(checked.is_err(), Mark::ChangeSetTooLarge);
+        checked.map(|()| first)
+    }
+
+    /// May this entry be there, in the place of that one?
+    fn check_entry(&mut self, old: Option<&Entry>, new: &Entry) -> Result<(), StoreError> {
+        if self.rights == Rights::User {
+            self.check_state()?;
+        }
+        let before = old.and_then(|old| old.owner);
+        marks::reached_if(
+            before.is_some() && before == new.owner,
+            Mark::OwnerOverwrites,
+        );
+        marks::reached_if(before.is_some() && new.owner.is_none(), Mark::OwnerLet);
+        let Some(owner) = new.owner else {
+            return Ok(());
+        };
+        marks::reached_if(before.is_some_and(|b| b != owner), Mark::OwnerChanges);
+        self.check_owned(owner, before != Some(owner))
     }
 
     fn check_size(&self, count: usize) -> Result<(), StoreError> {
@@ -483,20 +514,30 @@ impl Transaction<'_> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
-        let touched = std::mem::take(&mut self.touched);
+        let mut touched = std::mem::take(&mut self.touched);
         let resets = std::mem::take(&mut self.resets);
         if touched.is_empty() && resets.is_empty() {
             return Ok(None);
         }
         self.store.revision = self.store.revision.next();
-        let changes = touched
-            .into_iter()
-            .filter(|((namespace, _), _)| !resets.contains_key(namespace))
-            .map(|((namespace, key), Touched { before, after })| {
-                let before = before.map(|entry| entry.value);
-                (namespace, KeyChange { key, before, after })
-            })
-            .collect();
+        touched.retain(|touched| !resets.contains_key(&touched.namespace));
+        // Mostly they are in order already, which takes one comparison each.
+        touched.sort_by(|one, other| match one.namespace == other.namespace {
+            true => one.key.cmp(&other.key),
+            false => one.namespace.cmp(&other.namespace),
+        });
+        if self.changed_again {
+            for touched in &mut touched {
+                let found = self.store.found(&touched.namespace, &touched.key);
+                touched.after = found.map(|found| found.to_value());
+            }
+        }
+        let change = |touched: Touched| {
+            let before = touched.before.map(|entry| entry.value);
+            let (key, after) = (touched.key, touched.after);
+            (touched.namespace, KeyChange { key, before, after })
+        };
+        let changes = touched.into_iter().map(change).collect();
         let emptied = |(name, emptied)| {
             self.store.graves.bury(emptied);
             name
@@ -529,15 +570,18 @@ impl Transaction<'_> {
         if planted::is(Bug::RollbackTakesRevision) && before.len() > 1 {
             self.store.revision = self.store.revision.next();
         }
+        self.removed.clear();
+        self.changed_again = false;
         let missed = usize::from(planted::is(Bug::UndoMissed) && before.len() > 1);
-        for ((namespace, key), touched) in before.into_iter().skip(missed) {
+        for touched in before.into_iter().skip(missed) {
             let mut before = touched.before;
             if let Some(entry) = &mut before
                 && planted::is(Bug::OwnerNotRestored)
             {
                 entry.owner = None;
             }
-            self.store.replace(&namespace, &key, before.as_deref());
+            self.store
+                .replace(&touched.namespace, &touched.key, before.as_ref());
         }
     }
 }

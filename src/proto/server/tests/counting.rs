@@ -61,7 +61,7 @@ fn state_and_logs() {
     let set = |server: &mut Server, namespace: &str, value: &[u8]| {
         let write = |transaction: &mut Transaction<'_>| transaction.set(namespace, "k", value);
         let written = server.change(&by, Rights::Framework, write);
-        written.expect("it fits").expect("it is new");
+        written.expect("it fits");
     };
     let logged = |usage: &Usage| {
         let (bytes, newest) = (usage.history_bytes, usage.history_newest_bytes);

@@ -85,7 +85,7 @@ fn what_was_cleared_is_freed_a_part_in_each_turn() {
         (0..COUNT).try_for_each(|number| transaction.set("n", &format!("{number:06}"), &[1]))
     };
     let filled = server.change(&by, Rights::Framework, fill);
-    filled.expect("the framework may").expect("it is new");
+    filled.expect("the framework may");
     let namespace = "n";
     peer.call(&mut server, Request::Clear { namespace }, |reply| {
         assert!(matches!(reply, Reply::Written { .. }), "{reply:?}");

@@ -201,9 +201,12 @@ fn a_clear_that_the_log_has_dropped_is_missed_by_each_watch_of_the_namespace() {
         released: None,
     };
     let clear = |transaction: &mut Transaction<'_>| transaction.clear("n");
-    let changes = server.change(&cause, Rights::User, clear);
-    let changes = changes.expect("of any size").expect("there was something");
-    assert_eq!(changes.resets.len(), 1, "it is not listed");
+    server
+        .change(&cause, Rights::User, clear)
+        .expect("of any size");
+    let logged = server.history.newest_entry().expect("it is there");
+    let space = logged.space("n").expect("there was something");
+    assert!(space.reset && space.changes.is_empty(), "it is not listed");
     let set = |transaction: &mut Transaction<'_>| transaction.set("m", "a", &[1]);
     server.change(&cause, Rights::User, set).expect("it fits");
     let session = server.sessions.get(&peer.session).expect("it is there");
