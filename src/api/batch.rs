@@ -7,10 +7,12 @@ use crate::error::{Error, Kind, Operation, Result};
 use crate::proto::ids::Revision;
 use crate::proto::limits::CHANGE_SET_CHANGES_MAX;
 use crate::proto::message::{Reply, Request};
-use crate::proto::operations::{self, Test, Told};
+use crate::proto::operations::{self, Test};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::ops::Range;
 use std::panic::Location;
+use std::sync::Arc;
 
 /// What a key must be for a [batch](Batch::require), or a
 /// [`compare_and_set`](State::compare_and_set), to be done.
@@ -97,66 +99,94 @@ impl Wanted {
 #[derive(Debug, Clone)]
 pub struct Batch {
     state: State,
-    steps: Vec<Step>,
+    /// Shared with what came of it.
+    steps: Arc<Steps>,
     /// The first operation whose value does not serialise.
     unfit: Option<Kind>,
 }
 
-/// An operation with what it needs.
+/// Operations, with all their keys and all their values each in one piece of memory.
+#[derive(Debug, Clone, Default)]
+struct Steps {
+    steps: Vec<Step>,
+    keys: String,
+    values: Vec<u8>,
+}
+
+/// An operation with what it needs. `key` is where its key or its prefix is, `value` where its value.
 #[derive(Debug, Clone)]
 enum Step {
-    Require(String, Wanted),
-    Get(String),
+    Require {
+        key: Range<usize>,
+        wanted: Wanted,
+    },
+    Get {
+        key: Range<usize>,
+    },
     Set {
-        key: String,
-        value: Vec<u8>,
+        key: Range<usize>,
+        value: Range<usize>,
         owned: bool,
     },
-    Remove(String),
-    Take(String),
-    Add(String, i64),
+    Remove {
+        key: Range<usize>,
+    },
+    Take {
+        key: Range<usize>,
+    },
+    Add {
+        key: Range<usize>,
+        by: i64,
+    },
     Pop {
-        prefix: String,
+        key: Range<usize>,
         last: bool,
     },
     Clear,
 }
 
-impl Step {
-    fn as_message(&self) -> operations::Operation<'_> {
-        use operations::Operation;
-        match self {
-            Step::Require(key, wanted) => Operation::Require {
-                key,
-                test: wanted.as_message(),
-            },
-            Step::Get(key) => Operation::Get { key },
-            Step::Set { key, value, owned } => Operation::Set {
-                key,
-                value,
-                owned: *owned,
-            },
-            Step::Remove(key) => Operation::Remove { key },
-            Step::Take(key) => Operation::Take { key },
-            Step::Add(key, by) => Operation::Add { key, by: *by },
-            Step::Pop { prefix, last } => Operation::Pop {
-                prefix,
-                last: *last,
-            },
-            Step::Clear => Operation::Clear,
+impl Steps {
+    fn note_key(&mut self, key: &str) -> Range<usize> {
+        let start = self.keys.len();
+        self.keys.push_str(key);
+        start..self.keys.len()
+    }
+
+    fn key(&self, step: &Step) -> &str {
+        match step {
+            Step::Require { key, .. }
+            | Step::Get { key }
+            | Step::Set { key, .. }
+            | Step::Remove { key }
+            | Step::Take { key }
+            | Step::Add { key, .. }
+            | Step::Pop { key, .. } => &self.keys[key.clone()],
+            Step::Clear => "",
         }
     }
 
-    fn key(&self) -> &str {
-        match self {
-            Step::Require(key, _)
-            | Step::Get(key)
-            | Step::Set { key, .. }
-            | Step::Remove(key)
-            | Step::Take(key)
-            | Step::Add(key, _)
-            | Step::Pop { prefix: key, .. } => key,
-            Step::Clear => "",
+    fn as_message<'a>(&'a self, step: &'a Step) -> operations::Operation<'a> {
+        use operations::Operation;
+        let key = self.key(step);
+        match step {
+            Step::Require { wanted, .. } => Operation::Require {
+                key,
+                test: wanted.as_message(),
+            },
+            Step::Get { .. } => Operation::Get { key },
+            Step::Set { value, owned, .. } => Operation::Set {
+                key,
+                value: &self.values[value.clone()],
+                owned: *owned,
+            },
+            Step::Remove { .. } => Operation::Remove { key },
+            Step::Take { .. } => Operation::Take { key },
+            Step::Add { by, .. } => Operation::Add { key, by: *by },
+            Step::Pop { last, .. } => Operation::Pop {
+                prefix: key,
+                last: *last,
+            },
+            Step::Clear => Operation::Clear,
         }
     }
 }
@@ -166,7 +196,7 @@ impl Batch {
     pub(super) fn new(state: State) -> Batch {
         Batch {
             state,
-            steps: Vec::new(),
+            steps: Arc::default(),
             unfit: None,
         }
     }
@@ -174,74 +204,74 @@ impl Batch {
     /// How many operations there are: the place that the next one will have among the results.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.steps.len()
+        self.steps.steps.len()
     }
 
     /// Is there no operation?
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
+        self.steps.steps.is_empty()
     }
 
     /// Nothing is done unless `key` is as expected.
-    pub fn require(&mut self, key: impl Into<String>, expected: Expected) -> &mut Batch {
+    pub fn require(&mut self, key: impl AsRef<str>, expected: Expected) -> &mut Batch {
         match expected.0 {
-            Ok(wanted) => self.push(Step::Require(key.into(), wanted)),
+            Ok(wanted) => self.push(key.as_ref(), |key| Step::Require { key, wanted }),
             Err(unfit) => self.is_unfit(unfit),
         }
     }
 
     /// Reads `key`.
-    pub fn get(&mut self, key: impl Into<String>) -> &mut Batch {
-        self.push(Step::Get(key.into()))
+    pub fn get(&mut self, key: impl AsRef<str>) -> &mut Batch {
+        self.push(key.as_ref(), |key| Step::Get { key })
     }
 
     /// Writes `key`.
-    pub fn set<T: Serialize + ?Sized>(&mut self, key: impl Into<String>, value: &T) -> &mut Batch {
-        self.write(key.into(), value, false)
+    pub fn set<T: Serialize + ?Sized>(&mut self, key: impl AsRef<str>, value: &T) -> &mut Batch {
+        self.write(key.as_ref(), value, false)
     }
 
     /// Writes `key`, which [goes with this process](State::set_owned).
     pub fn set_owned<T: Serialize + ?Sized>(
         &mut self,
-        key: impl Into<String>,
+        key: impl AsRef<str>,
         value: &T,
     ) -> &mut Batch {
-        self.write(key.into(), value, true)
+        self.write(key.as_ref(), value, true)
     }
 
     /// Removes `key`, if it is there.
-    pub fn remove(&mut self, key: impl Into<String>) -> &mut Batch {
-        self.push(Step::Remove(key.into()))
+    pub fn remove(&mut self, key: impl AsRef<str>) -> &mut Batch {
+        self.push(key.as_ref(), |key| Step::Remove { key })
     }
 
     /// Removes `key`, if it is there, and gives its value.
-    pub fn take(&mut self, key: impl Into<String>) -> &mut Batch {
-        self.push(Step::Take(key.into()))
+    pub fn take(&mut self, key: impl AsRef<str>) -> &mut Batch {
+        self.push(key.as_ref(), |key| Step::Take { key })
     }
 
     /// Adds to the integer at `key`, and gives the sum; see [`State::add`].
-    pub fn add(&mut self, key: impl Into<String>, by: i64) -> &mut Batch {
-        self.push(Step::Add(key.into(), by))
+    pub fn add(&mut self, key: impl AsRef<str>, by: i64) -> &mut Batch {
+        self.push(key.as_ref(), |key| Step::Add { key, by })
     }
 
     /// Removes the first key that starts with `prefix`, if there is one, and gives it.
-    pub fn pop_first(&mut self, prefix: impl Into<String>) -> &mut Batch {
-        self.pop(prefix.into(), false)
+    pub fn pop_first(&mut self, prefix: impl AsRef<str>) -> &mut Batch {
+        self.push(prefix.as_ref(), |key| Step::Pop { key, last: false })
     }
 
     /// Removes the last key that starts with `prefix`, if there is one, and gives it.
-    pub fn pop_last(&mut self, prefix: impl Into<String>) -> &mut Batch {
-        self.pop(prefix.into(), true)
+    pub fn pop_last(&mut self, prefix: impl AsRef<str>) -> &mut Batch {
+        self.push(prefix.as_ref(), |key| Step::Pop { key, last: true })
     }
 
     /// Removes all keys of the namespace.
     pub fn clear(&mut self) -> &mut Batch {
-        self.push(Step::Clear)
+        self.push("", |_| Step::Clear)
     }
 
     /// Writes all of these, each an operation.
-    pub fn extend<K: Into<String>, T: Serialize>(
+    pub fn extend<K: AsRef<str>, T: Serialize>(
         &mut self,
         entries: impl IntoIterator<Item = (K, T)>,
     ) -> &mut Batch {
@@ -251,19 +281,22 @@ impl Batch {
         self
     }
 
-    fn pop(&mut self, prefix: String, last: bool) -> &mut Batch {
-        self.push(Step::Pop { prefix, last })
-    }
-
-    fn write<T: Serialize + ?Sized>(&mut self, key: String, value: &T, owned: bool) -> &mut Batch {
-        match value::encode(value) {
-            Ok(value) => self.push(Step::Set { key, value, owned }),
+    fn write<T: Serialize + ?Sized>(&mut self, key: &str, value: &T, owned: bool) -> &mut Batch {
+        let values = &mut Arc::make_mut(&mut self.steps).values;
+        let start = values.len();
+        match value::encode_behind(value, values) {
+            Ok(()) => {
+                let value = start..values.len();
+                self.push(key, |key| Step::Set { key, value, owned })
+            }
             Err(unfit) => self.is_unfit(unfit),
         }
     }
 
-    fn push(&mut self, step: Step) -> &mut Batch {
-        self.steps.push(step);
+    fn push(&mut self, key: &str, step: impl FnOnce(Range<usize>) -> Step) -> &mut Batch {
+        let steps = Arc::make_mut(&mut self.steps);
+        let key = steps.note_key(key);
+        steps.steps.push(step(key));
         self
     }
 
@@ -288,31 +321,25 @@ impl Batch {
 
     pub(super) fn commit_as(&self, operation: &Operation<'_>) -> Result<Batched> {
         let caller = operation.caller;
-        let told = self
-            .check()
-            .map_err(|kind| Error::new(kind, operation))
-            .and_then(|()| {
-                let request = Request::Batch {
-                    namespace: self.state.namespace_name(),
-                    operations: self.steps.iter().map(Step::as_message).collect(),
-                };
-                self.state.call(operation, &request, |reply| match reply {
-                    Reply::Batched { revision, told } if told.len() == self.steps.len() => {
-                        Ok((*revision, told.iter().map(Found::of).collect()))
-                    }
-                    other => Err(unexpected(other)),
-                })
-            });
-        let (revision, found) = told?;
+        self.check().map_err(|kind| Error::new(kind, operation))?;
+        let steps = &self.steps;
+        let messages = steps.steps.iter().map(|step| steps.as_message(step));
+        let request = Request::Batch {
+            namespace: self.state.namespace_name(),
+            operations: messages.collect(),
+        };
+        let told = self.state.call(operation, &request, |reply| match reply {
+            Reply::Batched { revision, told } if told.len() == steps.steps.len() => {
+                Ok((*revision, Told::of(told)))
+            }
+            other => Err(unexpected(other)),
+        });
+        let (revision, told) = told?;
         Ok(Batched {
             namespace: self.state.namespace_name().to_owned(),
-            keys: self
-                .steps
-                .iter()
-                .map(|step| step.key().to_owned())
-                .collect(),
+            steps: steps.clone(),
             revision,
-            found,
+            told,
             caller,
         })
     }
@@ -322,15 +349,16 @@ impl Batch {
         if let Some(unfit) = &self.unfit {
             return Err(unfit.clone());
         }
-        if self.steps.len() > CHANGE_SET_CHANGES_MAX {
+        if self.len() > CHANGE_SET_CHANGES_MAX {
             return Err(Kind::Limit {
                 limit: "CHANGE_SET_CHANGES_MAX".to_owned(),
-                actual: self.steps.len() as u64,
+                actual: self.len() as u64,
                 max: CHANGE_SET_CHANGES_MAX as u64,
             });
         }
         let namespace = self.state.namespace_name();
-        let mut keys = self.steps.iter().map(Step::key);
+        let steps = &self.steps;
+        let mut keys = steps.steps.iter().map(|step| steps.key(step));
         keys.try_for_each(|key| check_names(namespace, key))
     }
 }
@@ -342,31 +370,66 @@ impl Batch {
 #[derive(Debug, Clone)]
 pub struct Batched {
     namespace: String,
-    keys: Vec<String>,
+    steps: Arc<Steps>,
     revision: Revision,
-    found: Vec<Found>,
+    told: Told,
     caller: &'static Location<'static>,
 }
 
-/// What one operation has found.
+/// What all operations have found, with all values in one piece of memory.
+#[derive(Debug, Clone, Default)]
+struct Told {
+    found: Vec<Found>,
+    values: Vec<u8>,
+}
+
+/// What one operation has found. `value` is where its value is.
 #[derive(Debug, Clone)]
 enum Found {
     Done,
     Nothing,
-    Value(Box<[u8]>, Revision),
-    Entry(String, Box<[u8]>),
+    Value {
+        value: Range<usize>,
+        revision: Revision,
+    },
+    Entry {
+        key: String,
+        value: Range<usize>,
+    },
     Number(i64),
 }
 
-impl Found {
-    fn of(told: &Told<'_>) -> Found {
-        match *told {
-            Told::Done => Found::Done,
-            Told::Nothing => Found::Nothing,
-            Told::Value { value, revision } => Found::Value(value.into(), revision),
-            Told::Entry { key, value } => Found::Entry(key.to_owned(), value.into()),
-            Told::Number(number) => Found::Number(number),
+impl Told {
+    fn of(all: &[operations::Told<'_>]) -> Told {
+        let mut told = Told::default();
+        told.found.reserve_exact(all.len());
+        for one in all {
+            let found = told.note(one);
+            told.found.push(found);
         }
+        told
+    }
+
+    fn note(&mut self, one: &operations::Told<'_>) -> Found {
+        match *one {
+            operations::Told::Done => Found::Done,
+            operations::Told::Nothing => Found::Nothing,
+            operations::Told::Value { value, revision } => {
+                let value = self.note_value(value);
+                Found::Value { value, revision }
+            }
+            operations::Told::Entry { key, value } => {
+                let (key, value) = (key.to_owned(), self.note_value(value));
+                Found::Entry { key, value }
+            }
+            operations::Told::Number(number) => Found::Number(number),
+        }
+    }
+
+    fn note_value(&mut self, value: &[u8]) -> Range<usize> {
+        let start = self.values.len();
+        self.values.extend_from_slice(value);
+        start..self.values.len()
     }
 }
 
@@ -379,8 +442,8 @@ impl Batched {
 
     #[track_caller]
     fn at(&self, place: usize) -> &Found {
-        let count = self.found.len();
-        match self.found.get(place) {
+        let count = self.told.found.len();
+        match self.told.found.get(place) {
             Some(found) => found,
             None => panic!("the batch has no operation {place}: it has {count}, counted from 0"),
         }
@@ -407,7 +470,9 @@ impl Batched {
     #[track_caller]
     pub fn value<T: DeserializeOwned>(&self, place: usize) -> Result<Option<T>> {
         let decoded = match self.at(place) {
-            Found::Value(value, _) | Found::Entry(_, value) => value::decode(value).map(Some),
+            Found::Value { value, .. } | Found::Entry { value, .. } => {
+                value::decode(&self.told.values[value.clone()]).map(Some)
+            }
             Found::Number(number) => {
                 value::decode(&crate::proto::value::integer(*number)).map(Some)
             }
@@ -416,12 +481,17 @@ impl Batched {
         decoded.map_err(|kind| {
             let operation = Operation {
                 verb: "read the result of a batch for",
-                object: self.key(place).or(Some(&self.keys[place])),
+                object: self.key(place).or(Some(self.asked(place))),
                 namespace: Some(&self.namespace),
                 caller: self.caller,
             };
             Error::new(kind, &operation)
         })
+    }
+
+    /// The key that an operation was asked to do something with.
+    fn asked(&self, place: usize) -> &str {
+        self.steps.key(&self.steps.steps[place])
     }
 
     /// The key that a `pop` has removed.
@@ -432,7 +502,7 @@ impl Batched {
     #[track_caller]
     pub fn key(&self, place: usize) -> Option<&str> {
         match self.at(place) {
-            Found::Entry(key, _) => Some(key),
+            Found::Entry { key, .. } => Some(key),
             _ => None,
         }
     }
@@ -445,7 +515,7 @@ impl Batched {
     #[track_caller]
     pub fn version(&self, place: usize) -> Option<Revision> {
         match self.at(place) {
-            Found::Value(_, revision) => Some(*revision),
+            Found::Value { revision, .. } => Some(*revision),
             _ => None,
         }
     }
@@ -455,10 +525,10 @@ impl Batched {
         self,
         operation: &Operation<'_>,
     ) -> Result<Option<(String, T)>> {
-        let Some(Found::Entry(key, value)) = self.found.into_iter().next() else {
+        let Some(Found::Entry { key, value }) = self.told.found.into_iter().next() else {
             return Ok(None);
         };
-        match value::decode_taken(&key, &value) {
+        match value::decode_taken(&key, &self.told.values[value]) {
             Ok(value) => Ok(Some((key, value))),
             Err(kind) => Err(Error::new(kind, operation)),
         }

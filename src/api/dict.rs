@@ -35,7 +35,7 @@ impl State {
     /// # }
     /// ```
     #[track_caller]
-    pub fn extend<K: Into<String>, T: Serialize>(
+    pub fn extend<K: AsRef<str>, T: Serialize>(
         &self,
         entries: impl IntoIterator<Item = (K, T)>,
     ) -> Result<Revision> {
@@ -63,7 +63,7 @@ impl State {
     /// # }
     /// ```
     #[track_caller]
-    pub fn replace_all<K: Into<String>, T: Serialize>(
+    pub fn replace_all<K: AsRef<str>, T: Serialize>(
         &self,
         entries: impl IntoIterator<Item = (K, T)>,
     ) -> Result<Revision> {

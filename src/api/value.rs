@@ -32,6 +32,8 @@ impl Side {
     }
 }
 
+const VALUE_LIMIT: (&str, usize) = ("VALUE_BYTES_MAX", VALUE_BYTES_MAX);
+
 /// `value` as bytes that the server takes.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Kind> {
     encode_as(Side::Value, value)
@@ -39,7 +41,7 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Kind> 
 
 /// As [`encode`], with what it is to the call.
 pub(crate) fn encode_as<T: Serialize + ?Sized>(side: Side, value: &T) -> Result<Vec<u8>, Kind> {
-    encode_within(value, side, ("VALUE_BYTES_MAX", VALUE_BYTES_MAX))
+    encode_within(value, side, VALUE_LIMIT)
 }
 
 /// `value` as bytes that go to a process as its argument, or come from it as its result.
@@ -50,38 +52,62 @@ where
     encode_within(value, side, ("PAYLOAD_BYTES_MAX", PAYLOAD_BYTES_MAX))
 }
 
+/// As [`encode`], behind what is in `bytes` already, where nothing is left of what does not fit.
+pub(crate) fn encode_behind<T: Serialize + ?Sized>(
+    value: &T,
+    bytes: &mut Vec<u8>,
+) -> Result<(), Kind> {
+    append(value, bytes, Side::Value, VALUE_LIMIT)
+}
+
 fn encode_within<T: Serialize + ?Sized>(
     value: &T,
     side: Side,
     limit: (&'static str, usize),
 ) -> Result<Vec<u8>, Kind> {
+    // Mostly there is room for all of it, so that it need not grow with each part.
+    let mut bytes = Vec::with_capacity(64);
+    append(value, &mut bytes, side, limit)?;
+    Ok(bytes)
+}
+
+fn append<T: Serialize + ?Sized>(
+    value: &T,
+    bytes: &mut Vec<u8>,
+    side: Side,
+    limit: (&'static str, usize),
+) -> Result<(), Kind> {
+    let start = bytes.len();
     let mut out = Counted {
-        bytes: Vec::new(),
+        bytes,
         count: 0,
         max: limit.1,
     };
     let too_deep = Cell::new(false);
     let result = rmp_serde::encode::write_named(&mut out, &Limited::new(value, &too_deep));
-    if too_deep.get() {
-        return Err(depth());
-    }
-    if out.count > limit.1 {
-        return Err(size(side, out.count, limit));
-    }
-    result.map_err(|error| Kind::Unencodable {
+    let count = out.count;
+    let unencodable = |why: String| Kind::Unencodable {
         type_name: type_name::<T>().to_owned(),
-        why: error.to_string(),
-    })?;
-    // A `Serialize` may lie about its lengths; that is found before it can confuse others.
-    value::check_within(&out.bytes, limit.1).map_err(|error| match error {
-        ValueError::Malformed(what) => Kind::Unencodable {
-            type_name: type_name::<T>().to_owned(),
-            why: what.to_owned(),
-        },
-        ValueError::TooDeep => depth(),
-        ValueError::TooLarge(actual) => size(side, actual, limit),
-    })?;
-    Ok(out.bytes)
+        why,
+    };
+    let checked = if too_deep.get() {
+        Err(depth())
+    } else if count > limit.1 {
+        Err(size(side, count, limit))
+    } else if let Err(error) = result {
+        Err(unencodable(error.to_string()))
+    } else {
+        // A `Serialize` may lie about its lengths; that is found before it can confuse others.
+        value::check_within(&bytes[start..], limit.1).map_err(|error| match error {
+            ValueError::Malformed(what) => unencodable(what.to_owned()),
+            ValueError::TooDeep => depth(),
+            ValueError::TooLarge(actual) => size(side, actual, limit),
+        })
+    };
+    if checked.is_err() {
+        bytes.truncate(start);
+    }
+    checked
 }
 
 /// The value that `bytes` hold, or why they hold no `T`.
@@ -124,13 +150,13 @@ fn size(side: Side, actual: usize, (limit, max): (&str, usize)) -> Kind {
 }
 
 /// Keeps bytes up to the limit, and counts those beyond.
-struct Counted {
-    bytes: Vec<u8>,
+struct Counted<'a> {
+    bytes: &'a mut Vec<u8>,
     count: usize,
     max: usize,
 }
 
-impl std::io::Write for Counted {
+impl std::io::Write for Counted<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.count += bytes.len();
         if self.count <= self.max {
