@@ -135,46 +135,57 @@ fn crews(options: &Options, tree: &Tree, redis: &Redis) -> std::result::Result<(
     Ok(())
 }
 
-/// As many sets, or gets, at once.
+/// As many sets, or gets, at once. A client of Redis that does what ours does, from keys and texts to
+/// texts; and beside it one that has its bytes ready and does not look at the answers.
 fn batches(options: &Options, state: &State, redis: &Redis) -> std::result::Result<(), Failure> {
     let keys: Vec<String> = (0..TOGETHER)
         .map(|number| format!("key/{number:03}"))
         .collect();
-    let mut peer = redis.connect()?;
+    let (mut peer, mut bare) = (redis.connect()?, redis.connect()?);
     let pipeline = |words: &dyn Fn(&'_ str) -> Vec<Vec<u8>>| -> Vec<u8> {
         let commands = keys.iter().map(|key| words(key));
         commands.flat_map(|words| Peer::encoded(&words)).collect()
     };
-    let sets = pipeline(&|key| vec![b"SET".to_vec(), key.into(), TEXT.into()]);
-    let gets = pipeline(&|key| vec![b"GET".to_vec(), key.into()]);
+    let ready = pipeline(&|key| vec![b"SET".to_vec(), key.into(), TEXT.into()]);
     let theirs = Work::new("Redis, in one pipeline", || {
-        peer.exchange(&sets, TOGETHER * "+OK\r\n".len())
+        let sets = keys.iter().map(|key| ["SET", key, TEXT]);
+        let answers = peer.pipeline(sets).expect("set");
+        assert!(answers.iter().all(|answer| answer == "OK"));
+    });
+    let bare_sets = Work::new("Redis, bytes made before", || {
+        bare.exchange(&ready, TOGETHER * "+OK\r\n".len())
             .expect("set");
     });
     let ours = Work::new("128 sets in a batch", || {
         let mut batch = state.batch();
         for key in &keys {
-            batch.set(key.as_str(), TEXT);
+            batch.set(key, TEXT);
         }
         batch.commit().expect("set");
     });
-    beside(options, theirs, vec![ours], 50, 20);
+    beside(options, theirs, vec![ours, bare_sets], 50, 20);
+    let ready = pipeline(&|key| vec![b"GET".to_vec(), key.into()]);
     let answer = TOGETHER * format!("${}\r\n{TEXT}\r\n", TEXT.len()).len();
     let theirs = Work::new("Redis, in one pipeline", || {
-        peer.exchange(&gets, answer).expect("get");
+        let gets = keys.iter().map(|key| ["GET", key]);
+        let answers = peer.pipeline(gets).expect("get");
+        assert!(answers.iter().all(|answer| answer == TEXT));
+    });
+    let bare_gets = Work::new("Redis, bytes made before", || {
+        bare.exchange(&ready, answer).expect("get");
     });
     let ours = Work::new("128 gets in a batch", || {
         let mut batch = state.batch();
         for key in &keys {
-            batch.get(key.as_str());
+            batch.get(key);
         }
         let batched = batch.commit().expect("get");
         let all = (0..TOGETHER).all(|place| {
-            let value = batched.value::<String>(place);
-            value.is_ok_and(|value| value.is_some())
+            let value = batched.value::<String>(place).expect("a text");
+            value.is_some_and(|value| value == TEXT)
         });
         assert!(all, "each has one");
     });
-    beside(options, theirs, vec![ours], 50, 20);
+    beside(options, theirs, vec![ours, bare_gets], 50, 20);
     Ok(())
 }

@@ -75,14 +75,53 @@ impl Peer {
 
     /// A command as it is sent.
     pub(crate) fn encoded(command: &[impl AsRef<[u8]>]) -> Vec<u8> {
-        let mut bytes = format!("*{}\r\n", command.len()).into_bytes();
+        let mut bytes = Vec::new();
+        Peer::encode(command, &mut bytes);
+        bytes
+    }
+
+    fn encode(command: &[impl AsRef<[u8]>], bytes: &mut Vec<u8>) {
+        let text = "a vector takes all";
+        write!(bytes, "*{}\r\n", command.len()).expect(text);
         for word in command {
             let word = word.as_ref();
-            bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            write!(bytes, "${}\r\n", word.len()).expect(text);
             bytes.extend_from_slice(word);
             bytes.extend_from_slice(b"\r\n");
         }
-        bytes
+    }
+
+    /// Sends these in one pipeline, and gives the text of each answer.
+    pub(crate) fn pipeline<'a, const WORDS: usize>(
+        &mut self,
+        commands: impl Iterator<Item = [&'a str; WORDS]>,
+    ) -> Result<Vec<String>, Failure> {
+        let mut bytes = Vec::new();
+        let mut count = 0;
+        for command in commands {
+            Peer::encode(&command, &mut bytes);
+            count += 1;
+        }
+        self.stream.write_all(&bytes)?;
+        let mut line = Vec::new();
+        let mut answers = Vec::with_capacity(count);
+        for _ in 0..count {
+            line.clear();
+            self.reader.read_until(b'\n', &mut line)?;
+            let text = std::str::from_utf8(&line)?.trim_end();
+            answers.push(match text.split_at_checked(1) {
+                Some(("+", text)) => text.to_owned(),
+                Some(("$", length)) => {
+                    let length: usize = length.parse()?;
+                    let mut text = vec![0; length + 2];
+                    self.reader.read_exact(&mut text)?;
+                    text.truncate(length);
+                    String::from_utf8(text)?
+                }
+                _ => return Err(format!("Redis answers {text:?}").into()),
+            });
+        }
+        Ok(answers)
     }
 
     pub(crate) fn send(&mut self, commands: &[Vec<&[u8]>]) -> Result<(), Failure> {
