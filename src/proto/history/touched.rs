@@ -32,18 +32,44 @@ fn first_after(revisions: &VecDeque<Revision>, at: Revision) -> Option<Revision>
     revisions.get(place).copied()
 }
 
+/// How far the next key is looked for beside the last one, before it is from the root.
+const BESIDE_MAX: usize = 4;
+
+/// Goes through the keys of changes, which are in order, with what is there of each: mostly they are
+/// neighbours, and then each is found from the one before.
+fn each_of<'c>(
+    keys: &mut BTreeMap<Key, VecDeque<Revision>>,
+    changes: &'c [KeyChange],
+    mut visit: impl FnMut(&'c Key, Option<&mut VecDeque<Revision>>),
+) {
+    let Some(first) = changes.first() else { return };
+    let mut near = keys.range_mut(first.key.clone()..).peekable();
+    for KeyChange { key, .. } in changes {
+        let mut passed = 0;
+        while near.next_if(|(there, _)| *there < key).is_some() {
+            passed += 1;
+            if passed == BESIDE_MAX {
+                near = keys.range_mut(key.clone()..).peekable();
+            }
+        }
+        visit(
+            key,
+            near.next_if(|(there, _)| *there == key).map(|(_, r)| r),
+        );
+    }
+}
+
 impl Touched {
     /// Adds an entry; gives how far the namespace had grown before it.
     pub(super) fn push(&mut self, revision: Revision, space: &LoggedSpace) -> i64 {
         self.revisions.push_back(revision);
-        for change in &space.changes {
-            match self.keys.get_mut(&change.key) {
-                Some(revisions) => revisions.push_back(revision),
-                None => {
-                    self.keys
-                        .insert(change.key.clone(), VecDeque::from([revision]));
-                }
-            }
+        let mut new = Vec::new();
+        each_of(&mut self.keys, &space.changes, |key, there| match there {
+            Some(revisions) => revisions.push_back(revision),
+            None => new.push(key),
+        });
+        for key in new {
+            self.keys.insert(key.clone(), VecDeque::from([revision]));
         }
         if space.reset {
             self.reset = revision;
@@ -56,13 +82,17 @@ impl Touched {
     /// Forgets the oldest entry. True: it was the last.
     pub(super) fn drop_oldest(&mut self, space: &LoggedSpace) -> bool {
         self.revisions.pop_front();
-        for change in &space.changes {
-            if let Some(revisions) = self.keys.get_mut(&change.key) {
+        let mut old = Vec::new();
+        each_of(&mut self.keys, &space.changes, |key, there| {
+            if let Some(revisions) = there {
                 revisions.pop_front();
                 if revisions.is_empty() {
-                    self.keys.remove(&change.key);
+                    old.push(key);
                 }
             }
+        });
+        for key in old {
+            self.keys.remove(key);
         }
         self.revisions.is_empty()
     }
@@ -140,5 +170,32 @@ impl History {
         };
         let space = self.entries[self.place(first)].space(namespace);
         space.map_or(0, |space| touched.grown - space.grown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::btree_set;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn each_key_is_found_wherever_the_one_before_it_was(
+            there in btree_set(0..60_u32, 0..60),
+            asked in btree_set(0..60_u32, 0..30),
+        ) {
+            let key = |number: &u32| Key::from(format!("{number:02}"));
+            let of = |number: &u32| VecDeque::from([Revision(u64::from(*number))]);
+            let mut keys: BTreeMap<_, _> = there.iter().map(|n| (key(n), of(n))).collect();
+            let change = |n| KeyChange { key: key(n), before: None, after: None };
+            let changes: Vec<KeyChange> = asked.iter().map(change).collect();
+            let mut found = Vec::new();
+            each_of(&mut keys, &changes, |key, there| {
+                found.push((key.clone(), there.map(|revisions| revisions.clone())));
+            });
+            let expected = asked.iter().map(|n| (key(n), there.contains(n).then(|| of(n))));
+            prop_assert_eq!(found, expected.collect::<Vec<_>>());
+        }
     }
 }
