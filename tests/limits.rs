@@ -1,10 +1,13 @@
 //! Each limit that can be set: what fits it, and one more. A limit that is not in the table fails.
 
+#[path = "limits/crowds.rs"]
+mod crowds;
+
 use std::collections::BTreeSet;
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
-use zproc::{Context, Filter, Limits, Result, View};
+use zproc::{Context, Filter, Limits, Process, Result, Standing, View};
 
 /// What happens to one more than a limit allows.
 enum Over {
@@ -12,8 +15,8 @@ enum Over {
     Refused(fn(&Context) -> Result<()>),
     /// It is served all the same, or something else makes room: the body looks.
     Served(fn(&Context) -> Result<()>),
-    /// It can't be brought about from outside; it is tested there.
-    InCore(&'static str),
+    /// It can't be brought about from outside; it is tested in this file, by this test.
+    InCore(&'static str, &'static str),
 }
 
 use Over::{InCore, Refused, Served};
@@ -42,6 +45,11 @@ fn text(bytes: usize) -> String {
 fn values_of_1000_bytes(limits: &mut Limits) {
     limits.value_bytes_max = 1000;
     limits.part_bytes_max = 500;
+}
+
+fn arguments_of_2000_bytes(limits: &mut Limits) {
+    values_of_1000_bytes(limits);
+    limits.payload_bytes_max = 2000;
 }
 
 fn length(_: &Context, text: String) -> usize {
@@ -160,27 +168,27 @@ const TABLE: &[Row] = &[
     ),
     (
         "lock_waiters_max",
-        |_| (),
-        NOTHING,
-        InCore("server/tests/locks.rs"),
+        |limits| limits.lock_waiters_max = 1,
+        crowds::one_waits,
+        Refused(crowds::one_waits_and_one_more),
     ),
     (
         "leases_max",
-        |_| (),
-        NOTHING,
-        InCore("server/tests/leases.rs"),
+        |limits| limits.leases_max = 2,
+        crowds::leases::<1>,
+        Refused(crowds::leases::<2>),
     ),
     (
         "leases_per_session_max",
-        |_| (),
-        NOTHING,
-        InCore("server/tests/leases.rs"),
+        |limits| limits.leases_per_session_max = 2,
+        crowds::leases::<1>,
+        Refused(crowds::leases::<2>),
     ),
     (
         "validation_steps_max",
-        |_| (),
-        NOTHING,
-        InCore("server/tests/leases.rs"),
+        |limits| limits.validation_steps_max = 6,
+        crowds::six_steps,
+        Served(crowds::eight_steps),
     ),
     (
         "value_bytes_max",
@@ -190,10 +198,7 @@ const TABLE: &[Row] = &[
     ),
     (
         "payload_bytes_max",
-        |limits| {
-            values_of_1000_bytes(limits);
-            limits.payload_bytes_max = 2000;
-        },
+        arguments_of_2000_bytes,
         |ctx| ctx.spawn(length, text(2000))?.join().map(drop),
         Refused(|ctx| ctx.spawn(length, text(2001)).map(drop)),
     ),
@@ -208,21 +213,33 @@ const TABLE: &[Row] = &[
     ),
     (
         "parts_bytes_max",
-        |_| (),
-        NOTHING,
-        InCore("server/tests/parts.rs"),
+        |limits| {
+            arguments_of_2000_bytes(limits);
+            limits.parts_per_session_bytes_max = 3000;
+            limits.parts_bytes_max = 3000;
+        },
+        crowds::parts_of_3000_bytes,
+        Refused(crowds::parts_of_3001_bytes),
     ),
     (
         "parts_per_session_bytes_max",
-        |_| (),
-        NOTHING,
-        InCore("server/tests/parts.rs"),
+        |limits| {
+            arguments_of_2000_bytes(limits);
+            limits.part_bytes_max = 10;
+            limits.parts_per_session_bytes_max = 2000;
+        },
+        crowds::arguments_in_turn,
+        Refused(crowds::arguments_at_once),
     ),
     (
         "uploads_per_session_max",
-        |_| (),
-        NOTHING,
-        InCore("server/tests/parts.rs"),
+        |limits| {
+            arguments_of_2000_bytes(limits);
+            limits.part_bytes_max = 10;
+            limits.uploads_per_session_max = 1;
+        },
+        crowds::arguments_in_turn,
+        Refused(crowds::arguments_at_once),
     ),
     (
         "change_set_bytes_max",
@@ -394,7 +411,11 @@ const TABLE: &[Row] = &[
         "sessions_max",
         |_| (),
         NOTHING,
-        InCore("server/tests/small.rs"),
+        // Connections run out first, unless one was lost whose process lives.
+        InCore(
+            "server/tests/small.rs",
+            "sessions_that_have_no_connection_count_too",
+        ),
     ),
     (
         "processes_live_max",
@@ -421,9 +442,12 @@ const TABLE: &[Row] = &[
     ),
     (
         "results_bytes_max",
-        |_| (),
-        NOTHING,
-        InCore("server/tests/lives.rs"),
+        |limits| {
+            limits.part_bytes_max = 500;
+            limits.results_bytes_max = 25_000;
+        },
+        crowds::two_results,
+        Served(crowds::three_results),
     ),
     (
         "frames_per_turn_max",
@@ -463,6 +487,34 @@ const TABLE: &[Row] = &[
     ),
 ];
 
+/// Asks the server again and again, and ends when it is not answered.
+fn stands_by(ctx: &Context, _: ()) -> Result<()> {
+    loop {
+        ctx.ping(Duration::from_secs(60))?;
+    }
+}
+
+/// Somebody else, who must not notice what is done at limits; where there is room for one.
+fn bystander(ctx: &Context, limits: &Limits) -> Option<Process<Result<()>>> {
+    let least = (limits.processes_live_max)
+        .min(limits.processes_ended_max)
+        .min(limits.connections_max);
+    // Its record is among what the state holds.
+    if least <= 2 || limits.state_bytes_max < Limits::USUAL.state_bytes_max {
+        return None;
+    }
+    let process = ctx.spawn(stands_by, ()).expect("a bystander");
+    let is_there = |process: &zproc::ProcessDump| process.standing == Standing::Connected;
+    while (ctx.dump().expect("a picture").processes.iter())
+        .filter(|process| is_there(process))
+        .count()
+        < 2
+    {
+        thread::yield_now();
+    }
+    Some(process)
+}
+
 /// The names of the fields, in order.
 fn fields() -> Vec<String> {
     let shown = format!("{:?}", Limits::default());
@@ -493,10 +545,11 @@ fn what_fits_is_done_and_one_more_gets_what_its_limit_says() {
     for (name, set, fits, over) in TABLE {
         let mut limits = Limits::default();
         set(&mut limits);
-        if !matches!(over, InCore(_)) {
+        if !matches!(over, InCore(..)) {
             assert_ne!(limits, Limits::default(), "{name} is small");
         }
         let ctx = Context::builder().limits(limits).start().expect(name);
+        let bystander = bystander(&ctx, &limits);
         fits(&ctx).unwrap_or_else(|error| panic!("{name}: what fits is not done: {error:#}"));
         match over {
             Refused(body) => {
@@ -508,13 +561,20 @@ fn what_fits_is_done_and_one_more_gets_what_its_limit_says() {
             Served(body) => {
                 body(&ctx).unwrap_or_else(|error| panic!("{name}: {error:#}"));
             }
-            InCore(tests) => {
+            InCore(tests, test) => {
                 let path = format!("{}/src/proto/{tests}", env!("CARGO_MANIFEST_DIR"));
                 let tests = std::fs::read_to_string(path).expect("the file of its test");
-                assert!(tests.contains(name), "{name} is not tested there");
+                let body = tests.split(&format!("fn {test}() {{")).nth(1);
+                let body = body.and_then(|rest| rest.split("\n}\n").next());
+                assert!(body.is_some_and(|body| body.contains(name)), "{name}");
             }
         }
         ctx.ping(Duration::from_secs(60)).expect("the tree goes on");
+        if let Some(bystander) = bystander {
+            bystander.kill().expect("it is there");
+            let told = bystander.join();
+            assert!(told.is_err_and(|error| error.is_killed()), "{name}");
+        }
     }
 }
 

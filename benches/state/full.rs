@@ -5,6 +5,7 @@ use crate::fills;
 use crate::measure::Options;
 use crate::tree::Tree;
 use crate::{Failure, amount, tell};
+use zproc::seam::proto::limits::waits_max;
 use zproc::{Context, Limits};
 
 /// Lets go of what a figure holds.
@@ -18,6 +19,9 @@ type Row = (&'static str, usize, usize, &'static str, Fill);
 
 const MIB: usize = 1 << 20;
 const USUAL: Limits = Limits::USUAL;
+
+/// So many of one process's requests in flight may wait.
+const WAITS: usize = waits_max(USUAL.in_flight_max);
 
 const ROWS: [Row; 27] = [
     (
@@ -106,7 +110,7 @@ const ROWS: [Row; 27] = [
     ),
     (
         "in_flight_max",
-        1000,
+        WAITS,
         USUAL.in_flight_max,
         "waits",
         fills::waits,
@@ -190,9 +194,9 @@ const ROWS: [Row; 27] = [
     ),
     (
         "lock_waiters_max",
-        1000,
+        WAITS,
         USUAL.lock_waiters_max,
-        "waiters",
+        "waiters of one process",
         fills::lock_waiters,
     ),
     ("leases_max", 200, USUAL.leases_max, "leases", fills::leases),

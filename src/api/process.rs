@@ -91,8 +91,8 @@ impl<R> Process<R> {
     /// Blocks until it has ended, and gives what its function returned.
     ///
     /// A result may have up to 64 MiB. Results that nobody has joined are kept up to 1 GiB in all; of
-    /// those over it the oldest are gone ([`is_limit`](crate::Error::is_limit)). Once joined, a large
-    /// one is not kept any more.
+    /// those over it the oldest large ones are gone ([`is_limit`](crate::Error::is_limit)), and should
+    /// that not be enough, the oldest records. Once joined, a large one is not kept any more.
     ///
     /// A function that returned `Err` has returned a value like another: `R` is then a `Result`,
     /// and is given as it is.

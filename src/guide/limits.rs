@@ -37,7 +37,7 @@
 //! | `sessions_max` | 8192 | processes that are known, those included whose connection was lost a moment ago | refused, with the reason |
 //! | `processes_live_max` | 4096 | processes that have not ended; at a server that stands alone, the programs too | the spawn is refused, or the program, with the reason |
 //! | `processes_ended_max` | 1024 | records of processes that have ended | the oldest goes |
-//! | `results_bytes_max` | 1 GiB | results that nobody has joined | the oldest go; their records stay, and a join says so |
+//! | `results_bytes_max` | 1 GiB | results that nobody has joined | the oldest go: first what of them came in parts, and a join says so; then their records |
 //! | `locks_max` | 65536 | locks that are held | refused |
 //! | `locks_per_session_max` | 1024 | locks that one process holds or waits for | refused |
 //! | `lock_waiters_max` | 16384 | requests that wait for one lock | refused |

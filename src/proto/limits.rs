@@ -293,8 +293,8 @@ pub struct Limits {
     pub processes_live_max: usize,
     /// Most: records of processes that have ended. Usually 1024. At it: the oldest goes.
     pub processes_ended_max: usize,
-    /// Most bytes: results that nobody has joined. Usually 1 GiB. At it: the oldest go; their records
-    /// stay, and a join says so.
+    /// Most bytes: results that nobody has joined. Usually 1 GiB. At it: the oldest go: first what of
+    /// them came in parts, and a join says so; then their records.
     pub results_bytes_max: usize,
     /// Most: requests of one process that are served in one turn. Usually 64. At it: the others have
     /// their turns.

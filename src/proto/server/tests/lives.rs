@@ -237,6 +237,10 @@ fn ended_processes_are_remembered_up_to_so_many_bytes_but_the_last() {
         kept(|limits| limits.results_bytes_max = 2 * size, 4),
         [4, 5]
     );
+    assert_eq!(
+        kept(|limits| limits.results_bytes_max = 2 * size - 1, 4),
+        [5]
+    );
     assert_eq!(kept(|limits| limits.results_bytes_max = 1, 2), [3]);
 }
 

@@ -222,7 +222,7 @@ fn limits_of_parts() {
         config.limits.part_bytes_max = 3;
         config.limits.payload_bytes_max = 14;
         config.limits.parts_bytes_max = 25;
-        config.limits.parts_per_session_bytes_max = 25;
+        config.limits.parts_per_session_bytes_max = 24;
         config.limits.uploads_per_session_max = 2;
         config.limits.owned_bytes_max = 14;
     });
@@ -251,13 +251,16 @@ fn limits_of_parts() {
     // With its beginning the argument is too long, and it is gone.
     let told = failure(&mut server, &mut program, spawn(1));
     assert!(told.contains("PAYLOAD_BYTES_MAX"), "{told}");
-    let told = failure(&mut server, &mut program, sized(3, 12));
+    let told = failure(&mut server, &mut program, sized(3, 11));
     assert!(told.contains("PARTS_PER_SESSION_BYTES_MAX"), "{told}");
     let (process, key) = child(&mut server, &mut program);
     let mut other = Peer::connect(&mut server, process, key);
     let told = failure(&mut server, &mut other, sized(3, 12));
     assert!(told.contains("\"PARTS_BYTES_MAX"), "{told}");
-    assert_eq!(server.parts_bytes, 14);
+    other.call(&mut server, sized(3, 11), |reply| {
+        assert!(matches!(reply, Reply::Done { .. }), "{reply:?}");
+    });
+    assert_eq!(server.parts_bytes, 25);
 }
 
 /// One session could announce all the room there is, and the server took the memory at once.

@@ -133,6 +133,8 @@ fn sessions_that_have_no_connection_count_too() {
     let id = server.connected(Time(2));
     say(&mut server, id, &hello(second, key, None));
     assert!(refusal(&mut server, id).contains("SESSIONS_MAX"));
+    // Nobody else notices.
+    program.set(&mut server, "k", 1);
     // When the first has ended there is room.
     server.keeper(ended(first, 0), Time(3));
     Peer::connect(&mut server, second, key);
