@@ -4,7 +4,8 @@
 //! A keeper's link loses no bytes and is never reset, as a Unix socket to a living process; it ends with
 //! the keeper. The program's keeper is that of any other world, but that it is told by its link. The
 //! guest starts no processes, so its keeper has nothing to do but to be there: a world of few
-//! processes has both programs.
+//! processes has both programs. In some worlds the guest's program never comes: its keeper says
+//! hello, and that is all.
 
 use crate::choices::Part;
 use crate::events::Event;
@@ -12,10 +13,11 @@ use crate::faults::Fault;
 use crate::history::{Lost, Note, What};
 use crate::seen::Seen;
 use crate::story::Lane;
+use crate::trace::START;
 use crate::world::World;
 use std::collections::BTreeMap;
 use zproc::seam::proto::ids::{ConnectionId, ProcessId, Token};
-use zproc::seam::proto::limits::PROTOCOL_VERSION;
+use zproc::seam::proto::limits::{PROGRAM_TIMEOUT, PROTOCOL_VERSION};
 use zproc::seam::proto::message::{FromClient, FromKeeper, FromServer, KeeperHello, ToKeeper};
 use zproc::seam::proto::server::Server;
 use zproc::seam::proto::time::Time;
@@ -169,17 +171,46 @@ impl World {
         self.settle();
     }
 
-    /// The server has closed a connection: the keepers have done nothing for which it might be theirs.
+    /// The server has closed a connection. The keepers have done nothing for which it might be theirs,
+    /// but that the program of one has not come in time.
     pub(crate) fn judge_close(&mut self, connection: ConnectionId) {
-        if let Some(root) = self.links.program_of(connection) {
+        let Some(root) = self.links.program_of(connection) else {
+            return;
+        };
+        if !self.is_time_to_come_over() || self.has_greeted(root) {
             let explanation = format!("the server closed the link of the keeper of {root}");
-            let guarantee = crate::checkers::NO_SURPRISE;
-            let broken = Note::Broken {
-                guarantee,
-                explanation,
-            };
-            self.history.push(root, 0, What::Note(broken));
+            return self.broken(root, crate::checkers::NO_SURPRISE, explanation);
         }
+        if root == ProcessId::PROGRAM {
+            self.lose_keeper();
+        } else {
+            self.saw(root, Seen::Abandoned);
+            self.guest_ended();
+        }
+    }
+
+    /// The run is over. A keeper whose program has not come has no place at the server for ever.
+    pub(crate) fn judge_silent_guest(&mut self) {
+        let deadline = self.host.server.deadline();
+        let has_ticked = deadline.is_none_or(|deadline| deadline > self.server_now());
+        let is_there = self.links.0.contains_key(&GUEST) && !self.host.is_lost;
+        if is_there && has_ticked && self.is_time_to_come_over() && !self.has_greeted(GUEST) {
+            let explanation = format!("{GUEST} has not come, and its keeper's link is still open");
+            self.broken(GUEST, crate::checkers::BOUNDED, explanation);
+        }
+    }
+
+    /// By the server's clock, for programs that were taken in when the run began.
+    fn is_time_to_come_over(&self) -> bool {
+        self.server_now() >= START.after(PROGRAM_TIMEOUT)
+    }
+
+    fn broken(&mut self, process: ProcessId, guarantee: &'static str, explanation: String) {
+        let broken = Note::Broken {
+            guarantee,
+            explanation,
+        };
+        self.history.push(process, 0, What::Note(broken));
     }
 
     /// The program's keeper was killed: its link ends, and the server goes on.
@@ -196,5 +227,10 @@ impl World {
 
 /// Is the server of this world to stand alone?
 pub(crate) fn draw(choices: &mut crate::choices::Choices) -> bool {
+    choices.below(Part::Server, 4) == 3
+}
+
+/// Does the guest's program never come?
+pub(crate) fn draw_silent(choices: &mut crate::choices::Choices) -> bool {
     choices.below(Part::Server, 4) == 3
 }

@@ -441,7 +441,7 @@ impl World {
 
     /// The keeper is killed. Its children are killed with it (PR_SET_PDEATHSIG), but for the server,
     /// which sees the end of the link, sweeps the tree, and ends.
-    fn lose_keeper(&mut self) {
+    pub(crate) fn lose_keeper(&mut self) {
         if let Some(story) = self.trace.story(self.now) {
             story.fault(Lane::Keeper, Fault::KeeperCrash, "it is killed");
         }

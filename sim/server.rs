@@ -41,7 +41,7 @@ pub(crate) struct Link {
     writable_queued: bool,
     /// A `ServerTurn` is queued.
     turn_queued: bool,
-    /// The server has read the hello.
+    /// The server has read the hello, and not refused it.
     greeted: bool,
 }
 
@@ -575,8 +575,15 @@ impl World {
         if let Some(refused) = refused {
             let is_told = closing.to_client.room() >= bytes.len();
             let process = closing.process;
+            self.host.links[link].greeted = false;
             self.saw(process, Seen::Refused { refused, is_told });
         }
+    }
+
+    /// Has a client of this process been welcome?
+    pub(crate) fn has_greeted(&self, process: ProcessId) -> bool {
+        let mut links = self.host.links.iter();
+        links.any(|link| link.process == process && link.greeted)
     }
 
     /// Before a close: what goes without waiting.

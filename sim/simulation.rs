@@ -263,7 +263,8 @@ fn build(mut choices: Choices, setup: &Setup) -> (Box<World>, Token, Option<Toke
         let mut join = || links.join(&mut server, crate::trace::START);
         let (program, guest) = (join(), join());
         assert_eq!((program.0, guest.0), (ProcessId::PROGRAM, GUEST));
-        (key, guests_key) = (program.1, Some(guest.1));
+        let comes = !alone::draw_silent(&mut choices);
+        (key, guests_key) = (program.1, comes.then_some(guest.1));
     }
     server.set_points(points.of_server(&choices));
     let host = ServerHost::new(server, limits, !here);
@@ -288,6 +289,7 @@ fn report(seed: u64, world: &mut World, end: RunEnd, outcome: &Outcome) -> (Repo
             world.waiting()
         },
     };
+    world.judge_silent_guest();
     let history = std::mem::take(&mut world.history);
     let verdict = checkers::check(&history, &ending);
     let mut violations = verdict.violations;

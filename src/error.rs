@@ -361,7 +361,7 @@ impl Error {
     }
 
     /// The handle was made before a `fork(2)` of the program's own, and this is the forked process:
-    /// it needs a context of its own.
+    /// it needs a context, or a server, of its own.
     #[must_use]
     pub fn is_forked(&self) -> bool {
         matches!(self.kind(), Kind::Forked)

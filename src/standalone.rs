@@ -28,6 +28,8 @@ use std::sync::Arc;
 ///   `""` say that they have ended.
 /// - **Programs** live on when the server ends; their processes do not. Each call, those in flight too,
 ///   then gives an error that [`is_server_lost`](Error::is_server_lost).
+/// - **What has ended** is remembered up to a [limit](crate::guide::limits) that all share: what a program
+///   leaves makes room before anything of another's does.
 /// - **Ctrl-C** in a program that runs a server ends it, as it does any other. Who wants to end in order
 ///   handles the signal, and calls [`Stopper::stop`] on another thread.
 /// - **Files**: after such an end, a kill, or a `main` that returns while a server runs, the socket and the
@@ -73,15 +75,22 @@ pub struct Server {
 
 /// Stops a [`Server`], from any thread: made by [`Server::stopper`].
 #[derive(Debug, Clone)]
-pub struct Stopper(Arc<UnixStream>);
+pub struct Stopper {
+    life: Arc<UnixStream>,
+    /// Whose the server is: a fork(2) of it has a copy, and stops nothing.
+    owner: sys::Pid,
+}
 
 impl Stopper {
     /// Has [`Server::run`] return, now or as soon as it is called. Does nothing the second time.
     ///
-    /// Programs that are connected lose their server.
+    /// Programs that are connected lose their server. In a process that the program has become by
+    /// `fork(2)` since, it does nothing: the server is its parent's.
     pub fn stop(&self) {
-        // It fails when the server has gone, which is as good.
-        let _ = self.0.shutdown(Shutdown::Both);
+        if self.owner == sys::pid() {
+            // It fails when the server has gone, which is as good.
+            let _ = self.life.shutdown(Shutdown::Both);
+        }
     }
 }
 
@@ -129,7 +138,10 @@ impl ServerBuilder {
             listener,
             limits: self.limits,
             life,
-            stopper: Stopper(Arc::new(far)),
+            stopper: Stopper {
+                life: Arc::new(far),
+                owner: sys::pid(),
+            },
         })
     }
 }
@@ -195,13 +207,17 @@ impl Server {
     ///
     /// # Errors
     /// The system has no descriptors or randomness for it to begin with, or its event loop fails:
-    /// [`is_bind`](Error::is_bind), with the reason.
+    /// [`is_bind`](Error::is_bind), with the reason. [`is_forked`](Error::is_forked) in a process that
+    /// the program has become by `fork(2)` since: the path is its parent's, and what serves has to bind.
     #[track_caller]
     pub fn run(self) -> Result<()> {
         let shown = self.path().to_string_lossy().into_owned();
         let operation = operation("Server::run", Some(&shown), Location::caller());
         let broken =
             |why: String| Error::new(Kind::Unconnected(Unconnected::Bind(why)), &operation);
+        if !self.address.is_own() {
+            return Err(Error::new(Kind::Forked, &operation));
+        }
         let draw = || sys::random_u64().map_err(|error| broken(error.to_string()));
         let mut config = server::Config::alone([draw()?, draw()?]);
         config.pid = std::process::id();
@@ -243,5 +259,31 @@ fn operation<'a>(
         object,
         namespace: None,
         caller,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::forked::in_fork;
+
+    /// A child that the program had forked stopped its parent's server.
+    #[test]
+    fn a_fork_neither_stops_the_server_nor_serves() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let mut server = Some(Server::bind(place.path().join("socket")).expect("bind"));
+        let stopper = server.as_ref().expect("it is there").stopper();
+        assert!(in_fork(|| {
+            stopper.stop();
+            let server = server.take().expect("its copy");
+            server.run().is_err_and(|error| error.is_forked())
+        }));
+        // It runs: a client is let in, and only then is it stopped.
+        let path = server.as_ref().expect("it is there").path().to_owned();
+        let serves = std::thread::spawn(move || server.take().expect("it is there").run());
+        let joined = crate::process::joining::join(&path, std::time::Duration::from_secs(60));
+        joined.expect("nobody has stopped it");
+        stopper.stop();
+        serves.join().expect("no panic").expect("it was stopped");
     }
 }

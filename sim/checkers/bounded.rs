@@ -129,7 +129,7 @@ fn of_clients(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize); 
     ]
 }
 
-fn of_processes(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize); 6] {
+fn of_processes(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize); 7] {
     let results_bytes = (limits.results_bytes_max).max(usage.results_newest_bytes);
     let share = limits.parts_per_session_bytes_max;
     let session_parts = usage.session_parts_bytes;
@@ -138,6 +138,11 @@ fn of_processes(usage: &Usage, limits: &Limits) -> [(&'static str, usize, usize)
             "PROCESSES_LIVE_MAX",
             usage.processes_live,
             limits.processes_live_max,
+        ),
+        (
+            "PROCESSES_LIVE_PER_PROGRAM_MAX",
+            usage.program_processes_live,
+            limits.processes_live_per_program_max(),
         ),
         (
             "PROCESSES_ENDED_MAX",
@@ -291,6 +296,7 @@ fn allowed(name: &str, limits: &Limits) -> Option<usize> {
         "LOCK_WAITERS_MAX" => limits.lock_waiters_max,
         "LOCK_NAME_BYTES_MAX" => LOCK_NAME_BYTES_MAX,
         "PROCESSES_LIVE_MAX" => limits.processes_live_max,
+        "PROCESSES_LIVE_PER_PROGRAM_MAX" => limits.processes_live_per_program_max(),
         _ => return None,
     })
 }

@@ -21,7 +21,7 @@ impl fmt::Display for Kind {
             Kind::Refused(why) => write!(f, "the server refused this process: {why}"),
             Kind::Forked => f.write_str(
                 "this handle was made before a fork(2) and belongs to the parent; \
-                 make a context of its own in the forked process",
+                 the forked process has to make its own",
             ),
             Kind::ServerLost(loss) => loss.fmt(f),
             Kind::SessionLost => f.write_str("the session was lost; the call took no effect"),

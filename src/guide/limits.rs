@@ -35,7 +35,7 @@
 //! | `connections_silent_max` | 256 | connections that have not said who they are | the oldest of them is closed |
 //! | `connections_max` | 4096 | connections; at a server that stands alone, a program has two | the new one is closed, with the reason |
 //! | `sessions_max` | 8192 | processes that are known, those included whose connection was lost a moment ago | refused, with the reason |
-//! | `processes_live_max` | 4096 | processes that have not ended; at a server that stands alone, the programs too | the spawn is refused, or the program, with the reason |
+//! | `processes_live_max` | 4096 | processes that have not ended; at a server that stands alone, the programs too, and half of them for one program | the spawn is refused, or the program, with the reason |
 //! | `processes_ended_max` | 1024 | records of processes that have ended | the oldest goes |
 //! | `results_bytes_max` | 1 GiB | results that nobody has joined | the oldest go: first what of them came in parts, and a join says so; then their records |
 //! | `locks_max` | 65536 | locks that are held | refused |
@@ -50,6 +50,11 @@
 //! | `updates_queued_bytes_max` | 256 KiB | what is queued for a process while its watches are served | they wait: answers go first |
 //! | `page_entries_max` | 512 | entries of one page of a scan | the scan goes on with the next page, after the others' turns |
 //! | `page_bytes_max` | 256 KiB | what a page of a scan may take before it is closed | the scan goes on with the next page, after the others' turns |
+//!
+//! Programs at a server that stands alone share all of it. One has half of `processes_live_max` at most
+//! (rounded up; the error says `PROCESSES_LIVE_PER_PROGRAM_MAX`). Where a record or a result of an ended
+//! process has to go, the oldest of the program whose process has just ended, and of programs that are
+//! gone, goes first; only where there is none of these, the oldest of another program.
 //!
 //! They have to fit each other (a value fits a change set, what one process owns is released in one,
 //! that fits what a watch is sent, and that fits the update log, ...). Some have a highest figure: a value

@@ -57,9 +57,14 @@ impl Address {
         &self.path
     }
 
+    /// Is this the process that has taken it?
+    pub(crate) fn is_own(&self) -> bool {
+        self.owner == sys::pid()
+    }
+
     /// From now on nobody finds a socket there, if it is still ours.
     pub(crate) fn remove_socket(&self) {
-        if self.owner == sys::pid() && file_at(&self.path).is_ok_and(|file| file == self.file) {
+        if self.is_own() && file_at(&self.path).is_ok_and(|file| file == self.file) {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -67,7 +72,7 @@ impl Address {
 
 impl Drop for Address {
     fn drop(&mut self) {
-        if self.owner != sys::pid() {
+        if !self.is_own() {
             return;
         }
         self.remove_socket();
@@ -161,6 +166,7 @@ fn file_at(path: &Path) -> io::Result<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::forked::{self, in_fork};
     use super::*;
     use std::sync::Barrier;
 
@@ -194,12 +200,30 @@ mod tests {
 
     #[test]
     fn the_socket_of_a_dead_server_is_replaced_and_a_live_strangers_is_not() {
+        let _closed = forked::none();
         let place = Place::new();
         let stranger = UnixListener::bind(place.path()).expect("bind");
         assert!(matches!(bind(&place.path()), Err(BindError::InUse)));
         assert_eq!(place.files(), 1, "the lock is not left");
         drop(stranger);
         let bound = bind(&place.path()).expect("nobody listens there");
+        drop(bound);
+        assert_eq!(place.files(), 0);
+    }
+
+    /// The end of a fork that the program had made took the path away from the server.
+    #[test]
+    fn a_fork_gives_no_path_back() {
+        let place = Place::new();
+        let mut bound = Some(bind(&place.path()).expect("bind"));
+        assert!(in_fork(|| {
+            let (_, address) = bound.as_ref().expect("it is there");
+            address.remove_socket();
+            drop(bound.take());
+            true
+        }));
+        assert_eq!(place.files(), 2);
+        assert!(matches!(bind(&place.path()), Err(BindError::InUse)));
         drop(bound);
         assert_eq!(place.files(), 0);
     }
@@ -228,6 +252,7 @@ mod tests {
     #[test]
     fn of_many_that_bind_at_one_moment_one_has_the_path() {
         const COUNT: usize = 8;
+        let _closed = forked::none();
         for _ in 0..20 {
             let place = Place::new();
             // As a dead server leaves it.

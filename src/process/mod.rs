@@ -7,6 +7,8 @@ pub(crate) mod address;
 pub(crate) mod code;
 pub(crate) mod directory;
 pub(crate) mod entry;
+#[cfg(test)]
+pub(crate) mod forked;
 pub(crate) mod joining;
 pub(crate) mod keeper;
 pub(crate) mod launch;

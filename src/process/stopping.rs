@@ -216,6 +216,7 @@ pub(crate) fn held_back() -> sys::SignalMask {
 
 #[cfg(test)]
 mod tests {
+    use super::super::forked::in_fork;
     use super::*;
     use std::os::fd::{AsFd as _, AsRawFd as _};
 
@@ -247,22 +248,8 @@ mod tests {
     #[test]
     fn a_fork_with_a_tree_of_its_own_has_a_bell_of_its_own() {
         let heeds = heed_for_a_tree().expect("a bell");
-        // SAFETY: the child makes system calls only, and touches no lock but one that nobody else of
-        // this program takes.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            let own = heed_for_a_tree().is_ok_and(|own| own.bell() != heeds.bell());
-            // SAFETY: ends the child, and nothing runs on the way.
-            unsafe { libc::_exit(if own { 7 } else { 1 }) };
-        }
-        let mut status = 0;
-        // SAFETY: a child of this process, and a place for its status.
-        let reaped = unsafe { libc::waitpid(child, &raw mut status, 0) };
-        assert_eq!(reaped, child);
-        assert_eq!(
-            (libc::WIFEXITED(status), libc::WEXITSTATUS(status)),
-            (true, 7)
-        );
+        let has_its_own = || heed_for_a_tree().is_ok_and(|own| own.bell() != heeds.bell());
+        assert!(in_fork(has_its_own));
         assert_eq!(bell(), Some(heeds.bell()), "here it is as it was");
     }
 

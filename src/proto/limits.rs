@@ -187,6 +187,9 @@ pub const FUNCTION_TIME_MAX: Duration = Duration::from_secs(10);
 pub const SESSION_GRACE: Duration = Duration::from_secs(30);
 /// How long a connection may take to say hello.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a program that a server has taken in may take to connect itself. Longer, since who was late
+/// for a hello comes back, and here the program has lost its server.
+pub const PROGRAM_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a client tries to come back before its session counts as lost.
 pub const RECONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -288,8 +291,8 @@ pub struct Limits {
     /// Most: processes that are known, those included whose connection was lost a moment ago. Usually
     /// 8192. At it: refused, with the reason.
     pub sessions_max: usize,
-    /// Most: processes that have not ended; at a server that stands alone, the programs too. Usually
-    /// 4096. At it: the spawn is refused, or the program, with the reason.
+    /// Most: processes that have not ended; at a server that stands alone, the programs too, and half of
+    /// them for one program. Usually 4096. At it: the spawn is refused, or the program, with the reason.
     pub processes_live_max: usize,
     /// Most: records of processes that have ended. Usually 1024. At it: the oldest goes.
     pub processes_ended_max: usize,
@@ -449,6 +452,13 @@ impl Limits {
         (self.change_set_changes_max.saturating_mul(64))
             .saturating_add(self.change_set_bytes_max)
             .saturating_add(MESSAGE_OVERHEAD_BYTES_MAX)
+    }
+
+    /// Of `processes_live_max`, what one program at a server that stands alone may have.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn processes_live_per_program_max(&self) -> usize {
+        self.processes_live_max.div_ceil(2)
     }
 
     const fn parts_fit(&self) -> bool {

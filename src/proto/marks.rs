@@ -222,6 +222,7 @@ marks! {
         rare: "a crash must strike between a Finish and the end of the main thread";
     // Programs at a server that stands alone.
     ProgramTakenIn: "a program was taken in by a server that stands alone";
+    ProgramTooLate: "a keeper had come whose program did not in time";
     ProgramGoneAlone: "a program was gone of which nothing else was left";
     ProgramGoneWithOthers: "a program was gone, and what it had started was buried with it";
     // The client's machine.

@@ -9,6 +9,7 @@ use super::super::points::Point;
 use super::super::session::Session;
 use super::super::time::Time;
 use super::{Connection, Effect, Server, Timer, wire};
+use std::time::Duration;
 
 impl Server {
     /// Makes room for a connection that has to say hello. Of those that say nothing the oldest goes:
@@ -20,14 +21,18 @@ impl Server {
             marks::reached(Mark::SilentDropped);
             self.refuse(oldest, Refusal::Late, now);
         }
-        let hello_by = now.after(limits::HELLO_TIMEOUT);
-        self.timers.insert((hello_by, Timer::Hello(id)));
         self.silent.insert(id);
-        let connection = Connection {
-            hello_by: Some(hello_by),
-            ..Connection::default()
-        };
-        self.connections.insert(id, connection);
+        self.connections.insert(id, Connection::default());
+        self.hurry(id, limits::HELLO_TIMEOUT, now);
+    }
+
+    /// It is closed unless what it is waited for comes in this time.
+    pub(super) fn hurry(&mut self, id: ConnectionId, time: Duration, now: Time) {
+        let hello_by = now.after(time);
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.hello_by = Some(hello_by);
+            self.timers.insert((hello_by, Timer::Hello(id)));
+        }
     }
 
     pub(super) fn hello(&mut self, id: ConnectionId, hello: &Hello<'_>, now: Time) {
@@ -94,6 +99,9 @@ impl Server {
         if let Some(process) = self.processes.get_mut(&process) {
             process.session = Some(session);
             process.has_connected = true;
+        }
+        if let Some(link) = self.links.get(&process).copied() {
+            self.has_said_hello(link);
         }
         self.welcome(id, session, token, false);
     }

@@ -38,6 +38,8 @@ impl Server {
         if let Some(connection) = self.connections.get_mut(&link) {
             connection.keeps = Some(id);
         }
+        // Else it would have its place for ever, and say nothing.
+        self.hurry(link, limits::PROGRAM_TIMEOUT, now);
         marks::reached(Mark::ProgramTakenIn);
         self.write_record(id, &record, &cause(id, now));
         self.push(link, &FromServer::Adopted { process: id, key });

@@ -20,6 +20,7 @@ mod parts;
 mod past;
 mod processes;
 mod requests;
+mod room;
 mod secrets;
 mod transactions;
 mod twice;
@@ -166,7 +167,7 @@ struct Connection {
     mute: bool,
     /// It is to be closed as soon as the driver hears of it.
     closed: bool,
-    /// There is a timer for its hello, at this time.
+    /// There is a timer for its hello, or, if it is a keeper's link, for its program's, at this time.
     hello_by: Option<Time>,
     /// Since when its requests are not read, because its outbox is full.
     held_up_at: Option<Time>,
@@ -174,7 +175,7 @@ struct Connection {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
-    /// The connection has not said hello.
+    /// The connection has not said hello, or the program of this keeper has not.
     Hello(ConnectionId),
     /// The session has no connection.
     Grace(SessionId),
@@ -211,7 +212,7 @@ pub struct Server {
     /// The links of the keepers of programs that have come with one.
     links: BTreeMap<ProcessId, ConnectionId>,
     /// Ended processes that still have a record, oldest first.
-    ended: VecDeque<ProcessId>,
+    ended: Vec<ProcessId>,
     /// Connections of dead processes that are being read to their end. The connection's session
     /// does not tell whose it was: what is read may end it.
     draining: BTreeMap<ConnectionId, ProcessId>,
@@ -228,7 +229,8 @@ pub struct Server {
     /// A request was served that took so long that the others should have their turn.
     turn_ends: bool,
     timers: BTreeSet<(Time, Timer)>,
-    /// Connections that have not said hello, oldest first. Invariant: those with a `hello_by`.
+    /// Connections that have not said hello, oldest first. Invariant: those with a `hello_by`
+    /// that are no keeper's link.
     silent: BTreeSet<ConnectionId>,
     /// Sessions with watches that lag, have credit, and were not served to the end.
     lagging: BTreeSet<SessionId>,
@@ -278,7 +280,7 @@ impl Server {
             sessions: BTreeMap::new(),
             processes: BTreeMap::new(),
             links: BTreeMap::new(),
-            ended: VecDeque::new(),
+            ended: Vec::new(),
             draining: BTreeMap::new(),
             results_bytes: 0,
             parts_bytes: 0,
@@ -481,7 +483,9 @@ impl Server {
                 Timer::Hello(id) => {
                     let silent = self.connections.get(&id);
                     if silent.is_some_and(|connection| connection.session.is_none()) {
-                        marks::reached(Mark::HelloTooLate);
+                        let is_link = silent.is_some_and(|connection| connection.keeps.is_some());
+                        marks::reached_if(!is_link, Mark::HelloTooLate);
+                        marks::reached_if(is_link, Mark::ProgramTooLate);
                         self.refuse(id, Refusal::Late, now);
                     }
                 }
@@ -670,7 +674,8 @@ impl Server {
         }
         for (id, connection) in &self.connections {
             let silent = self.silent.contains(id);
-            assert_eq!(connection.hello_by.is_some(), silent);
+            let hurries = connection.hello_by.is_some() && connection.keeps.is_none();
+            assert_eq!(hurries, silent);
             if let Some(session) = connection.session {
                 assert_eq!(self.sessions[&session].connection, Some(*id));
             }

@@ -234,22 +234,16 @@ impl Server {
         codec::to_bytes(&Reply::Done { revision })
     }
 
-    /// While the results are too many bytes, the rests of the oldest go; the newest stays.
-    pub(super) fn drop_results(&mut self) {
-        let older = self.ended.len().saturating_sub(1);
-        for id in self.ended.iter().take(older) {
-            if self.results_bytes <= self.config.limits.results_bytes_max {
-                return;
-            }
-            let Some(process) = self.processes.get_mut(id) else {
-                continue;
-            };
-            let bytes = process.rests.result_bytes();
-            if bytes > 0 {
-                marks::reached(Mark::ResultDropped);
-                process.rests.result = Kept::Dropped(self.results_bytes as u64);
-                self.results_bytes -= bytes;
-            }
+    /// The rest of this result makes room for others, and who asks for it is told so.
+    pub(super) fn drop_rest(&mut self, id: ProcessId) {
+        let Some(process) = self.processes.get_mut(&id) else {
+            return;
+        };
+        let bytes = process.rests.result_bytes();
+        if bytes > 0 {
+            marks::reached(Mark::ResultDropped);
+            process.rests.result = Kept::Dropped(self.results_bytes as u64);
+            self.results_bytes -= bytes;
         }
     }
 }

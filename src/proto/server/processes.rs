@@ -265,7 +265,7 @@ impl Server {
         let fits = wire::task(function, args, &limits)
             .and_then(|()| wire::rest(args.len(), rest.len(), &limits))
             .and_then(|()| wire::setup(setup))
-            .and_then(|()| self.room_for_process())
+            .and_then(|()| self.room_for_one_of(self.root_of(parent)))
             .and_then(|()| self.room_to_order(parent));
         if let Err(failure) = fits {
             return self.failed(failure);
@@ -637,31 +637,6 @@ impl Server {
             self.remove_wait(id, seq);
             self.answer(id, seq, &body, Keep::Answer);
         }
-    }
-
-    /// Counts a process among the ended, and forgets the oldest that are too many.
-    fn make_room(&mut self, id: ProcessId) -> Vec<ProcessId> {
-        let size = |server: &Server, id: ProcessId| {
-            (server.processes.get(&id)).map_or(0, Process::result_bytes)
-        };
-        self.ended.push_back(id);
-        self.results_bytes += size(self, id);
-        self.drop_results();
-        let limits = self.config.limits;
-        let mut forgotten = Vec::new();
-        while self.ended.len() > 1
-            && (self.ended.len() > limits.processes_ended_max
-                || self.results_bytes > limits.results_bytes_max)
-        {
-            let Some(oldest) = self.ended.pop_front() else {
-                break;
-            };
-            marks::reached(Mark::RecordEvicted);
-            self.results_bytes -= size(self, oldest);
-            self.processes.remove(&oldest);
-            forgotten.push(oldest);
-        }
-        forgotten
     }
 
     /// Releases what a process owns, and the locks of its session, in one revision that says why.

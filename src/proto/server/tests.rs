@@ -28,6 +28,7 @@ mod past;
 mod pictures;
 mod reading;
 mod records;
+mod shares;
 mod small;
 mod texts;
 mod tokens;

@@ -1,6 +1,5 @@
 //! What a server holds, counted from what is there and not from the sums that its limits go by.
 
-use super::super::message::Failure;
 use super::super::store::Counted;
 use super::Server;
 use super::processes::{Process, State};
@@ -42,6 +41,8 @@ pub struct Usage {
     pub lock_waiters: usize,
     /// Processes that have not ended.
     pub processes_live: usize,
+    /// Those of the program that has most, at a server that stands alone.
+    pub program_processes_live: usize,
     /// Ended processes that are remembered.
     pub processes_ended: usize,
     /// Bytes of parts on their way.
@@ -59,20 +60,6 @@ pub struct Usage {
 }
 
 impl Server {
-    /// May one more process live?
-    pub(super) fn room_for_process(&self) -> Result<(), Failure<'static>> {
-        let live = self.processes.len() - self.ended.len();
-        let max = self.config.limits.processes_live_max;
-        if live < max {
-            return Ok(());
-        }
-        Err(Failure::Limit {
-            limit: "PROCESSES_LIVE_MAX",
-            actual: live as u64 + 1,
-            max: max as u64,
-        })
-    }
-
     /// Counts. It takes time in proportion to the whole state: for the simulator's checkers.
     #[must_use]
     pub fn usage(&self) -> Usage {
@@ -91,9 +78,9 @@ impl Server {
                 (usage.history_bytes, usage.history_newest_bytes) = (bytes, newest);
             }
         }
-        for connection in self.connections.values() {
+        for (id, connection) in &self.connections {
             usage.connections += usize::from(!connection.closed);
-            usage.connections_silent += usize::from(connection.hello_by.is_some());
+            usage.connections_silent += usize::from(self.silent.contains(id));
             usage.outbox_bytes = usage.outbox_bytes.max(connection.outbox.pending().len());
         }
         for session in self.sessions.values() {
@@ -118,7 +105,9 @@ impl Server {
                 usage.processes_live += 1;
             }
         }
-        let newest = self.ended.back().and_then(|id| self.processes.get(id));
+        let of_programs = self.links.keys().map(|root| self.live_of(*root));
+        usage.program_processes_live = of_programs.max().unwrap_or(0);
+        let newest = self.ended.last().and_then(|id| self.processes.get(id));
         usage.results_newest_bytes = newest.map_or(0, Process::result_bytes);
         usage
     }

@@ -5,13 +5,13 @@ use crate::proto::limits::FRAME_BYTES_MAX;
 use crate::proto::message::{KeeperHello, ToKeeper};
 
 /// A program with its keeper's link.
-struct Guest {
-    link: ConnectionId,
-    root: ProcessId,
-    peer: Peer,
+pub(super) struct Guest {
+    pub(super) link: ConnectionId,
+    pub(super) root: ProcessId,
+    pub(super) peer: Peer,
 }
 
-fn alone_with(configure: impl FnOnce(&mut Config)) -> Server {
+pub(super) fn alone_with(configure: impl FnOnce(&mut Config)) -> Server {
     let mut config = Config::alone([5, 6]);
     config.record_commits = true;
     configure(&mut config);
@@ -32,7 +32,7 @@ fn keeper_hello() -> FromClient<'static> {
 }
 
 /// The first answer to a keeper's hello.
-fn knock(server: &mut Server) -> (ConnectionId, Vec<u8>) {
+pub(super) fn knock(server: &mut Server) -> (ConnectionId, Vec<u8>) {
     let link = server.connected(Time(1));
     say(server, link, &keeper_hello());
     let answer = last_output(server, link);
@@ -57,7 +57,7 @@ fn last_output(server: &mut Server, id: ConnectionId) -> Option<Vec<u8>> {
 }
 
 impl Guest {
-    fn new(server: &mut Server) -> Guest {
+    pub(super) fn new(server: &mut Server) -> Guest {
         let (link, answer) = knock(server);
         let Ok(FromServer::Adopted { process, key }) = codec::decode(&answer) else {
             panic!("not taken in");
@@ -70,7 +70,7 @@ impl Guest {
     }
 
     /// Has it start a process; the keeper is told on its link, and nobody else is.
-    fn child(&mut self, server: &mut Server) -> (ProcessId, Token) {
+    pub(super) fn child(&mut self, server: &mut Server) -> (ProcessId, Token) {
         self.peer.call(server, spawn_of_f(), |reply| {
             assert!(matches!(reply, Reply::Spawned { .. }), "{reply:?}");
         });
@@ -86,21 +86,21 @@ impl Guest {
         }
     }
 
-    fn tell(&self, server: &mut Server, event: &FromKeeper<'_>) {
+    pub(super) fn tell(&self, server: &mut Server, event: &FromKeeper<'_>) {
         let mut bytes = Vec::new();
         frame::append(event, &mut bytes);
         server.receive(self.link, &bytes, Time(2));
     }
 
     /// The link ends.
-    fn lose(&self, server: &mut Server) {
+    pub(super) fn lose(&self, server: &mut Server) {
         server.hangup(self.link);
         server.disconnected(self.link, Time(3));
     }
 }
 
 /// Reads nothing more of those that are to be drained, and closes what is to be closed.
-fn carry_out(server: &mut Server) -> Vec<ConnectionId> {
+pub(super) fn carry_out(server: &mut Server) -> Vec<ConnectionId> {
     let mut drained = Vec::new();
     while let Some(effect) = server.poll_effect() {
         if let Effect::Drain { connection } = effect {
@@ -111,7 +111,7 @@ fn carry_out(server: &mut Server) -> Vec<ConnectionId> {
     drained
 }
 
-fn record(server: &Server, process: ProcessId) -> Record {
+pub(super) fn record(server: &Server, process: ProcessId) -> Record {
     let key = format!("{RECORD_PREFIX}{}", process.0);
     let record = server.store.get("", &key).expect("it has a record");
     rmp_serde::from_slice(record).expect("the server's own record")
