@@ -229,9 +229,17 @@ fn choosy(state: &State) -> Result<()> {
     let soon = Duration::from_micros(200 + choose(2_000));
     let builder = state.watch(Filter::keys(["again"]));
     let mut others = builder.clone().skip_own().timeout(soon).start()?;
+    let mut newest = builder.clone().latest().skip_own().timeout(soon).start()?;
     let mut changed = builder.skip_identical().timeout(soon).start()?;
     state.set("again", &1)?;
     let none = [others.next_update(), changed.next_update()];
+    // Where the log has dropped what lies between, all may have been replaced.
+    let newest = newest.next_update();
+    let is_newest = newest.as_ref().map_or_else(
+        |error| error.is_timeout() || is_lost(error),
+        |update| update.reset,
+    );
+    expect(is_newest, "the newest of what others did");
     let is_none = |update: &Result<Update>| {
         let error = update.as_ref().err();
         error.is_some_and(|error| error.is_timeout() || error.is_compacted() || is_lost(error))
@@ -443,8 +451,14 @@ fn large(state: &State) -> Result<()> {
     for number in 0..5 {
         state.set(&format!("large/{number}"), &text)?;
     }
-    let mut watch = WatchBuilder::start(state.watch(Filter::prefix("large/")))?;
+    let builder = state.watch(Filter::prefix("large/"));
+    let mut newest = builder.clone().latest().start()?;
+    let mut watch = WatchBuilder::start(builder)?;
     state.clear()?;
+    if let Some(update) = tolerate(newest.next_update())? {
+        let gone = update.reset || update.changes.iter().all(|c| c.after_raw().is_none());
+        expect(gone, "the newest of a cleared namespace");
+    }
     match tolerate(watch.next_update())? {
         Some(update) => marks::reached_if(update.reset, Mark::UpdateReset),
         None => expect(watch.next().is_none(), "a watch that has ended stays so"),

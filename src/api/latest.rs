@@ -50,6 +50,7 @@ impl Asked<'_> {
             }
             let goes_on = part.more && !merged.is_reset;
             marks::reached_if(goes_on, Mark::LatestGoesOn);
+            marks::reached_if(part.more && merged.is_reset, Mark::LatestCutShort);
             let until = match merged.is_reset {
                 true => part.head,
                 false => part.until,
@@ -114,6 +115,7 @@ struct Merged {
 
 impl Merged {
     fn add(&mut self, mut update: Update) {
+        marks::reached_if(update.reset, Mark::LatestReset);
         self.is_reset |= update.reset;
         for change in std::mem::take(&mut update.changes) {
             self.bytes += change.bytes();

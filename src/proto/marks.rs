@@ -171,6 +171,11 @@ marks! {
     ChangesMerged: "a key that had changed several times was told once";
     ChangesInParts: "what had changed since a revision did not fit one answer";
     LatestGoesOn: "the changes since a revision were asked for in more than one go";
+    ChangesOwnLeftOut: "what had changed since a revision was told but for what its process had done";
+    ChangesReset: "what had changed since a revision was that all was replaced";
+    LatestReset: "who looked for the newest was told that all was replaced";
+    LatestCutShort: "all was replaced, and who looked for the newest asked for no more of it",
+        rare: "needs a reset among more changes than one answer goes through";
     ChangesTooMany: "what had changed since a revision was too much for one update",
         rare: "needs more than 4 MiB of changes between two looks";
     HistoryInParts: "what became of a key came in parts";

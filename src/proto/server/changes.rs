@@ -122,13 +122,17 @@ impl<'a> Merged<'a> {
     fn add(&mut self, entry: &'a Logged, wanted: &Wanted<'_>, limits: &Limits) -> bool {
         let by_another = wanted.but_by != Some(entry.cause.process);
         let space = entry.space(wanted.namespace);
-        let Some(space) = space.filter(|_| by_another) else {
+        let Some(space) = space else {
             return true;
         };
         let covered = || {
             let changes = space.changes.iter();
             changes.filter(|change| wanted.interest.covers(&change.key))
         };
+        if !by_another {
+            marks::reached_if(covered().next().is_some(), Mark::ChangesOwnLeftOut);
+            return true;
+        }
         let length = |value: &Option<Value>| value.as_ref().map_or(0, |value| value.len());
         let bytes: usize = covered()
             .map(|change| change.key.len() + length(&change.before) + length(&change.after))
@@ -141,6 +145,7 @@ impl<'a> Merged<'a> {
             return false;
         }
         if space.reset {
+            marks::reached(Mark::ChangesReset);
             self.reset = true;
             self.last = Some(entry);
         }
