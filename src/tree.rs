@@ -210,7 +210,7 @@ impl ContextBuilder {
 
     /// A mode for tests: has each [atomic](crate::State::atomic) function and each condition of
     /// [`wait_until`](crate::State::wait_until) that captures nothing run twice on the same state, and
-    /// what it has done compared: the keys that it wrote with their values, and what it returned
+    /// what it has done compared: the keys that it wrote with their values and whether they stay their owner's, and what it returned
     /// (values as [`wait_equal`](crate::State::wait_equal) compares them, so maps in any order), its
     /// error or its panic. One that does not do the same depends on something besides the state
     /// and its argument, such as a static, a clock or chance. Its caller gets an error that

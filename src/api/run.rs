@@ -15,7 +15,8 @@ use crate::proto::message::{Reply, Request};
 use crate::proto::operations::{self, Part, Read, Span};
 use crate::proto::planted::{self, Bug};
 use crate::proto::store::{
-    Coming, Key, RESERVED, StoreError, Value, Wrote, check_key, check_namespace, check_value,
+    Coming, Key, RESERVED, StoreError, Value, Wrote, WroteKey, check_key, check_namespace,
+    check_value,
 };
 use crate::proto::time::Time;
 use crate::proto::value;
@@ -136,7 +137,11 @@ impl<'a> Run<'a> {
             }
             for (key, write) in &written.keys {
                 let id = (name.clone(), (**key).into());
-                wrote.keys.insert(id, write.now.clone());
+                let now = write.now.clone().map(|value| WroteKey {
+                    value,
+                    keeps_owner: write.added.is_some(),
+                });
+                wrote.keys.insert(id, now);
             }
         }
         wrote

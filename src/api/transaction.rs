@@ -50,6 +50,12 @@ impl State {
     /// `f` runs again no more: then the call has [stopped](Error::is_stopped), and nothing is written. One that is begun
     /// after that, to put things in order, runs again as long as it need not wait for a lease.
     ///
+    /// Where it has a [time limit](State::within) and that is over, it is a [timeout](Error::is_timeout), and nothing is
+    /// written: before a run, in the middle of one, or while it waits for its turn. Only if its commit is under way at that
+    /// moment it is not known what comes of it ([`is_outcome_unknown`](Error::is_outcome_unknown)), as with any write; it may be
+    /// applied, or be the conflict for which there would have been another run. Who has to know has it write a key that
+    /// nobody else writes, and looks for that, or gives it no limit.
+    ///
     /// What it has written is told to watches as it has come out: of a key that it set and removed
     /// again there is nothing.
     ///

@@ -17,7 +17,7 @@ pub use dict::ENTRY_OVERHEAD_BYTES;
 pub use held::{Found, Value};
 pub use transaction::{Coming, Rights, Transaction};
 pub use view::View;
-pub use wrote::Wrote;
+pub use wrote::{Wrote, WroteKey};
 
 use super::ids::{ProcessId, Revision};
 use super::interest;

@@ -3,8 +3,10 @@
 //! Format: <https://github.com/msgpack/msgpack/blob/master/spec.md>.
 
 mod compare;
+mod difference;
 
 pub use compare::{Comparer, Digest, There, equal};
+pub use difference::difference;
 
 use super::limits::{DEPTH_MAX, VALUE_BYTES_MAX};
 use super::planted::{self, Bug};

@@ -29,8 +29,18 @@ impl Ran {
                 (Err(first), Err(second)) => told(first) == told(second),
                 _ => false,
             };
+            if same {
+                return None;
+            }
+            let place = match (&self.returned, &second.returned) {
+                (Ok(Some(first)), Ok(Some(second))) => value::difference(first, second),
+                _ => None,
+            };
             let (first, second) = (shown(&self.returned), shown(&second.returned));
-            (!same).then(|| format!("it returned {first}, and the second time {second}"))
+            let place = place.map_or_else(String::new, |place| format!(": {place}"));
+            Some(format!(
+                "it returned {first}, and the second time {second}{place}"
+            ))
         })
     }
 }
@@ -60,7 +70,7 @@ fn told(failure: &FunctionFailure) -> (&'static str, String) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::store::Value;
+    use super::super::super::store::{Value, WroteKey};
     use super::super::FaultText;
     use super::*;
     use std::sync::Arc;
@@ -68,7 +78,11 @@ mod tests {
     fn ran(keys: &[(&str, Option<&[u8]>)], returned: Returned) -> Ran {
         let keys = keys.iter().map(|(key, value)| {
             let id = (Arc::from("n"), Arc::from(*key));
-            (id, value.map(Value::from))
+            let written = |value| WroteKey {
+                value: Value::from(value),
+                keeps_owner: false,
+            };
+            (id, value.map(written))
         });
         let wrote = Wrote {
             keys: keys.collect(),
@@ -142,6 +156,44 @@ mod tests {
         assert_eq!(
             emptied(&["n"]).difference(&emptied(&[])).as_deref(),
             Some(r#"it emptied namespace "n" only once"#)
+        );
+    }
+
+    #[test]
+    fn what_is_described_alike_is_told_by_its_place_and_its_owner() {
+        let one = |value: u8| Ok(Some(vec![value]));
+        // What looks the same is told by the place.
+        let list = |last: u8| Ok(Some(vec![0x92, 1, last]));
+        let told = ran(&[("k", Some(&[0x91, 1]))], one(0))
+            .difference(&ran(&[("k", Some(&[0x91, 2]))], one(0)));
+        assert_eq!(
+            told.as_deref(),
+            Some(concat!(
+                r#"key "k" in namespace "n" became an array of 1 elements, and the second time became "#,
+                "an array of 1 elements: at [0] the integer 1, and the second time the integer 2"
+            ))
+        );
+        assert_eq!(
+            ran(&[], list(2)).difference(&ran(&[], list(3))).as_deref(),
+            Some(concat!(
+                "it returned an array of 2 elements, and the second time an array of 2 elements: ",
+                "at [1] the integer 2, and the second time the integer 3"
+            ))
+        );
+        // A key that is added to stays its owner's, one that is set does not.
+        let added = |keeps_owner| {
+            let mut ran = ran(&[("k", Some(&[1]))], one(0));
+            for written in ran.wrote.keys.values_mut().flatten() {
+                written.keeps_owner = keeps_owner;
+            }
+            ran
+        };
+        assert_eq!(
+            added(true).difference(&added(false)).as_deref(),
+            Some(concat!(
+                r#"key "k" in namespace "n" became the integer 1, its owner's, "#,
+                "and the second time became the integer 1, nobody's"
+            ))
         );
     }
 }

@@ -3,7 +3,7 @@
 use super::graves::Emptied;
 use super::held::{Entry, Found, Value};
 use super::{
-    ChangeSet, Key, KeyChange, Namespace, RESERVED, Store, StoreError, Wrote, check_key,
+    ChangeSet, Key, KeyChange, Namespace, RESERVED, Store, StoreError, Wrote, WroteKey, check_key,
     check_namespace, check_value, dict, limit,
 };
 use crate::proto::ids::{ProcessId, Revision};
@@ -170,7 +170,10 @@ impl Transaction<'_> {
             entries.map(|(key, _)| (name.clone(), Key::from(key)))
         });
         let keys = touched.chain(refilled).map(|id| {
-            let now = self.store.found(&id.0, &id.1).map(|found| found.to_value());
+            let now = self.store.found(&id.0, &id.1).map(|found| WroteKey {
+                value: found.to_value(),
+                keeps_owner: found.owner.is_some(),
+            });
             (id, now)
         });
         Wrote {

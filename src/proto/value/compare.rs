@@ -16,7 +16,7 @@ use std::sync::Arc;
 const KNOWN_OVERHEAD_BYTES: usize = 160;
 
 /// The same for equal values, and for no others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Digest(u128);
 
 /// Compares values for one server.
