@@ -191,6 +191,18 @@ const TABLE: &[Row] = &[
         Served(crowds::eight_steps),
     ),
     (
+        "key_bytes_max",
+        |limits| limits.key_bytes_max = 10,
+        |ctx| ctx.state().set(&"k".repeat(10), &1).map(drop),
+        Refused(|ctx| ctx.state().set(&"k".repeat(11), &1).map(drop)),
+    ),
+    (
+        "depth_max",
+        |limits| limits.depth_max = 3,
+        |ctx| ctx.state().set("k", &[[1]]).map(drop),
+        Refused(|ctx| ctx.state().set("k", &[[[1]]]).map(drop)),
+    ),
+    (
         "value_bytes_max",
         values_of_1000_bytes,
         |ctx| ctx.state().set("k", &text(1000)).map(drop),

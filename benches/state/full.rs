@@ -210,7 +210,12 @@ const ROWS: [Row; 27] = [
 ];
 
 /// Those that bound nothing that is held, or what another's figure holds already.
-const WITHOUT: [(&str, &str); 10] = [
+const WITHOUT: [(&str, &str); 12] = [
+    (
+        "key_bytes_max",
+        "a part of what change_set_bytes_max bounds",
+    ),
+    ("depth_max", "a part of a value: value_bytes_max"),
     (
         "part_bytes_max",
         "one part is held while it is taken in; all of them: parts_bytes_max",

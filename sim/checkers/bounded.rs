@@ -9,7 +9,7 @@ use crate::seen::Seen;
 use std::collections::{BTreeMap, BTreeSet};
 use zproc::seam::proto::ids::ProcessId;
 use zproc::seam::proto::limits::{
-    COMPARED_BYTES_MAX, CREDIT_BYTES_MIN, DEPTH_MAX, FAILURE_BYTES_MAX, FUNCTION_NAME_BYTES_MAX,
+    COMPARED_BYTES_MAX, CREDIT_BYTES_MIN, FAILURE_BYTES_MAX, FUNCTION_NAME_BYTES_MAX,
     KEY_BYTES_MAX, LOCK_NAME_BYTES_MAX, Limits, MESSAGE_OVERHEAD_BYTES_MAX, NAMESPACE_BYTES_MAX,
     READ_NAMESPACES_MAX, WATCH_KEYS_MAX,
 };
@@ -257,6 +257,8 @@ impl<'a> Model<'a> {
 pub(crate) fn may_refuse(limits: &Limits) -> bool {
     let usual = Limits::USUAL;
     limits.value_bytes_max < usual.value_bytes_max
+        || limits.key_bytes_max < usual.key_bytes_max
+        || limits.depth_max < usual.depth_max
         || limits.state_bytes_max < usual.state_bytes_max
         || limits.namespaces_max < usual.namespaces_max
         || limits.owned_keys_max < usual.owned_keys_max
@@ -268,9 +270,9 @@ pub(crate) fn may_refuse(limits: &Limits) -> bool {
 /// What a limit of this name allows; `None`: there is none that a call can be refused for.
 fn allowed(name: &str, limits: &Limits) -> Option<usize> {
     Some(match name {
-        "KEY_BYTES_MAX" => KEY_BYTES_MAX,
+        "KEY_BYTES_MAX" => limits.key_bytes_max,
         "NAMESPACE_BYTES_MAX" => NAMESPACE_BYTES_MAX,
-        "DEPTH_MAX" => DEPTH_MAX,
+        "DEPTH_MAX" => limits.depth_max,
         "FUNCTION_NAME_BYTES_MAX" => FUNCTION_NAME_BYTES_MAX,
         "CREDIT_BYTES_MIN" => CREDIT_BYTES_MIN as usize,
         "WATCH_KEYS_MAX" => WATCH_KEYS_MAX,
@@ -338,7 +340,7 @@ fn check_call(call: &Call<'_>, timeline: &Timeline<'_>, limits: &Limits, verdict
             });
         }
         (Request::Set { key, value, .. }, Reply::Written { .. }) => {
-            let fits = value.len() <= limits.value_bytes_max && key.len() <= KEY_BYTES_MAX;
+            let fits = value.len() <= limits.value_bytes_max && key.len() <= limits.key_bytes_max;
             verdict.judge(BOUNDED, fits, || {
                 format!("{} was done, with {} bytes", call.story(), value.len())
             });

@@ -10,7 +10,9 @@ use super::view::{Entry, Reads};
 use crate::error::{Kind, Operation};
 use crate::proto::ids::Revision;
 use crate::proto::interest::{Interest, ReadSet};
-use crate::proto::limits::{CHANGE_SET_BYTES_MAX, CHANGE_SET_CHANGES_MAX, READ_NAMESPACES_MAX};
+use crate::proto::limits::{
+    CHANGE_SET_BYTES_MAX, CHANGE_SET_CHANGES_MAX, DEPTH_MAX, READ_NAMESPACES_MAX,
+};
 use crate::proto::message::{Reply, Request};
 use crate::proto::operations::{self, Part, Read, Span};
 use crate::proto::planted::{self, Bug};
@@ -395,7 +397,7 @@ impl<'a> Run<'a> {
             RESERVED => Err(StoreError::ReadOnly),
             _ => check_namespace(namespace)
                 .and_then(|()| check_key(key))
-                .and_then(|()| check_value(value, self.value_bytes_max)),
+                .and_then(|()| check_value(value, self.value_bytes_max, DEPTH_MAX)),
         };
         self.noted(checked)
     }

@@ -98,7 +98,7 @@ fn append<T: Serialize + ?Sized>(
         Err(unencodable(error.to_string()))
     } else {
         // A `Serialize` may lie about its lengths; that is found before it can confuse others.
-        value::check_within(&bytes[start..], limit.1).map_err(|error| match error {
+        value::check_within(&bytes[start..], limit.1, DEPTH_MAX).map_err(|error| match error {
             ValueError::Malformed(what) => unencodable(what.to_owned()),
             ValueError::TooDeep => depth(),
             ValueError::TooLarge(actual) => size(side, actual, limit),

@@ -13,6 +13,8 @@
 //!
 //! | name | usually | of what | at it |
 //! |---|---|---|---|
+//! | `key_bytes_max` | 1 KiB | a key that is written, in bytes of UTF-8 | refused: `is_limit` |
+//! | `depth_max` | 128 | levels of nesting of a value that is written | refused: `is_limit` |
 //! | `value_bytes_max` | 1 MiB | a value; also the argument and the result of a function that runs in the server | refused: `is_limit` |
 //! | `payload_bytes_max` | 65600 KiB | the argument or the result of a process | the spawn is refused; a result that is larger is lost, and a join says so |
 //! | `part_bytes_max` | 256 KiB | one part of the argument or the result of a process | nothing: clients send smaller parts |
@@ -58,7 +60,7 @@
 //!
 //! They have to fit each other (a value fits a change set, what one process owns is released in one,
 //! that fits what a watch is sent, and that fits the update log, ...). Some have a highest figure: a value
-//! and what holds one must fit a message.
+//! and what holds one must fit a message, and clients send no longer keys and no deeper values than usual.
 //!
 //! ```
 //! # fn main() -> zproc::Result<()> {
@@ -74,16 +76,14 @@
 //!
 //! # Those that are the same everywhere
 //!
-//! Some of them both sides of a connection go by before they know each other (keys, namespaces, nesting, the
+//! Some of them both sides of a connection go by before they know each other (namespaces, the
 //! credit of a watch, a message, what one transaction or condition reads). The others are what the server
 //! does for one before the others have their turns: more of it would be no use to anybody, and less no
 //! protection.
 //!
 //! | name | figure | of what | at it |
 //! |---|---|---|---|
-//! | `KEY_BYTES_MAX` | 1 KiB | a key, in bytes of UTF-8 | refused |
 //! | `NAMESPACE_BYTES_MAX` | 255 | the name of a namespace | refused |
-//! | `DEPTH_MAX` | 128 | nesting of a value | refused |
 //! | `WATCH_KEYS_MAX` | 1024 | keys that one watch names | refused |
 //! | `LOCK_NAME_BYTES_MAX` | 255 | the name of a lock | refused |
 //! | `CONFLICTS_MAX` | 3 | conflicts of one transaction | it queues for a lease |

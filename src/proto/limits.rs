@@ -1,6 +1,7 @@
 //! Every bound of the system by its name, and what must hold between them, checked when compiled.
 //!
-//! At a limit the caller gets backpressure or a typed error; nobody else notices.
+//! At a limit the caller gets backpressure or a typed error; nobody else notices. A constant that is no
+//! field of [`Limits`] says why it is the same everywhere: what a user may set is a field.
 
 mod agreed;
 mod relations;
@@ -11,11 +12,13 @@ use speedy::{Readable, Writable};
 use std::time::Duration;
 
 /// Version of the wire protocol; a peer of another one is refused by name.
+/// Fixed: it names the protocol.
 pub const PROTOCOL_VERSION: u32 = 8;
 
 /// Longest key, in bytes of UTF-8.
 pub const KEY_BYTES_MAX: usize = 1024;
 /// Longest name of a namespace, in bytes of UTF-8.
+/// Fixed: clients go by it before they know their server.
 pub const NAMESPACE_BYTES_MAX: usize = 255;
 /// Largest value, in bytes of MessagePack; also the largest argument or result of a function that
 /// runs in the server.
@@ -44,40 +47,54 @@ pub const OWNED_BYTES_MAX: usize = CHANGE_SET_BYTES_MAX / 2;
 /// Most keys that one process may own.
 pub const OWNED_KEYS_MAX: usize = CHANGE_SET_CHANGES_MAX / 2;
 /// Most keys, prefixes and ranges that one condition is remembered to have read; past it, whole namespaces.
+/// Fixed: both sides go by it: the client says whole namespaces past it.
 pub const READS_MAX: usize = 1024;
 /// Most namespaces that one transaction or condition may read.
+/// Fixed: a message that names them all has to fit a frame.
 pub const READ_NAMESPACES_MAX: usize = 1024;
 /// Most ranges of one namespace among them; past it, one range that covers them.
+/// Fixed: past it a condition is tested more often, and nothing else; nobody is refused.
 pub const READ_RANGES_MAX: usize = 16;
 /// Most bytes of keys that one condition is remembered to have read; past it, whole namespaces.
+/// Fixed: past it a condition is tested more often, and nothing else; nobody is refused.
 pub const READS_BYTES_MAX: usize = 128 * 1024;
 /// Most bytes of values that may be compared in one batch or commit, where their first bytes don't tell.
+/// Fixed: it is the time that everybody waits for one request, not memory.
 pub const COMPARED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of values after whose comparison a connection's turn is over.
+/// Fixed: it is the time that everybody waits for one turn, not memory.
 pub const COMPARED_PER_TURN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Conflicts of one transaction after which it queues for a lease on what it has touched.
+/// Fixed: it is how the client goes about it; no memory of anybody depends on it.
 pub const CONFLICTS_MAX: u32 = 3;
 /// Transactions of the same function that queue at once in a process after one that had to; then one tries
 /// without.
+/// Fixed: it is how the client goes about it; no memory of anybody depends on it.
 pub const QUEUED_AT_ONCE: u32 = 16;
 /// Most keys that a lease is on; past it, whole namespaces.
+/// Fixed: both sides go by it: the client says whole namespaces past it.
 pub const LEASED_KEYS_MAX: usize = 64;
 /// Most leases, those included that are queued for.
 pub const LEASES_MAX: usize = 8192;
 /// Most of them that one session has.
 pub const LEASES_PER_SESSION_MAX: usize = 256;
 /// Most keys and namespaces that are looked at in one turn of the server to see whose lease has come.
+/// Fixed: it is the time that everybody waits for one turn, not memory.
 pub const LEASE_STEPS_PER_TURN_MAX: usize = 16 * 1024;
 /// How long a transaction may hold a lease.
+/// Fixed: nobody else waits longer than this for one transaction that hangs.
 pub const LEASE_TIME: Duration = Duration::from_secs(2);
 /// How long a transaction queues for leases before it is told that it is contended.
+/// Fixed: the caller's own limit of time is `within`.
 pub const LEASE_WAIT: Duration = Duration::from_secs(30);
 /// Most comparisons by which a commit looks for changes of what was read as a span; past it, it
 /// counts as a conflict.
 pub const VALIDATION_STEPS_MAX: usize = 64 * 1024;
 /// Most keys that a watch may be told, to see them or to leave them out.
+/// Fixed: a message that names them all has to fit a frame.
 pub const WATCH_KEYS_MAX: usize = 1024;
 /// Least credit of a watch, in bytes: one change set always fits.
+/// Fixed: both sides go by it: one change set of the largest kind must always fit.
 pub const CREDIT_BYTES_MIN: u64 = 2 * CHANGE_SET_BYTES_MAX as u64;
 /// Most bytes that the update log keeps.
 pub const HISTORY_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -90,12 +107,16 @@ pub const STATE_BYTES_MAX: usize = 4 * 1024 * 1024 * 1024;
 pub const NAMESPACES_MAX: usize = 64 * 1024;
 
 /// Largest frame, in bytes, its length prefix not counted.
+/// Fixed: both sides go by it before they know each other.
 pub const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// What a message may need besides the values in it.
+/// Fixed: it follows from the messages that there are.
 pub const MESSAGE_OVERHEAD_BYTES_MAX: usize = 16 * 1024;
 /// Longest message of a remote error or panic, with its location and backtrace; cut when longer.
+/// Fixed: both sides cut at it; a result with it has to fit a frame.
 pub const FAILURE_BYTES_MAX: usize = 64 * 1024;
 /// Longest name of a function on the wire.
+/// Fixed: names are made by the compiler; a message with three has to fit a frame.
 pub const FUNCTION_NAME_BYTES_MAX: usize = 4 * 1024;
 
 /// Most requests of one session that are unanswered or whose replies are unacknowledged.
@@ -113,6 +134,7 @@ pub const INTERESTS_PER_SESSION_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Most connections that have not said hello. When there is one more, the oldest of them goes.
 pub const CONNECTIONS_SILENT_MAX: usize = 256;
 /// Longest name of a lock, in bytes of UTF-8.
+/// Fixed: clients go by it before they know their server.
 pub const LOCK_NAME_BYTES_MAX: usize = 255;
 /// Most locks that are held at a time.
 pub const LOCKS_MAX: usize = 64 * 1024;
@@ -132,17 +154,23 @@ pub const PROCESSES_ENDED_MAX: usize = 1024;
 /// is given back when it is joined.
 pub const RESULTS_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// Most bytes of what is said of the way to start a process: its environment and its paths.
+/// Fixed: a task with it has to fit a frame.
 pub const SETUP_BYTES_MAX: usize = 256 * 1024;
 /// Most changes of its environment.
+/// Fixed: a task with them has to fit a frame.
 pub const SETUP_VARIABLES_MAX: usize = 4096;
 /// Most bytes of a captured stream that are kept: the newest.
+/// Fixed: the keeper cuts at it; an outcome with two has to fit a frame.
 pub const OUTPUT_TAIL_BYTES_MAX: usize = 64 * 1024;
 /// Most bytes that a dying process can write down for its outcome: a panic with its place.
+/// Fixed: it follows from what is cut at `FAILURE_BYTES_MAX`.
 pub const LAST_WORDS_BYTES_MAX: usize = 2 * FAILURE_BYTES_MAX;
 /// Most limits of its resources.
+/// Fixed: the system has fewer.
 pub const SETUP_LIMITS_MAX: usize = 64;
 /// How long a process, or the whole tree, may take when it is asked to end, where nothing else is
 /// said.
+/// Fixed: whoever asks for an end, or starts a tree, says another.
 pub const GRACE: Duration = Duration::from_secs(5);
 
 /// Most frames that one connection is served in one turn.
@@ -152,8 +180,10 @@ pub const LOG_ENTRIES_PER_TURN_MAX: usize = 256;
 /// Most entries of the log that are looked at for all watches in one turn.
 pub const LOG_ENTRIES_PER_TICK_MAX: usize = 4096;
 /// Most entries that are freed in one turn, of namespaces that were emptied as a whole.
+/// Fixed: it is the time that everybody waits for one turn; what is not freed yet counts nowhere.
 pub const FREED_PER_TICK_MAX: usize = 16 * 1024;
 /// Bytes of such entries after which a turn frees no more.
+/// Fixed: it is the time that everybody waits for one turn; what is not freed yet counts nowhere.
 pub const FREED_PER_TICK_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// While this much is queued for a connection, its watches wait: replies go first.
 pub const UPDATES_QUEUED_BYTES_MAX: usize = 256 * 1024;
@@ -163,14 +193,19 @@ pub const PAGE_ENTRIES_MAX: usize = 512;
 pub const PAGE_BYTES_MAX: usize = 256 * 1024;
 
 /// Most processes that a picture of the tree shows.
+/// Fixed: a picture at all its limits has to fit a frame.
 pub const DUMP_PROCESSES_MAX: usize = 512;
 /// Most waits, most watches, and most calls of the asker's own, that it shows.
+/// Fixed: a picture at all its limits has to fit a frame.
 pub const DUMP_LINES_MAX: usize = 1024;
 /// Most reads of one condition that it shows.
+/// Fixed: a picture at all its limits has to fit a frame.
 pub const DUMP_READS_MAX: usize = 6;
 /// After so many bytes it cuts a name or a key.
+/// Fixed: a picture at all its limits has to fit a frame.
 pub const DUMP_TEXT_BYTES_MAX: usize = 200;
 /// How long to wait for it: a server that does not answer is part of the picture.
+/// Fixed: who looks at a tree that does not get on wants to see it soon.
 pub const DUMP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a task may take besides its argument.
@@ -181,21 +216,25 @@ const TASK_OVERHEAD_BYTES_MAX: usize = SETUP_BYTES_MAX
 
 /// How long an atomic function or a condition may run in the server, where everybody waits for it.
 /// The server is killed for one that runs on, at the latest a quarter of this time after.
+/// Fixed: it is set by `function_time_max` of a builder.
 pub const FUNCTION_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// How long a session without a connection may live before it ends (its process alive or not known).
+/// Fixed: it must be longer than `RECONNECT_TIMEOUT` of every client.
 pub const SESSION_GRACE: Duration = Duration::from_secs(30);
 /// How long a connection may take to say hello.
+/// Fixed: so long who says nothing takes a place, and of these there are `CONNECTIONS_SILENT_MAX`.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a program that a server has taken in may take to connect itself. Longer, since who was late
 /// for a hello comes back, and here the program has lost its server.
 pub const PROGRAM_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a client tries to come back before its session counts as lost.
+/// Fixed: it must be shorter than `SESSION_GRACE` of every server.
 pub const RECONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What one server allows. The default is [`Limits::USUAL`], the constants of this module; a smaller
-/// set makes the limits easy to reach. What both sides of a connection must agree on (frames, keys,
-/// depth, credit) is not here: it is the same everywhere.
+/// set makes the limits easy to reach. What both sides of a connection must agree on (frames,
+/// names, credit) is not here: it is the same everywhere.
 ///
 /// Given to a tree with [`ContextBuilder::limits`](crate::ContextBuilder::limits). Names end in what is
 /// counted (`_bytes_max`; else a number of the things that are named); [the list](crate::guide::limits)
@@ -218,6 +257,10 @@ pub const RECONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
 #[non_exhaustive]
 pub struct Limits {
+    /// Most bytes: a key that is written, in bytes of UTF-8. Usually 1 KiB. At it: refused: `is_limit`.
+    pub key_bytes_max: usize,
+    /// Most: levels of nesting of a value that is written. Usually 128. At it: refused: `is_limit`.
+    pub depth_max: usize,
     /// Most bytes: a value; also the argument and the result of a function that runs in the server.
     /// Usually 1 MiB. At it: refused: `is_limit`.
     pub value_bytes_max: usize,
@@ -369,6 +412,8 @@ impl Default for Limits {
 impl Limits {
     /// The constants of this module.
     pub const USUAL: Limits = Limits {
+        key_bytes_max: KEY_BYTES_MAX,
+        depth_max: DEPTH_MAX,
         value_bytes_max: VALUE_BYTES_MAX,
         payload_bytes_max: PAYLOAD_BYTES_MAX,
         part_bytes_max: PART_BYTES_MAX,
@@ -472,6 +517,8 @@ impl Limits {
     /// The name of one that is zero and may not be.
     const fn zero(&self) -> Option<&'static str> {
         let figures = [
+            ("key_bytes_max", self.key_bytes_max),
+            ("depth_max", self.depth_max),
             ("value_bytes_max", self.value_bytes_max),
             ("part_bytes_max", self.part_bytes_max),
             ("uploads_per_session_max", self.uploads_per_session_max),

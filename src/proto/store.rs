@@ -21,7 +21,9 @@ pub use wrote::{Wrote, WroteKey};
 
 use super::ids::{ProcessId, Revision};
 use super::interest;
-use super::limits::{FREED_PER_TICK_BYTES_MAX, KEY_BYTES_MAX, Limits, NAMESPACE_BYTES_MAX};
+use super::limits::{
+    FREED_PER_TICK_BYTES_MAX, KEY_BYTES_MAX, Limits, NAMESPACE_BYTES_MAX, VALUE_BYTES_MAX,
+};
 use super::operations::Span;
 use super::planted::{self, Bug};
 use super::value::{self, ValueError};
@@ -85,25 +87,25 @@ pub fn check_namespace(namespace: &str) -> Result<(), StoreError> {
     limit("NAMESPACE_BYTES_MAX", namespace.len(), NAMESPACE_BYTES_MAX)
 }
 
-/// Is `value` one that may be stored where values have `max` bytes at most?
+/// Is `value` one that may be stored where values have so many bytes and levels at most?
 ///
 /// # Errors
 /// `VALUE_BYTES_MAX`, `DEPTH_MAX`, or `Malformed`.
-pub fn check_value(value: &[u8], max: usize) -> Result<(), StoreError> {
+pub fn check_value(value: &[u8], bytes_max: usize, depth_max: usize) -> Result<(), StoreError> {
     if !planted::is(Bug::UsualValueLimit) {
-        limit("VALUE_BYTES_MAX", value.len(), max)?;
+        limit("VALUE_BYTES_MAX", value.len(), bytes_max)?;
     }
-    value::check(value).map_err(|error| match error {
+    value::check_within(value, VALUE_BYTES_MAX, depth_max).map_err(|error| match error {
         ValueError::Malformed(what) => StoreError::Malformed(what),
         ValueError::TooDeep => StoreError::Limit {
             limit: "DEPTH_MAX",
-            actual: super::limits::DEPTH_MAX as u64 + 1,
-            max: super::limits::DEPTH_MAX as u64,
+            actual: depth_max as u64 + 1,
+            max: depth_max as u64,
         },
         ValueError::TooLarge(actual) => StoreError::Limit {
             limit: "VALUE_BYTES_MAX",
             actual: actual as u64,
-            max: super::limits::VALUE_BYTES_MAX as u64,
+            max: VALUE_BYTES_MAX as u64,
         },
     })
 }

@@ -126,8 +126,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Steps over one value. Recursion ends at [`DEPTH_MAX`].
-    fn skip(&mut self, depth: usize) -> Result<(), ValueError> {
+    /// Steps over one value, which may have so many levels below its own.
+    fn skip(&mut self, levels: usize) -> Result<(), ValueError> {
         let (children, head) = match self.head()? {
             Head::String(length) => {
                 let text = self.take(length)?;
@@ -143,15 +143,15 @@ impl<'a> Reader<'a> {
             Head::Nil | Head::Bool(_) | Head::Int(_) | Head::Float(_) => return Ok(()),
         };
         debug_assert!(matches!(head, Head::Array(_) | Head::Map(_)));
-        if depth == DEPTH_MAX {
+        let Some(below) = levels.checked_sub(1) else {
             return Err(ValueError::TooDeep);
-        }
+        };
         // Each child takes a byte at least, so a claimed count of billions ends at once.
         if children > self.rest.len() {
             return Err(SHORT);
         }
         for _ in 0..children {
-            self.skip(depth + 1)?;
+            self.skip(below)?;
         }
         Ok(())
     }
@@ -162,19 +162,19 @@ impl<'a> Reader<'a> {
 /// # Errors
 /// See [`ValueError`].
 pub fn check(bytes: &[u8]) -> Result<(), ValueError> {
-    check_within(bytes, VALUE_BYTES_MAX)
+    check_within(bytes, VALUE_BYTES_MAX, DEPTH_MAX)
 }
 
-/// As [`check`], for something that is no value of the state and has another limit.
+/// As [`check`], where other limits hold.
 ///
 /// # Errors
 /// What is wrong.
-pub fn check_within(bytes: &[u8], bytes_max: usize) -> Result<(), ValueError> {
+pub fn check_within(bytes: &[u8], bytes_max: usize, depth_max: usize) -> Result<(), ValueError> {
     if bytes.len() > bytes_max {
         return Err(ValueError::TooLarge(bytes.len()));
     }
     let mut reader = Reader { rest: bytes };
-    reader.skip(1)?;
+    reader.skip(depth_max - 1)?;
     if reader.rest.is_empty() || planted::is(Bug::BytesBehindValue) {
         Ok(())
     } else {

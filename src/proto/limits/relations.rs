@@ -1,6 +1,9 @@
 //! What must hold between limits, so that each thing fits what it travels or is kept in.
 
-use super::{CREDIT_BYTES_MIN, FRAME_BYTES_MAX, Figure, Limits, NO_FIGURE, Unfit, VALUE_BYTES_MAX};
+use super::{
+    CREDIT_BYTES_MIN, DEPTH_MAX, FRAME_BYTES_MAX, Figure, KEY_BYTES_MAX, Limits, NO_FIGURE, Unfit,
+    VALUE_BYTES_MAX,
+};
 
 /// Whether it holds, what is wrong if it does not, and the limits that it is about.
 type Relation = (bool, &'static str, [Figure; 4]);
@@ -46,6 +49,11 @@ impl Limits {
                 self.value_bytes_max <= VALUE_BYTES_MAX,
                 "a value may be larger than what clients and frames are made for",
                 figures!(self: value_bytes_max, VALUE_BYTES_MAX),
+            ),
+            (
+                self.key_bytes_max <= KEY_BYTES_MAX && self.depth_max <= DEPTH_MAX,
+                "a key or a value's nesting may be more than what clients are made for",
+                figures!(self: key_bytes_max depth_max, KEY_BYTES_MAX DEPTH_MAX),
             ),
             (
                 self.value_bytes_max <= self.change_set_bytes_max,

@@ -18,10 +18,12 @@ fn small_ones_that_fit_are_taken_and_others_are_refused_by_name() {
         ..Limits::USUAL
     };
     assert_eq!(small.check(), Ok(()));
-    let cases: [(Spoil, &str); 15] = [
+    let cases: [(Spoil, &str); 17] = [
         (|l| l.in_flight_max = 0, "zero"),
         (|l| l.in_flight_max = 1, "that waits"),
         (|l| l.value_bytes_max = VALUE_BYTES_MAX + 1, "clients"),
+        (|l| l.key_bytes_max = KEY_BYTES_MAX + 1, "a key"),
+        (|l| l.depth_max = DEPTH_MAX + 1, "nesting"),
         (|l| l.value_bytes_max = 301, "a value does not fit"),
         (|l| l.part_bytes_max = 101, "a part"),
         (|l| l.parts_bytes_max = 1000, "all that are kept"),
@@ -98,9 +100,7 @@ fn the_page_of_limits_has_each_with_its_figure() {
         (name.trim(), figure.trim().parse().expect("a number"))
     });
     let constants = [
-        ("KEY_BYTES_MAX", KEY_BYTES_MAX),
         ("NAMESPACE_BYTES_MAX", NAMESPACE_BYTES_MAX),
-        ("DEPTH_MAX", DEPTH_MAX),
         ("WATCH_KEYS_MAX", WATCH_KEYS_MAX),
         ("LEASED_KEYS_MAX", LEASED_KEYS_MAX),
         ("LEASE_STEPS_PER_TURN_MAX", LEASE_STEPS_PER_TURN_MAX),
@@ -126,6 +126,36 @@ fn the_page_of_limits_has_each_with_its_figure() {
         .filter(|line| line.starts_with("//! | `"))
         .count();
     assert_eq!(rows, all.len(), "the page has a limit that is none");
+}
+
+/// A limit that can't be set is one that nobody has thought about, unless it says why.
+#[test]
+fn each_constant_is_a_field_or_says_why_it_is_fixed() {
+    let source = include_str!("../limits.rs");
+    let usual = format!("{:?}", Limits::USUAL);
+    let (mut fields, mut fixed) = (0, 0);
+    let mut docs = String::new();
+    for line in source.lines() {
+        if let Some(text) = line.strip_prefix("/// ") {
+            docs.push_str(text);
+            docs.push('\n');
+            continue;
+        }
+        let name = line
+            .strip_prefix("pub const ")
+            .filter(|rest| !rest.starts_with("fn "));
+        if let Some((name, _)) = name.and_then(|rest| rest.split_once(':')) {
+            // `Limits { key_bytes_max: 1024, ... }`
+            let is_field = usual.contains(&format!(" {}: ", name.to_lowercase()));
+            let has_reason = docs.lines().any(|line| line.starts_with("Fixed: "));
+            assert!(is_field != has_reason, "{name}: {docs}");
+            fields += usize::from(is_field);
+            fixed += usize::from(has_reason);
+        }
+        docs.clear();
+    }
+    assert_eq!(fields, usual.matches(": ").count(), "each has its constant");
+    assert!(fixed > 30, "{fixed}");
 }
 
 /// Users read them there: the constants that have the figures are not among the public docs.
@@ -175,7 +205,9 @@ fn the_docs_of_each_field_say_what_the_page_says() {
 
 #[test]
 fn no_limit_may_be_zero() {
-    let spoils: [Spoil; 28] = [
+    let spoils: [Spoil; 30] = [
+        |l| l.key_bytes_max = 0,
+        |l| l.depth_max = 0,
         |l| l.value_bytes_max = 0,
         |l| l.part_bytes_max = 0,
         |l| l.uploads_per_session_max = 0,

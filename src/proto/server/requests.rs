@@ -5,7 +5,7 @@ use super::super::history::Cause;
 use super::super::ids::{ProcessId, Revision, Seq, SessionId, WatchId};
 use super::super::interest::{Interest, ReadSet};
 use super::super::kinds;
-use super::super::limits::{CREDIT_BYTES_MIN, KEY_BYTES_MAX, Limits, WATCH_KEYS_MAX};
+use super::super::limits::{CREDIT_BYTES_MIN, DEPTH_MAX, KEY_BYTES_MAX, Limits, WATCH_KEYS_MAX};
 use super::super::marks::{self, Mark};
 use super::super::message::{Condition, Failure, Filter, Reply, Request};
 use super::super::planted::{self, Bug};
@@ -433,7 +433,7 @@ impl Server {
                 }
             }
             Condition::Equal { key, value } => {
-                let checked = check_key(key).and_then(|()| check_value(value, max));
+                let checked = check_key(key).and_then(|()| check_value(value, max, DEPTH_MAX));
                 checked.map_err(out_of_bounds)?;
                 WaitKind::Equal {
                     key: key.to_owned(),
@@ -443,7 +443,9 @@ impl Server {
             }
             Condition::Key { key, test } => {
                 kinds::said(&test);
-                let value = test.value().map_or(Ok(()), |value| check_value(value, max));
+                let value = test
+                    .value()
+                    .map_or(Ok(()), |value| check_value(value, max, DEPTH_MAX));
                 check_key(key).and(value).map_err(out_of_bounds)?;
                 WaitKind::Key {
                     key: key.to_owned(),

@@ -104,7 +104,7 @@ fn blob(bytes: usize) -> Vec<u8> {
 #[test]
 fn a_change_set_over_its_limit_is_refused_whole() {
     let mut store = Store::default();
-    let value = blob(crate::proto::limits::VALUE_BYTES_MAX);
+    let value = blob(VALUE_BYTES_MAX);
     let mut transaction = store.transaction(P, Rights::User);
     for number in 0..3 {
         transaction

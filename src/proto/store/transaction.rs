@@ -3,11 +3,11 @@
 use super::graves::Emptied;
 use super::held::{Entry, Found, Value};
 use super::{
-    ChangeSet, Key, KeyChange, Namespace, RESERVED, Store, StoreError, Wrote, WroteKey, check_key,
+    ChangeSet, Key, KeyChange, Namespace, RESERVED, Store, StoreError, Wrote, WroteKey,
     check_namespace, check_value, dict, limit,
 };
 use crate::proto::ids::{ProcessId, Revision};
-use crate::proto::limits::{Limits, VALUE_BYTES_MAX};
+use crate::proto::limits::Limits;
 use crate::proto::marks::{self, Mark};
 use crate::proto::operations::Span;
 use crate::proto::planted::{self, Bug};
@@ -293,17 +293,13 @@ impl Transaction<'_> {
         owner: Option<ProcessId>,
     ) -> Result<(), StoreError> {
         self.writable(namespace)?;
-        check_key(key)?;
         // What the framework writes is bounded by the number of processes, and must never fail for
         // want of what users have filled: the end of a process would be undone.
         let counts = self.rights == Rights::User;
         let limits = self.store.limits;
-        let value_max = if counts {
-            limits.value_bytes_max
-        } else {
-            VALUE_BYTES_MAX
-        };
-        check_value(value, value_max)?;
+        let of_entry = if counts { limits } else { Limits::USUAL };
+        limit("KEY_BYTES_MAX", key.len(), of_entry.key_bytes_max)?;
+        check_value(value, of_entry.value_bytes_max, of_entry.depth_max)?;
         let known = self.store.dicts.get_key_value(namespace);
         if known.is_none() && counts {
             // The framework's own is none of the users'.

@@ -61,7 +61,7 @@ fn too_deep_a_value_is_one_level_over_the_limit() {
         actual: depth as u64 + 1,
         max: depth as u64,
     };
-    assert_eq!(check_value(&value, 1000), Err(error));
+    assert_eq!(check_value(&value, 1000, depth), Err(error));
 }
 
 #[test]
