@@ -5,9 +5,53 @@ use crate::seen::Seen;
 use crate::world::{self, World};
 use zproc::seam::proto::ids::ProcessId;
 use zproc::seam::proto::limits::{CREDIT_BYTES_MIN, Limits};
+use zproc::seam::proto::marks::{self, Mark};
 
 /// What the server holds is measured after so many events.
 const MEASURED_EVERY: u64 = 64;
+
+/// Makes one limit as small as it may be, and those that must not be larger.
+type Least = fn(&mut Limits);
+
+/// One of them in some runs. Not here: what keeps a process from starting, which leaves nothing to look at,
+/// and requests in flight, of which a process with threads that wait for each other needs a few.
+const LEAST: [Least; 26] = [
+    |limits| limits.key_bytes_max = 1,
+    |limits| limits.depth_max = 1,
+    |limits| {
+        limits.value_bytes_max = 1;
+        limits.part_bytes_max = 1;
+    },
+    |limits| limits.uploads_per_session_max = 1,
+    |limits| {
+        limits.change_set_changes_max = 1;
+        limits.owned_keys_max = 1;
+    },
+    |limits| limits.owned_bytes_max = 1,
+    |limits| limits.owned_keys_max = 1,
+    |limits| limits.history_bytes_max = CREDIT_BYTES_MIN as usize,
+    |limits| limits.history_entries_max = 1,
+    |limits| limits.state_bytes_max = 1,
+    |limits| limits.namespaces_max = 1,
+    |limits| {
+        limits.outbox_bytes_max = 1;
+        limits.updates_queued_bytes_max = 1;
+    },
+    |limits| limits.watches_per_session_max = 1,
+    |limits| limits.connections_silent_max = 1,
+    |limits| limits.locks_max = 1,
+    |limits| limits.locks_per_session_max = 1,
+    |limits| limits.lock_waiters_max = 1,
+    |limits| limits.processes_ended_max = 1,
+    |limits| limits.results_bytes_max = 1,
+    |limits| limits.frames_per_turn_max = 1,
+    |limits| limits.log_entries_per_turn_max = 1,
+    |limits| limits.log_entries_per_tick_max = 1,
+    |limits| limits.page_entries_max = 1,
+    |limits| limits.page_bytes_max = 1,
+    |limits| limits.leases_max = 1,
+    |limits| limits.validation_steps_max = 1,
+];
 
 /// Makes some limits small.
 type Shrink = fn(&mut Limits, &mut Choices);
@@ -88,6 +132,10 @@ pub(crate) fn draw(choices: &mut Choices) -> Limits {
             shrink(&mut limits, choices);
         }
     }
+    if choices.strikes(Part::Swarm, 1, 8) {
+        marks::reached(Mark::LimitOfOne);
+        LEAST[choices.below(Part::Swarm, LEAST.len() as u64) as usize](&mut limits);
+    }
     limits
 }
 
@@ -138,5 +186,14 @@ mod tests {
             shrink(&mut all, &mut Choices::new(1));
         }
         assert_eq!(all.check(), Ok(()));
+        for least in LEAST {
+            let mut limits = all;
+            least(&mut limits);
+            assert_eq!(limits.check(), Ok(()));
+            let mut limits = Limits::USUAL;
+            least(&mut limits);
+            assert_eq!(limits.check(), Ok(()));
+            assert!(!is_usual(limits));
+        }
     }
 }

@@ -297,6 +297,8 @@ fn allowed(name: &str, limits: &Limits) -> Option<usize> {
         "LOCKS_PER_SESSION_MAX" => limits.locks_per_session_max,
         "LOCK_WAITERS_MAX" => limits.lock_waiters_max,
         "LOCK_NAME_BYTES_MAX" => LOCK_NAME_BYTES_MAX,
+        "LEASES_MAX" => limits.leases_max,
+        "LEASES_PER_SESSION_MAX" => limits.leases_per_session_max,
         "PROCESSES_LIVE_MAX" => limits.processes_live_max,
         "PROCESSES_LIVE_PER_PROGRAM_MAX" => limits.processes_live_per_program_max(),
         _ => return None,

@@ -300,6 +300,7 @@ marks! {
     FedCaughtUp: "a condition here read more when updates behind its revision had come already";
     WhenCompacted: "who wants all the times that something is true was too far behind";
     // The workloads.
+    LimitOfOne: "one limit of a run was as small as it may be";
     HastyWriteMissed: "a role's write was not answered in its time";
     HastyWaitMissed: "a role's wait did not come true in its time";
     HastyWaitMet: "a role's wait with a time limit came true in it";
