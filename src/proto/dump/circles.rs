@@ -109,7 +109,7 @@ fn way(dump: &Dump, from: ProcessId, to: ProcessId) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{dump, process};
+    use super::super::words::tests::{dump, process};
     use super::*;
 
     fn join(id: u64) -> Awaited {
