@@ -3,7 +3,7 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::PathBuf;
-use zproc::{Context, Dump, Filter, ProcessId, Result};
+use zproc::{Context, Dump, Filter, ProcessId, Result, View};
 
 /// Waits until the record of the program is there: it never is, for the program has none.
 fn waits_for_the_program(ctx: &Context, (): ()) -> Result<()> {
@@ -11,6 +11,52 @@ fn waits_for_the_program(ctx: &Context, (): ()) -> Result<()> {
     records
         .wait_until(|view| view.contains_key("process/1"))
         .map(drop)
+}
+
+fn waits_for_an_update(ctx: &Context, (): ()) -> Result<()> {
+    let mut watch = ctx.state().watch(Filter::key("never")).start()?;
+    watch.next_update().map(drop)
+}
+
+fn is_due(view: &View<'_>) -> Result<Option<u64>> {
+    view.get("due")
+}
+
+fn act(_: &Context, _: u64) -> Result<()> {
+    Ok(())
+}
+
+/// They were said to wait for nothing, and what acts at matches was called by a name of the crate's own.
+#[test]
+fn processes_that_wait_for_updates_are_told_by_what_they_watch() -> Result<()> {
+    let ctx = Context::new()?;
+    let watcher = ctx.spawn(waits_for_an_update, ())?;
+    let actor = ctx.spawn_when(is_due, act)?;
+    let watches = |dump: &Dump| {
+        dump.processes
+            .iter()
+            .map(|it| it.watches.len())
+            .sum::<usize>()
+    };
+    let text = dump_until(&ctx, |dump| watches(dump) == 2)?.to_string();
+    let pid = |process: ProcessId| ctx.processes().map(|all| all.find(process)?.pid);
+    let line = |id, name| -> Result<String> {
+        let pid = pid(id)?.expect("it runs");
+        Ok(format!(
+            "process {} (dump::{name}), pid {pid}, runs, or waits for an update of:",
+            id.0
+        ))
+    };
+    for told in [
+        &*line(watcher.id(), "waits_for_an_update")?,
+        "watch 1 of key \"never\" in namespace \"default\" has been sent all there is; none has come",
+        &*line(actor.id(), "act")?,
+        "watch 1 of keys [\"due\"] in namespace \"default\", for `when` of dump::is_due, has been sent",
+    ] {
+        assert!(text.contains(told), "{told} is not in\n{text}");
+    }
+    ctx.state().set("never", &1)?;
+    watcher.join()?
 }
 
 fn dump_until(ctx: &Context, enough: impl Fn(&Dump) -> bool) -> Result<Dump> {

@@ -239,7 +239,7 @@ fn check_leases(
             } => Some(*stamp),
             _ => None,
         };
-        if let (Request::Lease { lease, on }, Some(from)) = (&call.request, given) {
+        if let (Request::Lease { lease, on, .. }, Some(from)) = (&call.request, given) {
             let until = last_held(calls, call.process, *lease).unwrap_or(from);
             let (process, lease) = (call.process, *lease);
             let other = held.iter().find(|other| {

@@ -38,14 +38,8 @@ pub(super) fn wait_until<R>(
     operation: &Operation<'_>,
     f: impl Fn(&Fed<'_>, &View<'_>) -> Result<Option<R>>,
 ) -> Result<(R, Revision)> {
-    let connection = state.context().connection();
-    let function = operation.object.unwrap_or("a condition");
-    let mut fed = Fed::new(state, operation, Copy::default());
-    fed.feeding = Some(Feeding {
-        wait: connection.name_fed(),
-        function: function[..function.floor_char_boundary(DUMP_TEXT_BYTES_MAX)].into(),
-        since: connection.port().now(),
-    });
+    let wait = state.context().connection().name_fed();
+    let fed = Fed::new(state, operation, wait, Copy::default());
     loop {
         match fed.next(&f) {
             // What was missed does not matter: the wait is for what is so in the end.
@@ -62,8 +56,8 @@ pub(super) struct Fed<'a> {
     namespace: &'a str,
     operation: Operation<'a>,
     deadline: Option<Time>,
-    /// Its watches are there for one wait only, for those who ask who waits for what.
-    feeding: Option<Feeding>,
+    /// What its watches are there for, for those who ask who waits for what.
+    feeding: Feeding,
     copy: RefCell<Copy>,
 }
 
@@ -283,14 +277,26 @@ impl Copy {
 }
 
 impl<'a> Fed<'a> {
-    pub(super) fn new(state: &'a State, operation: &Operation<'a>, copy: Copy) -> Fed<'a> {
+    /// `wait`: its number, by [`name_fed`](crate::client::Connection::name_fed); 0: it goes on behind
+    /// its result.
+    pub(super) fn new(
+        state: &'a State,
+        operation: &Operation<'a>,
+        wait: u64,
+        copy: Copy,
+    ) -> Fed<'a> {
         let context = state.context();
+        let function = operation.object.unwrap_or("a condition");
         Fed {
             context,
             namespace: state.namespace_name(),
             operation: *operation,
             deadline: context.deadline(state.limit()),
-            feeding: None,
+            feeding: Feeding {
+                wait,
+                function: function[..function.floor_char_boundary(DUMP_TEXT_BYTES_MAX)].into(),
+                since: context.connection().port().now(),
+            },
             copy: RefCell::new(copy),
         }
     }

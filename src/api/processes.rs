@@ -116,7 +116,7 @@ impl<'a> IntoIterator for &'a Processes {
 
 impl ProcessInfo {
     fn of(record: Record, now: Time) -> ProcessInfo {
-        let lived = record.used.map(|used| Duration::from_nanos(used.wall_ns));
+        let until = record.ended_ns.map_or(now, Time);
         ProcessInfo {
             id: ProcessId(record.id),
             parent: ProcessId(record.parent),
@@ -130,7 +130,7 @@ impl ProcessInfo {
             pid: record.pid,
             cpu: record.used.map(|used| Duration::from_nanos(used.cpu_ns)),
             memory_bytes: record.used.map(|used| used.memory_bytes_max),
-            age: lived.unwrap_or_else(|| now.since(Time(record.started_ns))),
+            age: until.since(Time(record.started_ns)),
             outcome: record.outcome,
         }
     }
@@ -287,6 +287,32 @@ mod tests {
             Some(ProcessState::Ended)
         );
         assert_eq!(processes.find(ProcessId(3)), None);
+    }
+
+    /// The age of one whose end nobody had seen went on counting.
+    #[test]
+    fn what_has_ended_grows_no_older() {
+        let record = Record {
+            id: 7,
+            parent: 1,
+            name: "f".to_owned(),
+            function: "f".to_owned(),
+            state: "ended".to_owned(),
+            pid: None,
+            started_ns: 5,
+            ended_ns: Some(12),
+            outcome: None,
+            used: None,
+        };
+        let age = |record| ProcessInfo::of(record, Time(100)).age;
+        assert_eq!(age(record.clone()), Duration::from_nanos(7));
+        let (state, ended_ns) = ("running".to_owned(), None);
+        let running = Record {
+            state,
+            ended_ns,
+            ..record
+        };
+        assert_eq!(age(running), Duration::from_nanos(95));
     }
 
     #[test]

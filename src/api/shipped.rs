@@ -115,6 +115,27 @@ where
     }
 }
 
+/// What a process runs that does something whenever a condition holds: a pair of both. It goes by
+/// the name of what it does.
+#[derive(Debug)]
+pub(crate) struct WhenBody<V>(PhantomData<fn() -> V>);
+
+impl<W, F, V> Body<(W, F), ProcessSignature> for WhenBody<V>
+where
+    W: Fn(&View<'_>) -> V + Copy,
+    V: Verdict,
+    F: Fn(&Context, V::Output) -> Result<()>,
+{
+    fn name() -> &'static str {
+        std::any::type_name::<F>()
+    }
+
+    fn run((when, f): &(W, F), (ctx, args): (&Context, &[u8])) -> Finished {
+        let body = |ctx: &Context, (): ()| super::when::each(ctx, when, f);
+        ProcessBody::<(), Result<()>>::run(&body, (ctx, args))
+    }
+}
+
 /// How the functions are called that run in a process before its own.
 #[derive(Debug)]
 pub(crate) enum InitSignature {}

@@ -339,7 +339,11 @@ impl Transaction<'_> {
         let leased: Vec<Leased<'_>> = (on.iter())
             .map(|(namespace, key)| (&**namespace, key.as_deref()))
             .collect();
-        let request = Request::Lease { lease, on: leased };
+        let request = Request::Lease {
+            lease,
+            function: self.function,
+            on: leased,
+        };
         let first = self.deadline.is_some_and(|deadline| deadline < give_up_at);
         let until = if first {
             self.deadline

@@ -238,9 +238,9 @@ impl WatchBuilder {
         self.start_as("watch", Location::caller())
     }
 
-    /// It is there for a wait, if it is, and a dump tells so.
-    pub(super) fn feeding(mut self, feeds: Option<Feeding>) -> WatchBuilder {
-        self.feeds = feeds;
+    /// It is there for a wait, and a dump tells so.
+    pub(super) fn feeding(mut self, feeds: Feeding) -> WatchBuilder {
+        self.feeds = Some(feeds);
         self
     }
 

@@ -3,9 +3,12 @@
 use super::context::Context;
 use super::fed::{Copy as Known, Fed};
 use super::process::Process;
+use super::shipped::{ProcessSignature, WhenBody};
+use super::spawn::ProcessBuilder;
 use super::state::State;
 use super::view::{Verdict, View};
 use crate::error::{Error, Operation, Result};
+use crate::process::code;
 use crate::proto::ids::Revision;
 use crate::proto::marks::{self, Mark};
 use crate::proto::planted::{self, Bug};
@@ -107,7 +110,7 @@ where
         };
         // Should `f` panic, nothing is known any more, and the iterator has ended.
         self.has_ended = true;
-        let fed = Fed::new(&self.state, &operation, std::mem::take(&mut self.known));
+        let fed = Fed::new(&self.state, &operation, 0, std::mem::take(&mut self.known));
         let decide = |_: &Fed<'_>, view: &View<'_>| (self.f)(view).decide();
         let found = fed.next(&decide);
         if !planted::is(Bug::WhenBegunAnew) {
@@ -167,18 +170,57 @@ impl Context {
         V: Verdict,
         F: Fn(&Context, V::Output) -> Result<()> + Copy + Send + 'static,
     {
-        self.spawn(
-            move |ctx: &Context, (): ()| {
-                for found in ctx.state().when(when) {
-                    match found {
-                        Ok((result, _)) => f(ctx, result)?,
-                        Err(error) if error.is_stopped() => break,
-                        Err(error) => return Err(error),
-                    }
-                }
-                Ok(())
-            },
-            (),
-        )
+        self.process_when(when, f).spawn(())
     }
+
+    /// As [`spawn_when`](Context::spawn_when), with more to say on how: [`ProcessBuilder::spawn`]
+    /// starts it. Unless it is given a [name](ProcessBuilder::name), it goes by that of `f`.
+    ///
+    /// ```
+    /// # fn main() -> zproc::Result<()> {
+    /// use zproc::{Context, View};
+    ///
+    /// fn order(view: &View<'_>) -> zproc::Result<Option<u64>> {
+    ///     view.get("order")
+    /// }
+    /// fn deliver(ctx: &Context, order: u64) -> zproc::Result<()> {
+    ///     ctx.state().set("delivered", &order).map(drop)
+    /// }
+    /// let ctx = Context::new()?;
+    /// let courier = ctx.process_when(order, deliver).name("courier").spawn(())?;
+    /// ctx.state().set("order", &7)?;
+    /// ctx.state().wait_equal("delivered", &7)?;
+    /// let processes = ctx.processes()?;
+    /// let found = processes.find(courier.id()).expect("it is listed");
+    /// assert_eq!(found.name, "courier");
+    /// assert!(found.function.ends_with("deliver"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn process_when<W, V, F>(&self, when: W, f: F) -> ProcessBuilder<(), Result<()>>
+    where
+        W: Fn(&View<'_>) -> V + Copy + Send + 'static,
+        V: Verdict,
+        F: Fn(&Context, V::Output) -> Result<()> + Copy + Send + 'static,
+    {
+        let function = code::ship::<(W, F), ProcessSignature, WhenBody<V>>((when, f));
+        ProcessBuilder::new(self.clone(), function.reference())
+    }
+}
+
+/// Does `f` at every match, until this process is asked to end.
+pub(super) fn each<W, V, F>(ctx: &Context, when: &W, f: &F) -> Result<()>
+where
+    W: Fn(&View<'_>) -> V + Copy,
+    V: Verdict,
+    F: Fn(&Context, V::Output) -> Result<()>,
+{
+    for found in ctx.state().when(*when) {
+        match found {
+            Ok((result, _)) => f(ctx, result)?,
+            Err(error) if error.is_stopped() => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }

@@ -35,6 +35,12 @@ pub(crate) trait Signature: 'static {
 
 /// How an `F` is called under signature `S`: the glue between a user's function and the wire.
 pub(crate) trait Body<F, S: Signature>: 'static {
+    /// The name that it is known by: that of `F`, unless `F` is something that we make of a user's
+    /// function.
+    fn name() -> &'static str {
+        type_name::<F>()
+    }
+
     /// Calls `f`.
     fn run(f: &F, input: S::Input<'_>) -> S::Output;
 }
@@ -101,7 +107,7 @@ impl<F: Copy + Send, S: Signature, B: Body<F, S>> Maker<F, S, B> {
                 anchor: &ANCHOR,
                 shape: S::SHAPE,
                 signature: TypeId::of::<S>,
-                name: type_name::<F>,
+                name: B::name,
             },
             // The compiler may make the record of an F that captures something, too.
             run: match size_of::<F>() {

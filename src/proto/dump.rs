@@ -81,12 +81,15 @@ pub struct ProcessDump {
     pub name: String,
     /// What it was spawned with, as `type_name` gives it; `main` for the program.
     pub function: String,
+    /// Its number in the system, once it runs.
+    pub pid: Option<u32>,
     /// How it stands with the server.
     pub standing: Standing,
     /// What it waits for, in the order in which it asked. Empty: it runs, as far as the server
     /// can see.
     pub waits: Vec<WaitDump>,
-    /// Its watches.
+    /// Its watches. Whether a thread waits for the next update of one, or is at work on the last,
+    /// the server can't tell.
     pub watches: Vec<WatchDump>,
     /// Bytes that the server has for it and that it has not taken.
     pub queued_bytes: u64,
@@ -181,6 +184,17 @@ pub enum Awaited {
         /// Later than this revision.
         after: Revision,
     },
+    /// Its turn to run a [transaction](crate::State::transaction) that was in conflict with others.
+    Turn {
+        /// Its function.
+        function: String,
+        /// What it has read and written, each with its namespace.
+        on: Vec<(String, Keys)>,
+        /// So much more of that.
+        on_left_out: u64,
+        /// The process whose turn is before this, if it is known.
+        behind: Option<ProcessId>,
+    },
     /// A lock.
     Lock {
         /// Its name.
@@ -230,6 +244,12 @@ pub struct WatchDump {
     pub namespace: String,
     /// What of it.
     pub keys: Keys,
+    /// The condition of the [`State::when`](crate::State::when) that it is there for; empty: none.
+    pub function: String,
+    /// The revision of the last update that it was sent, if it was sent one.
+    pub last: Option<Revision>,
+    /// How long ago that was written; if there is none, how long ago the watch began.
+    pub quiet: Elapsed,
     /// How many revisions it is behind; 0: it has been sent all there is.
     pub behind: u64,
     /// Bytes of updates that may be sent before its user has taken some.

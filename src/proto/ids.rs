@@ -107,7 +107,8 @@ impl std::fmt::Debug for Token {
 /// effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Readable, Writable)]
 pub struct Feeds<'a> {
-    /// Its number among those of its session: several watches may feed one.
+    /// Its number among those of its session: several watches may feed one. 0: it is no wait, but a
+    /// `State::when`, which goes on with them behind each result.
     pub wait: u64,
     /// Its condition.
     pub function: &'a str,

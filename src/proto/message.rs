@@ -180,6 +180,8 @@ pub enum Request<'a> {
     /// by `Done` when it is given.
     Lease {
         lease: LeaseId,
+        /// The transaction's function. Shown, and of no other effect.
+        function: &'a str,
         #[speedy(length_type = u16)]
         on: Vec<Leased<'a>>,
     },

@@ -45,6 +45,10 @@ pub struct Cursor {
     pub announced: bool,
     /// The wait that it feeds, if it does: for those who ask who waits for what.
     pub feeds: Option<Fed>,
+    /// When it began.
+    pub since: Time,
+    /// The last update that was sent: its revision, and when that was written.
+    pub last: Option<(Revision, Time)>,
 }
 
 /// A wait whose condition is tested where it waits.
@@ -136,7 +140,12 @@ pub enum WaitKind {
         ticket: u64,
     },
     /// Its turn to have a lease.
-    Lease(LeaseId),
+    Lease {
+        /// Its number.
+        lease: LeaseId,
+        /// The transaction's function.
+        function: Box<str>,
+    },
 }
 
 /// A wait that is not answered yet.
@@ -162,7 +171,7 @@ impl Wait {
             // Noted with the process, too; it is never refused.
             WaitKind::Ended(_) => return 0,
             // Counted with the lease, which outlasts it.
-            WaitKind::Lease(_) => return 0,
+            WaitKind::Lease { .. } => return 0,
             // Bounded by the number of locks.
             WaitKind::Lock { .. } => return 0,
             WaitKind::Function { name, args, .. } => name.len() + args.len(),
@@ -562,6 +571,8 @@ mod tests {
             sent: 40,
             announced: true,
             feeds: None,
+            since: Time(0),
+            last: None,
         };
         session.interests_bytes = cursor.bytes();
         session.watches.insert(WatchId(1), cursor);

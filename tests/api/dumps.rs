@@ -58,7 +58,7 @@ pub(super) fn waits_that_capture_and_names(ctx: &Context) -> Result<()> {
     let named = format!("process {} \"patience\" (", waiter.id().0);
     for told in [
         &*named,
-        "waits_here) waits ",
+        "waits_here), pid ",
         " \"the child\" (",
         "key \"key\"",
     ] {
@@ -103,12 +103,12 @@ pub(super) fn who_waits_for_what(ctx: &Context) -> Result<()> {
             "{id}, {what}: {text}"
         );
     };
-    told(first.id(), "dumps::waits_for_a_value) waits ");
+    told(first.id(), "dumps::waits_for_a_value), pid ");
     told(
         first.id(),
         "key \"never/a\" in namespace \"default\" to be the integer 1",
     );
-    told(second.id(), "dumps::waits_for_a_key) waits ");
+    told(second.id(), "dumps::waits_for_a_key), pid ");
     told(second.id(), "it read key \"never/b\"");
     told(joiner.id(), "join of process");
     let joined = dump

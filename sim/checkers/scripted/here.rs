@@ -94,7 +94,14 @@ fn a_lease_is_given_back_before_anything_else() {
         let mut script = Script::default();
         let lease = LeaseId(1);
         let on = vec![("n", Some("k"))];
-        let call = script.call(A, &Request::Lease { lease, on });
+        let call = script.call(
+            A,
+            &Request::Lease {
+                lease,
+                function: "f",
+                on,
+            },
+        );
         let revision = Revision(0);
         script.returned(A, call, &Reply::Done { revision });
         if released {

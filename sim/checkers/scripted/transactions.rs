@@ -70,7 +70,14 @@ impl Script {
 
     fn queues(&mut self, process: ProcessId, key: Option<&str>) -> u64 {
         let (lease, on) = (L, vec![("n", key)]);
-        self.call(process, &Request::Lease { lease, on })
+        self.call(
+            process,
+            &Request::Lease {
+                lease,
+                function: NAME,
+                on,
+            },
+        )
     }
 
     fn given(&mut self, process: ProcessId, call: u64, revision: u64) {

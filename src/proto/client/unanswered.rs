@@ -48,7 +48,7 @@ fn in_words(request: &Request<'_>) -> String {
             format!("do {count} operations on namespace {namespace:?}")
         }
         Request::Commit { function, .. } => format!("commit {function}"),
-        Request::Lease { .. } => "have a lease".to_owned(),
+        Request::Lease { function, .. } => format!("have a turn for transaction {function}"),
         Request::Atomic {
             namespace,
             function,

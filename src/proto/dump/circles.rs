@@ -53,7 +53,9 @@ fn awaited_by(wait: &WaitDump) -> Vec<ProcessId> {
         }
         | Awaited::Equal { .. }
         | Awaited::Key { .. }
-        | Awaited::Changed { .. } => Vec::new(),
+        | Awaited::Changed { .. }
+        // Turns are taken in the order of asking, so they are in no circle.
+        | Awaited::Turn { .. } => Vec::new(),
         Awaited::End { process, .. } => vec![*process],
         Awaited::Lock { holder, .. } => vec![*holder],
         Awaited::Condition {
@@ -147,7 +149,7 @@ mod tests {
              process 2 (f2) waits 12.3 s for: join of process 4 (f4)\n\
              process 2 (f2) waits 12.3 s for: join of process 3 (f3)\n\
              process 3 (f3) waits 12.3 s for: join of process 2 (f2)\n\
-             process 4 (f4) runs, and waits for nothing\n\
+             process 4 (f4) runs, as far as the server can see\n\
              process 5 (f5) waits 12.3 s for: join of process 5 (f5)\n\
              deadlock, unless another thread of one of them goes on: process 2 (f2) waits for the \
              end of process 3 (f3); process 3 (f3) waits for the end of process 2 (f2)\n\

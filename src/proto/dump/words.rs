@@ -66,6 +66,18 @@ impl fmt::Display for Keys {
     }
 }
 
+/// Keys, each with its namespace unless that goes without saying.
+fn listed(all: &[(String, Keys)], usual: Option<&str>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (place, (namespace, keys)) in all.iter().enumerate() {
+        f.write_str(if place > 0 { ", " } else { "" })?;
+        write!(f, "{keys}")?;
+        if Some(&**namespace) != usual {
+            write!(f, " of namespace {namespace:?}")?;
+        }
+    }
+    Ok(())
+}
+
 impl fmt::Display for Awaited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -79,13 +91,7 @@ impl fmt::Display for Awaited {
                 if reads.is_empty() && *reads_left_out == 0 {
                     return f.write_str("nothing, so nothing can make it hold");
                 }
-                for (place, (of, keys)) in reads.iter().enumerate() {
-                    f.write_str(if place > 0 { ", " } else { "" })?;
-                    keys.fmt(f)?;
-                    if of != namespace {
-                        write!(f, " of namespace {of:?}")?;
-                    }
-                }
+                listed(reads, Some(namespace), f)?;
                 f.write_str(&more(*reads_left_out))
             }
             Awaited::Equal {
@@ -121,6 +127,20 @@ impl fmt::Display for Awaited {
                 f,
                 "a change of {keys} in namespace {namespace:?} after {after}"
             ),
+            Awaited::Turn {
+                function,
+                on,
+                on_left_out,
+                behind,
+            } => {
+                write!(f, "its turn in transaction {function} on ")?;
+                listed(on, None, f)?;
+                f.write_str(&more(*on_left_out))?;
+                match behind {
+                    Some(before) => write!(f, ", behind process {}", before.0),
+                    None => Ok(()),
+                }
+            }
             Awaited::Lock {
                 name,
                 holder,
@@ -138,7 +158,10 @@ impl fmt::Display for Awaited {
 
 impl fmt::Display for ProcessDump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = named(self.id, &self.name, &self.function);
+        let mut name = named(self.id, &self.name, &self.function);
+        if let Some(pid) = self.pid {
+            name.push_str(&format!(", pid {pid},"));
+        }
         let mut lines = Vec::new();
         match &self.standing {
             Standing::Starting(since) => {
@@ -179,8 +202,8 @@ impl fmt::Display for ProcessDump {
         }
         match (lines.is_empty(), self.watches.is_empty()) {
             (false, _) => {}
-            (true, true) => lines.push(format!("{name} runs, and waits for nothing")),
-            (true, false) => lines.push(format!("{name} runs, or waits for an update")),
+            (true, true) => lines.push(format!("{name} runs, as far as the server can see")),
+            (true, false) => lines.push(format!("{name} runs, or waits for an update of:")),
         }
         for watch in &self.watches {
             lines.push(format!("  {watch}"));
@@ -193,15 +216,24 @@ impl fmt::Display for WatchDump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "its watch {} of {} in namespace {:?} ",
+            "its watch {} of {} in namespace {:?}",
             self.watch, self.keys, self.namespace
         )?;
-        match (self.behind, self.credit_bytes) {
-            (0, _) => f.write_str("has been sent all there is"),
-            (behind, credit) => write!(
+        if !self.function.is_empty() {
+            write!(f, ", for `when` of {},", self.function)?;
+        }
+        match self.behind {
+            0 => f.write_str(" has been sent all there is; ")?,
+            behind => write!(
                 f,
-                "is {behind} revisions behind; room for {credit} more bytes"
-            ),
+                " is {behind} revisions behind, with room for {} more bytes; ",
+                self.credit_bytes
+            )?,
+        }
+        let quiet = Short(self.quiet);
+        match self.last {
+            Some(last) => write!(f, "the last was {last}, {quiet} ago"),
+            None => write!(f, "none has come since it began, {quiet} ago"),
         }
     }
 }
@@ -286,6 +318,7 @@ pub(super) mod tests {
             parent: ProcessId::PROGRAM,
             name: String::new(),
             function: format!("f{id}"),
+            pid: None,
             standing: Standing::Connected,
             waits: (1..).zip(waits).map(wait).collect(),
             watches: Vec::new(),

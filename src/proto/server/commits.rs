@@ -374,7 +374,7 @@ impl Server {
                 };
                 wanted.awaited(log, (after, is_first), revision, &self.config.limits)
             }
-            WaitKind::Ended(_) | WaitKind::Lock { .. } | WaitKind::Lease(_) => None,
+            WaitKind::Ended(_) | WaitKind::Lock { .. } | WaitKind::Lease { .. } => None,
             WaitKind::Equal { key, value, digest } => {
                 view.note_key(&wait.namespace, key);
                 let there = self.store.found(&wait.namespace, key).map(Found::there);
@@ -467,7 +467,7 @@ impl Server {
                 }
             }
             WaitKind::Lock { name, ticket } => self.locks.leave(&name, ticket),
-            WaitKind::Lease(lease) => self.end_lease(id, lease),
+            WaitKind::Lease { lease, .. } => self.end_lease(id, lease),
             WaitKind::Function { .. }
             | WaitKind::Equal { .. }
             | WaitKind::Key { .. }
@@ -533,6 +533,7 @@ fn serve(
             return Served::NoCredit;
         }
         cursor.sent += size;
+        cursor.last = Some((entry.revision, entry.cause.time));
         turn.spent += body.len() / STEP_BYTES;
         outbox.push(&FromServer::Update { watch, body: &body });
     }

@@ -2,7 +2,7 @@
 
 use super::super::codec;
 use super::super::dump::{Awaited, Dump, Keys, LeftOut, ProcessDump, WaitDump, WatchDump};
-use super::super::ids::{ProcessId, Seq, WatchId};
+use super::super::ids::{LeaseId, ProcessId, Seq, WatchId};
 use super::super::interest::{Interest, Key};
 use super::super::limits::{
     DUMP_LINES_MAX, DUMP_PROCESSES_MAX, DUMP_READS_MAX, DUMP_TEXT_BYTES_MAX,
@@ -82,6 +82,7 @@ impl Server {
             parent: process.parent(),
             name: name_of(process),
             function: cut(process.function()),
+            pid: process.pid,
             standing: process.standing(detached_at, now),
             waits: Vec::new(),
             watches: Vec::new(),
@@ -105,13 +106,19 @@ impl Server {
         let waits = session.waits.len() + fed.len();
         let rest = room.waits - drawn.waits.len();
         drawn.waits.extend(fed.into_iter().take(rest));
-        let own = |(_, cursor): &(&WatchId, &Cursor)| cursor.feeds.is_none();
+        let own = |(_, cursor): &(&WatchId, &Cursor)| fed_wait(cursor).is_none();
         let watches = session.watches.iter().filter(own).count();
         for (watch, cursor) in session.watches.iter().filter(own).take(room.watches) {
             drawn.watches.push(WatchDump {
                 watch: watch.0,
                 namespace: cut(&cursor.namespace),
                 keys: keys(&cursor.interest),
+                function: (cursor.feeds.as_ref())
+                    .map_or_else(String::new, |fed| fed.function.clone()),
+                last: cursor.last.map(|(revision, _)| revision),
+                quiet: now
+                    .since(cursor.last.map_or(cursor.since, |(_, written)| written))
+                    .into(),
                 behind: self.behind_by(cursor),
                 credit_bytes: cursor.granted.saturating_sub(cursor.sent),
             });
@@ -149,15 +156,7 @@ impl Server {
                 key: cut(key),
                 test: codec::decode(test).map_or_else(|_| String::new(), |test| in_words(&test)),
             },
-            WaitKind::Lease(lease) => {
-                let first = self.leases.first_of(session.id, *lease);
-                let (namespace, key) = first.unwrap_or_default();
-                Awaited::Key {
-                    namespace: cut(namespace),
-                    key: cut(key.unwrap_or("*")),
-                    test: "free, for the lease of a transaction".to_owned(),
-                }
-            }
+            WaitKind::Lease { lease, function } => self.turn(session, *lease, function),
             WaitKind::Ended(process) => Awaited::End {
                 process: *process,
                 name: (self.processes.get(process)).map_or_else(String::new, name_of),
@@ -185,6 +184,28 @@ impl Server {
         }
     }
 
+    /// A transaction that waits for its lease.
+    fn turn(&self, session: &Session, lease: LeaseId, function: &str) -> Awaited {
+        let ticket = self.leases.ticket(session.id, lease);
+        let on = ticket.and_then(|ticket| self.leases.on(ticket));
+        let shown: Vec<_> = (on.into_iter().flatten())
+            .take(DUMP_READS_MAX)
+            .map(|(namespace, key)| {
+                let keys = key.as_ref().map_or(Keys::All, |key| Keys::Key(cut(key)));
+                (cut(namespace), keys)
+            })
+            .collect();
+        let before = ticket.and_then(|ticket| self.leases.before(ticket));
+        let owner = before.and_then(|ticket| self.leases.owner(ticket));
+        let behind = owner.and_then(|(session, _)| self.sessions.get(&session));
+        Awaited::Turn {
+            function: function.to_owned(),
+            on_left_out: (on.map_or(0, BTreeSet::len) - shown.len()) as u64,
+            on: shown,
+            behind: behind.map(|session| session.process),
+        }
+    }
+
     fn behind_by(&self, cursor: &Cursor) -> u64 {
         let head = self.store.revision();
         cursor
@@ -202,12 +223,17 @@ pub(super) fn fed(feeds: &Feeds<'_>, now: Time) -> Fed {
     }
 }
 
+/// The wait that a watch feeds; one for a `State::when` feeds none, since that goes on.
+fn fed_wait(cursor: &Cursor) -> Option<&Fed> {
+    cursor.feeds.as_ref().filter(|fed| fed.wait != 0)
+}
+
 /// The waits of a session whose conditions are tested where they wait: each is fed by one watch or
 /// more, which together see all that it has read.
 fn fed_waits(session: &Session, now: Time) -> Vec<WaitDump> {
     let mut waits: BTreeMap<u64, (&Fed, Vec<&Cursor>)> = BTreeMap::new();
     for cursor in session.watches.values() {
-        if let Some(fed) = &cursor.feeds {
+        if let Some(fed) = fed_wait(cursor) {
             let (_, cursors) = waits.entry(fed.wait).or_insert((fed, Vec::new()));
             cursors.push(cursor);
         }
@@ -295,7 +321,7 @@ fn listed(keys: &BTreeSet<Key>) -> (Vec<String>, u64) {
 }
 
 /// A text that is short enough for a picture.
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     match text.floor_char_boundary(DUMP_TEXT_BYTES_MAX) {
         end if end == text.len() => text.to_owned(),
         end => format!("{}...", &text[..end]),

@@ -80,15 +80,22 @@ impl Leases {
         self.tickets.range(own).map(|(_, ticket)| *ticket).collect()
     }
 
-    /// The first of what a lease is on.
-    pub(super) fn first_of(
-        &self,
-        session: SessionId,
-        lease: LeaseId,
-    ) -> Option<(&str, Option<&str>)> {
-        let lease = self.leases.get(&self.ticket(session, lease)?)?;
-        let (namespace, key) = lease.on.first()?;
-        Some((namespace, key.as_deref()))
+    /// What a lease is on.
+    pub(super) fn on(&self, ticket: Ticket) -> Option<&BTreeSet<(Namespace, Option<Key>)>> {
+        Some(&self.leases.get(&ticket)?.on)
+    }
+
+    /// The lease that is next before this one: its turn is to be over first.
+    pub(super) fn before(&self, ticket: Ticket) -> Option<Ticket> {
+        let last = |set: &BTreeSet<Ticket>| set.range(..ticket).next_back().copied();
+        let before = self.on(ticket)?.iter().filter_map(|(namespace, key)| {
+            let queues = self.queues.get(namespace)?;
+            match key {
+                None => last(&queues.all),
+                Some(key) => last(&queues.whole).max(queues.keys.get(key).and_then(last)),
+            }
+        });
+        before.max()
     }
 
     /// Is the lease held?

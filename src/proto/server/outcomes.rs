@@ -78,7 +78,7 @@ pub(super) fn outcome_of(process: &Process, death: &Death, now: Time) -> (Vec<u8
 }
 
 /// From the request to the end.
-pub(super) fn wall_ns(started_at: Time, now: Time) -> u64 {
+fn wall_ns(started_at: Time, now: Time) -> u64 {
     nanoseconds(now.since(started_at))
 }
 

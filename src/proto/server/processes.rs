@@ -12,7 +12,7 @@ use super::super::session::WaitKind;
 use super::super::setup::Setup;
 use super::super::store::{Key, Namespace, RESERVED, Rights, Transaction};
 use super::super::time::Time;
-use super::outcomes::{self, Remains, outcome_of, wall_ns};
+use super::outcomes::{self, Remains, outcome_of};
 use super::parts::Rests;
 use super::requests::cause;
 use super::{Effect, Keep, Server, WaitKey, wire};
@@ -37,9 +37,11 @@ pub struct Record {
     pub pid: Option<u32>,
     /// When it was asked for, in nanoseconds of the server's clock.
     pub started_ns: u64,
+    /// When it ended, by the same clock.
+    pub ended_ns: Option<u64>,
     /// How it ended, in words.
     pub outcome: Option<String>,
-    /// What it had used by then.
+    /// What it had used by then, if anybody has seen its end.
     pub used: Option<Used>,
 }
 
@@ -50,8 +52,6 @@ pub struct Used {
     pub cpu_ns: u64,
     /// The most memory it had resident, bytes.
     pub memory_bytes_max: u64,
-    /// From the request to the end, nanoseconds.
-    pub wall_ns: u64,
 }
 
 /// A death notice that waits until the last writes have been read.
@@ -111,8 +111,9 @@ pub(super) struct Process {
     args: Option<(Vec<u8>, Vec<u8>)>,
     pub(super) rests: Rests,
     pub(super) state: State,
-    pid: Option<u32>,
+    pub(super) pid: Option<u32>,
     pub(super) started_at: Time,
+    ended_at: Option<Time>,
     /// What it said of its own end: an encoded [`Finish`].
     pub(super) finish: Option<Vec<u8>>,
     death: Option<Death>,
@@ -160,6 +161,7 @@ impl Process {
             state: State::Running,
             pid: None,
             started_at: now,
+            ended_at: None,
             finish: None,
             death: None,
             is_killed: false,
@@ -240,6 +242,7 @@ impl Process {
             state: state.to_owned(),
             pid: self.pid,
             started_ns: self.started_at.0,
+            ended_ns: self.ended_at.map(|at| at.0),
             outcome: self.outcome_text.clone(),
             used: self.used,
         };
@@ -526,9 +529,9 @@ impl Server {
         process.used = is_seen.then(|| Used {
             cpu_ns: death.cpu_user_ns.saturating_add(death.cpu_system_ns),
             memory_bytes_max: death.memory_bytes_max,
-            wall_ns: wall_ns(process.started_at, now),
         });
         process.state = State::Ended;
+        process.ended_at = Some(now);
         process.outcome = Some(outcome);
         process.outcome_text = Some(text.clone());
         process.args = None;

@@ -100,9 +100,11 @@ impl Server {
                 };
                 self.commit(session, process, asked, now)
             }
-            Request::Lease { lease, ref on } => {
-                return self.begin_lease(session, seq, lease, on, now);
-            }
+            Request::Lease {
+                lease,
+                function,
+                ref on,
+            } => return self.begin_lease(session, seq, (lease, function), on, now),
             Request::Atomic {
                 namespace,
                 function,
@@ -121,7 +123,14 @@ impl Server {
                 feeds,
             } => {
                 let fed = feeds.map(|feeds| dump::fed(&feeds, now));
-                self.begin_watch((session, watch), namespace, filter, from, credit, fed)
+                self.begin_watch(
+                    (session, watch),
+                    namespace,
+                    filter,
+                    from,
+                    credit,
+                    (fed, now),
+                )
             }
             Request::Unwatch { watch } => {
                 self.remove_watch(session, watch);
@@ -313,7 +322,7 @@ impl Server {
         filter: &Filter<'_>,
         from: Option<Revision>,
         credit: u64,
-        feeds: Option<Fed>,
+        (feeds, now): (Option<Fed>, Time),
     ) -> Vec<u8> {
         let head = self.store.revision().next();
         // Revision 0 is the empty state: no update has it, and so none of it is ever dropped.
@@ -352,6 +361,8 @@ impl Server {
             sent: 0,
             announced: true,
             feeds,
+            since: now,
+            last: None,
         };
         if let Err(failure) = interests_fit(session, cursor.bytes(), &self.config.limits) {
             return self.failed(failure);

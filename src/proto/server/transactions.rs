@@ -18,7 +18,7 @@ use super::super::store::Rights;
 use super::super::time::Time;
 use super::leases::Ticket;
 use super::requests::{cause, interests_fit};
-use super::{Keep, Server, Timer, batch, wire};
+use super::{Keep, Server, Timer, batch, dump, wire};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -206,11 +206,12 @@ impl Server {
         &mut self,
         id: SessionId,
         seq: Seq,
-        lease: LeaseId,
+        (lease, function): (LeaseId, &str),
         on: &[Leased<'_>],
         now: Time,
     ) -> Option<Vec<u8>> {
-        let bytes = lease_bytes(on);
+        let function = dump::cut(function);
+        let bytes = lease_bytes(on) + function.len();
         if let Err(failure) = self.check_lease(id, on, bytes) {
             return Some(self.failed(failure));
         }
@@ -222,7 +223,10 @@ impl Server {
         let namespace = on.first().map_or("", |(namespace, _)| namespace);
         let wait = Wait {
             namespace: Arc::from(namespace),
-            kind: WaitKind::Lease(lease),
+            kind: WaitKind::Lease {
+                lease,
+                function: function.into(),
+            },
             reads: ReadSet::default(),
             tests: 0,
             since: now,
@@ -272,7 +276,8 @@ impl Server {
             let Some(session) = self.sessions.get_mut(&id) else {
                 continue;
             };
-            let is_its = |wait: &Wait| matches!(wait.kind, WaitKind::Lease(id) if id == lease);
+            let is_its =
+                |wait: &Wait| matches!(wait.kind, WaitKind::Lease { lease: id, .. } if id == lease);
             let seq = session.waits.iter().find(|(_, wait)| is_its(wait));
             if let Some((seq, wait)) = seq.map(|(seq, wait)| (*seq, wait)) {
                 marks::reached_if(wait.since == now, Mark::LeaseAtOnce);

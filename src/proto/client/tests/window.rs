@@ -59,6 +59,7 @@ fn waits_leave_room_for_the_request_that_ends_them() {
     let mut client = up();
     let lease = Request::Lease {
         lease: LeaseId(1),
+        function: "f",
         on: Vec::new(),
     };
     let latest = |waits| Request::Wait {

@@ -34,6 +34,7 @@ fn replies(server: &mut Server, program: &Peer) -> Vec<String> {
 fn lease(number: u64, key: &str) -> Request<'_> {
     Request::Lease {
         lease: LeaseId(number),
+        function: "f",
         on: vec![("n", Some(key))],
     }
 }
@@ -126,6 +127,7 @@ fn no_session_takes_all_leases_and_none_is_on_nothing() {
     });
     let nothing = Request::Lease {
         lease: LeaseId(1001),
+        function: "f",
         on: Vec::new(),
     };
     program.call(&mut server, nothing, |reply| {

@@ -41,6 +41,7 @@ fn a_record_tells_what_a_process_is_and_how_it_stands() {
         pid: None,
         // When the test's peers ask.
         started_ns: 1,
+        ended_ns: None,
         outcome: None,
         used: None,
     };
@@ -68,10 +69,10 @@ fn a_record_tells_what_a_process_is_and_how_it_stands() {
     server.keeper(ended(process, 3 << 8), Time(3));
     expected.state = "ended".to_owned();
     expected.outcome = Some("exited with code 3".to_owned());
+    expected.ended_ns = Some(3);
     expected.used = Some(Used {
         cpu_ns: 0,
         memory_bytes_max: 0,
-        wall_ns: 2,
     });
     assert_eq!(record(&server, process), Some(expected));
 }
