@@ -227,6 +227,7 @@ pub const SESSION_GRACE: Duration = Duration::from_secs(30);
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a program that a server has taken in may take to connect itself. Longer, since who was late
 /// for a hello comes back, and here the program has lost its server.
+/// Fixed: so long a keeper that says nothing more takes a place of a process.
 pub const PROGRAM_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a client tries to come back before its session counts as lost.
 /// Fixed: it must be shorter than `SESSION_GRACE` of every server.

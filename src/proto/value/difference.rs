@@ -1,6 +1,6 @@
 //! Where two values that are not equal differ, in words.
 
-use super::{Comparer, Digest, Head, Reader, ValueError, describe, equal, show};
+use super::{Comparer, DEPTH_MAX, Digest, Head, Reader, ValueError, describe, equal, show};
 use std::collections::BTreeMap;
 
 /// So much of a key or a text is shown.
@@ -162,7 +162,7 @@ impl<'a> Reader<'a> {
     /// The bytes of the next value.
     fn value(&mut self) -> Result<&'a [u8], ValueError> {
         let before = self.rest;
-        self.skip(1)?;
+        self.skip(DEPTH_MAX)?;
         Ok(&before[..before.len() - self.rest.len()])
     }
 }
@@ -170,7 +170,6 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::limits::DEPTH_MAX;
     use serde::Serialize;
     use std::collections::BTreeMap;
 
