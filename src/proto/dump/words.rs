@@ -78,6 +78,9 @@ fn listed(all: &[(String, Keys)], usual: Option<&str>, f: &mut fmt::Formatter<'_
     Ok(())
 }
 
+const HELD_BACK: &str =
+    ", which has ended: the answer is held back until this process has acknowledged others";
+
 impl fmt::Display for Awaited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -111,13 +114,7 @@ impl fmt::Display for Awaited {
                 held_back,
             } => {
                 write!(f, "join of {}", named(*process, name, function))?;
-                if *held_back {
-                    f.write_str(
-                        ", which has ended: the answer is held back until this process has \
-                         acknowledged others",
-                    )?;
-                }
-                Ok(())
+                f.write_str(if *held_back { HELD_BACK } else { "" })
             }
             Awaited::Changed {
                 namespace,
