@@ -300,7 +300,8 @@ impl Error {
         matches!(self.kind(), Kind::Nested(_))
     }
 
-    /// There is no server (any more): the tree has ended or is about to.
+    /// There is no server (any more): the tree has ended or is about to; or the server that this program
+    /// was [connected](crate::Context::connect) to has.
     #[must_use]
     pub fn is_server_lost(&self) -> bool {
         self.server_loss().is_some()
@@ -309,7 +310,8 @@ impl Error {
     /// How the server was lost, and which function it ran when it was, when that is what this error
     /// tells.
     ///
-    /// Every call of the tree gets the same answer, those in flight and later ones.
+    /// Every call of the tree, or of all programs at that server, gets the same answer, those in flight
+    /// and later ones.
     ///
     /// ```
     /// # fn main() -> zproc::Result<()> {

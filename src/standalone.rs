@@ -7,6 +7,7 @@ use crate::process::address::{self, Address, BindError};
 use crate::process::{peer, sys};
 use crate::proto::limits::Limits;
 use crate::proto::server::{self, NoFunctions};
+use std::fmt;
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::Location;
@@ -62,7 +63,6 @@ use std::sync::Arc;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct Server {
     // Dropped in this order: nobody finds a path at which nobody listens.
     address: Address,
@@ -71,6 +71,12 @@ pub struct Server {
     /// Its end is the sign to stop.
     life: UnixStream,
     stopper: Stopper,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (f.debug_struct("Server").field("path", &self.path())).finish_non_exhaustive()
+    }
 }
 
 /// Stops a [`Server`], from any thread: made by [`Server::stopper`].
@@ -129,7 +135,7 @@ impl ServerBuilder {
         (self.limits.check()).map_err(|unfit| failed(Kind::BadLimits(unfit.to_string())))?;
         let path = absolute(path).map_err(not_bound)?;
         let (listener, address) = address::bind(&path).map_err(|error| match error {
-            BindError::InUse => failed(Kind::Unconnected(Unconnected::AddressInUse)),
+            BindError::InUse(why) => failed(Kind::Unconnected(Unconnected::AddressInUse(why))),
             BindError::System(error) => not_bound(error),
         })?;
         let (life, far) = UnixStream::pair().map_err(not_bound)?;

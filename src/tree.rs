@@ -87,9 +87,10 @@ impl Context {
     ///
     /// # Errors
     /// At once, or after [`connect_timeout`](ContextBuilder::connect_timeout) at the latest:
-    /// [`is_no_server`](Error::is_no_server), nobody listens there;
+    /// [`is_invalid`](Error::is_invalid), no socket can have this path, which is empty or of more than 107
+    /// bytes; [`is_no_server`](Error::is_no_server), there is no such file, or nobody listens there;
     /// [`is_other_user`](Error::is_other_user), it is another user's;
-    /// [`is_stranger`](Error::is_stranger), it is no server of zproc's;
+    /// [`is_stranger`](Error::is_stranger), what is there is no server of zproc's;
     /// [`is_timeout`](Error::is_timeout), it does not answer;
     /// [`is_other_version`](Error::is_other_version); [`is_refused`](Error::is_refused), when the server
     /// belongs to one program's tree, or a limit is reached;
@@ -133,7 +134,7 @@ impl Context {
 }
 
 /// How a tree is to be started. Made by [`Context::builder`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[must_use = "nothing is started before `start`"]
 pub struct ContextBuilder {
     home: Home,
@@ -285,11 +286,15 @@ impl ContextBuilder {
         }
         let no_tree = |error: StartError| Error::new(Kind::NoTree(error.to_string()), &operation);
         start::check().map_err(no_tree)?;
+        if path.as_ref().as_os_str().is_empty() {
+            let why = "the path is empty".to_owned();
+            return Err(Error::new(Kind::Invalid(why), &operation));
+        }
         // Its processes may be elsewhere, and so may the program itself when it comes back.
         let path = std::path::absolute(path.as_ref())
             .map_err(|error| failed(Unconnected::System(error.to_string())))?;
         let joined = joining::join(&path, self.connect_timeout)
-            .map_err(|error| failed(Unconnected::from(error)))?;
+            .map_err(|error| Error::new(error.into(), &operation))?;
         let tree = start::start(start::Server::Other(joined), self.grace).map_err(no_tree)?;
         open(tree, self.home)
     }
@@ -332,17 +337,19 @@ fn open(tree: Tree, home: Home) -> Result<Context> {
     Ok(Context::from_connection(connection, process, Some(Arc::new(tree))).at_home(home))
 }
 
-impl From<JoinError> for Unconnected {
-    fn from(error: JoinError) -> Unconnected {
-        match error {
+impl From<JoinError> for Kind {
+    fn from(error: JoinError) -> Kind {
+        Kind::Unconnected(match error {
+            JoinError::BadPath(why) => return Kind::Invalid(why.to_owned()),
+            JoinError::NoFile => Unconnected::NoFile,
             JoinError::Nobody => Unconnected::Nobody,
             JoinError::OtherUser => Unconnected::OtherUser,
             JoinError::Silent(limit) => Unconnected::Silent(limit),
-            JoinError::Stranger(what) => Unconnected::Stranger(what),
+            JoinError::Stranger(what) => Unconnected::Stranger(what.to_owned()),
             JoinError::Refused(RefusalKind::Version, text) => Unconnected::OtherVersion(text),
             JoinError::Refused(_, text) => Unconnected::Refused(text),
             JoinError::System(error) => Unconnected::System(error.to_string()),
-        }
+        })
     }
 }
 

@@ -48,6 +48,17 @@ fn what_is_no_server_is_told_by_a_typed_error() {
         };
         let error = meets(babbles, DEADLINE);
         assert!(error.is_stranger(), "{error}");
+        // What its bytes would mean to us is nobody's affair.
+        let text = error.to_string();
+        let why = [
+            "its answer is not one of zproc's protocol",
+            "it has hung up",
+        ];
+        assert!(why.iter().any(|why| text.contains(why)), "{text}");
+        assert!(
+            !text.contains("bytes") && !text.contains("buffer"),
+            "{text}"
+        );
     }
     let is_silent = |listener: UnixListener| {
         let (mut stream, _) = listener.accept().expect("accept");
@@ -71,6 +82,64 @@ fn what_is_no_server_is_told_by_a_typed_error() {
     let error = builder.connect(&path).expect_err("it does not run");
     assert!(error.is_timeout(), "{error}");
     drop(server);
+}
+
+fn told(path: &std::path::Path) -> (Error, String) {
+    let error = Context::connect(path).expect_err("it is no server");
+    let text = error.to_string();
+    (error, text)
+}
+
+/// "Nobody listens there" was said of a file that is not there, and of one that is no socket.
+#[test]
+fn a_path_without_a_socket_is_told_as_what_it_is() {
+    let (place, path) = place();
+    for missing in [path.clone(), place.path().join("no/such")] {
+        let (error, text) = told(&missing);
+        assert!(
+            error.is_no_server() && text.contains("no such file"),
+            "{text}"
+        );
+    }
+    drop(UnixListener::bind(&path).expect("bind"));
+    let (error, text) = told(&path);
+    assert!(
+        error.is_no_server() && text.contains("nobody listens there"),
+        "{text}"
+    );
+    let datagrams = place.path().join("datagrams");
+    let _socket = std::os::unix::net::UnixDatagram::bind(&datagrams).expect("bind");
+    let (error, text) = told(&datagrams);
+    assert!(error.is_stranger() && text.contains("datagrams"), "{text}");
+    let file = place.path().join("file");
+    std::fs::write(&file, "precious").expect("write");
+    for other in [&*file, place.path()] {
+        let (error, text) = told(other);
+        assert!(error.is_stranger() && text.contains("no socket"), "{text}");
+    }
+    let (error, text) = told(&file.join("below"));
+    assert!(
+        error.is_no_server() && text.contains("no such file"),
+        "{text}"
+    );
+    for (impossible, why) in [
+        (PathBuf::new(), "empty"),
+        (place.path().join("x".repeat(200)), "107"),
+    ] {
+        let (error, text) = told(&impossible);
+        assert!(error.is_invalid() && text.contains(why), "{text}");
+    }
+}
+
+/// It was as long as all that it is made of.
+#[test]
+fn a_server_is_shown_by_its_path() {
+    let (_place, path) = place();
+    let server = Server::bind(&path).expect("bind");
+    assert_eq!(
+        format!("{server:?}"),
+        format!("Server {{ path: {path:?}, .. }}")
+    );
 }
 
 #[test]

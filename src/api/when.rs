@@ -7,7 +7,7 @@ use super::shipped::{ProcessSignature, WhenBody};
 use super::spawn::ProcessBuilder;
 use super::state::State;
 use super::view::{Verdict, View};
-use crate::error::{Error, Operation, Result};
+use crate::error::{Error, Operation, Result, Wanted};
 use crate::process::code;
 use crate::proto::ids::Revision;
 use crate::proto::marks::{self, Mark};
@@ -122,6 +122,7 @@ where
         };
         let compacted = |error: &Error| error.is_compacted();
         marks::reached_if(found.as_ref().is_err_and(compacted), Mark::WhenCompacted);
+        let found = found.map_err(|error| error.wanted_for(Wanted::When));
         Some(found.unwrap_or_else(Err))
     }
 }

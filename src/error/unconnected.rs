@@ -9,10 +9,12 @@ use std::time::Duration;
 /// [`Context::connect`](crate::Context::connect).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Unconnected {
-    /// Somebody listens at the path that a server wants.
-    AddressInUse,
+    /// Somebody has the path that a server wants: who.
+    AddressInUse(String),
     /// The system would not have a server there.
     Bind(String),
+    /// There is no such file.
+    NoFile,
     /// Nobody listens there.
     Nobody,
     /// Who listens there is another user's.
@@ -51,7 +53,7 @@ impl Error {
     /// Somebody listens already where a [`Server`](crate::Server) was to be bound.
     #[must_use]
     pub fn is_address_in_use(&self) -> bool {
-        matches!(self.unconnected(), Some(Unconnected::AddressInUse))
+        matches!(self.unconnected(), Some(Unconnected::AddressInUse(_)))
     }
 
     /// The system would not have a [`Server`](crate::Server) there, or it could not go on; the text says
@@ -70,7 +72,10 @@ impl Error {
     /// ```
     #[must_use]
     pub fn is_no_server(&self) -> bool {
-        matches!(self.unconnected(), Some(Unconnected::Nobody))
+        matches!(
+            self.unconnected(),
+            Some(Unconnected::NoFile | Unconnected::Nobody)
+        )
     }
 
     /// Where a program was to [connect](crate::Context::connect), another user's server listens, or the
@@ -80,7 +85,8 @@ impl Error {
         matches!(self.unconnected(), Some(Unconnected::OtherUser))
     }
 
-    /// What listens where a program was to [connect](crate::Context::connect) is no server of zproc's.
+    /// What is where a program was to [connect](crate::Context::connect) is no server of zproc's: some
+    /// other file, or a socket at which something else listens.
     #[must_use]
     pub fn is_stranger(&self) -> bool {
         matches!(self.unconnected(), Some(Unconnected::Stranger(_)))
@@ -97,9 +103,11 @@ impl Error {
 impl fmt::Display for Unconnected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unconnected::AddressInUse => f.write_str("somebody listens there already"),
-            Unconnected::Bind(why) => f.write_str(why),
-            Unconnected::Nobody => f.write_str("nobody listens there"),
+            Unconnected::AddressInUse(why) | Unconnected::Bind(why) => f.write_str(why),
+            Unconnected::NoFile => {
+                f.write_str("no such file: no server was started there, or it has ended")
+            }
+            Unconnected::Nobody => f.write_str("nobody listens there: its server is dead"),
             Unconnected::OtherUser => {
                 f.write_str("what listens there is not this user's, or must not be used by it")
             }
@@ -107,7 +115,7 @@ impl fmt::Display for Unconnected {
                 write!(f, "what listens there has not answered within {limit:?}")
             }
             Unconnected::Stranger(what) => {
-                write!(f, "what listens there is no server of zproc's: {what}")
+                write!(f, "what is there is no server of zproc's: {what}")
             }
             Unconnected::OtherVersion(why) => f.write_str(why),
             Unconnected::Refused(why) => write!(f, "the server refused this program: {why}"),

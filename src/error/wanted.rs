@@ -9,6 +9,8 @@ use std::fmt;
 pub(crate) enum Wanted {
     /// What comes next for a watch.
     Next,
+    /// Whether a condition was true at the next revision that changes what it reads.
+    When,
     /// Where a watch was to begin.
     Begin,
     /// What happened while something was read in parts.
@@ -34,6 +36,11 @@ impl Wanted {
             Wanted::Next => (
                 "what comes next",
                 "`restart` takes a snapshot and goes on from there",
+            ),
+            Wanted::When => (
+                "the next change of what the condition reads",
+                "so it may have been true meanwhile, and gone by: a new `when` begins with the \
+                 present; how far back the log reaches is set by `Limits::history_bytes_max`",
             ),
             Wanted::Begin => (
                 "the revision to begin at",
@@ -61,6 +68,7 @@ mod tests {
     fn each_call_has_its_own_advice() {
         let cases = [
             (Wanted::Next, "`restart`"),
+            (Wanted::When, "a new `when` begins"),
             (Wanted::Begin, "`start_with_snapshot`"),
             (Wanted::Meanwhile, "call again"),
             (Wanted::Past, "read a later one"),

@@ -11,9 +11,9 @@ impl fmt::Display for Kind {
             Kind::Stopped => f.write_str("this process was asked to end, so it waits no more"),
             Kind::Nested(within) => write!(
                 f,
-                "it was called in the function that runs for: {within}; it would take effect by \
-                 itself, whatever comes of that: use the function's own Txn or View, or make the \
-                 call when that is done"
+                "not done, since it was called by a function that another call runs ({within}), and \
+                 would be no part of that: the function reads and writes the state by its own Txn or \
+                 View; whatever else is to be called before that call, or after it"
             ),
             Kind::Connect(why) => write!(f, "there is no connection to the server: {why}"),
             Kind::Unconnected(why) => why.fmt(f),

@@ -37,8 +37,8 @@ pub(crate) struct Address {
 /// Why a path can't be had.
 #[derive(Debug)]
 pub(crate) enum BindError {
-    /// Somebody listens there.
-    InUse,
+    /// Somebody has it: who, in words.
+    InUse(String),
     /// The system would not.
     System(io::Error),
 }
@@ -46,9 +46,24 @@ pub(crate) enum BindError {
 impl From<io::Error> for BindError {
     fn from(error: io::Error) -> BindError {
         match error.kind() {
-            io::ErrorKind::AddrInUse => BindError::InUse,
+            io::ErrorKind::AddrInUse => BindError::listens(),
             _ => BindError::System(error),
         }
+    }
+}
+
+impl BindError {
+    fn listens() -> BindError {
+        BindError::InUse("somebody listens there already".to_owned())
+    }
+
+    /// The lock is held, and there is no socket.
+    fn socket_gone(lock_path: &Path) -> BindError {
+        BindError::InUse(format!(
+            "there is no socket, yet a server that has this path still runs (or just begins or \
+             ends): it holds a lock on the file {lock_path:?}. Nobody can connect to it any more, \
+             and the path is free when it has ended"
+        ))
     }
 }
 
@@ -88,13 +103,16 @@ impl Drop for Address {
 /// See [`BindError`].
 pub(crate) fn bind(path: &Path) -> Result<(UnixListener, Address), BindError> {
     if path.as_os_str().as_bytes().len() > SOCKET_PATH_BYTES_MAX {
-        let text = format!("the path of a socket may have {SOCKET_PATH_BYTES_MAX} bytes");
+        let text = format!("the path of a socket has at most {SOCKET_PATH_BYTES_MAX} bytes");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text).into());
     }
     let mut lock_path = OsString::from(path);
     lock_path.push(LOCK_SUFFIX);
     let lock_path = PathBuf::from(lock_path);
-    let lock = lock(&lock_path)?;
+    let lock = lock(&lock_path).map_err(|error| match error {
+        BindError::InUse(_) if file_at(path).is_err() => BindError::socket_gone(&lock_path),
+        error => error,
+    })?;
     let listener = match listen(path) {
         Ok(listener) => listener,
         Err(error) => {
@@ -124,9 +142,13 @@ fn lock(path: &Path) -> Result<File, BindError> {
             .truncate(false)
             .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW)
-            .open(path)?;
+            .open(path)
+            .map_err(|error| {
+                let text = format!("the lock file {path:?} can't be opened: {error}");
+                io::Error::new(error.kind(), text)
+            })?;
         if !sys::try_lock(file.as_fd())? {
-            return Err(BindError::InUse);
+            return Err(BindError::listens());
         }
         // Its holder may have removed it since it was opened: then it locks nothing any more.
         if file.metadata()?.nlink() > 0 {
@@ -150,7 +172,7 @@ fn listen(path: &Path) -> Result<UnixListener, BindError> {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
         // It went just now.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Ok(_) | Err(_) => return Err(BindError::InUse),
+        Ok(_) | Err(_) => return Err(BindError::listens()),
     }
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
@@ -190,7 +212,7 @@ mod tests {
     fn a_path_is_one_servers_at_a_time_and_nothing_is_left_of_it() {
         let place = Place::new();
         let (listener, address) = bind(&place.path()).expect("bind");
-        assert!(matches!(bind(&place.path()), Err(BindError::InUse)));
+        assert!(matches!(bind(&place.path()), Err(BindError::InUse(_))));
         let mode = fs::metadata(address.path()).expect("metadata").mode();
         assert_eq!(mode & 0o777, 0o600);
         drop((listener, address));
@@ -203,7 +225,7 @@ mod tests {
         let _closed = forked::none();
         let place = Place::new();
         let stranger = UnixListener::bind(place.path()).expect("bind");
-        assert!(matches!(bind(&place.path()), Err(BindError::InUse)));
+        assert!(matches!(bind(&place.path()), Err(BindError::InUse(_))));
         assert_eq!(place.files(), 1, "the lock is not left");
         drop(stranger);
         let bound = bind(&place.path()).expect("nobody listens there");
@@ -223,9 +245,38 @@ mod tests {
             true
         }));
         assert_eq!(place.files(), 2);
-        assert!(matches!(bind(&place.path()), Err(BindError::InUse)));
+        assert!(matches!(bind(&place.path()), Err(BindError::InUse(_))));
         drop(bound);
         assert_eq!(place.files(), 0);
+    }
+
+    /// It was told that somebody listens there.
+    #[test]
+    fn a_server_without_its_socket_is_told_by_its_lock() {
+        let _closed = forked::none();
+        let place = Place::new();
+        let bound = bind(&place.path()).expect("bind");
+        fs::remove_file(place.path()).expect("remove");
+        let Err(BindError::InUse(why)) = bind(&place.path()) else {
+            panic!("it was taken");
+        };
+        for told in ["no socket", "still runs", "socket.lock"] {
+            assert!(why.contains(told), "{why}");
+        }
+        drop(bound);
+        drop(bind(&place.path()).expect("it is free again"));
+    }
+
+    /// It was told as "Is a directory", of which file nobody knew.
+    #[test]
+    fn a_lock_that_can_not_be_opened_is_told_by_its_path() {
+        let place = Place::new();
+        fs::create_dir(place.0.path().join("socket.lock")).expect("create");
+        let Err(BindError::System(error)) = bind(&place.path()) else {
+            panic!("it was taken");
+        };
+        assert_eq!(error.kind(), io::ErrorKind::IsADirectory);
+        assert!(error.to_string().contains("socket.lock"), "{error}");
     }
 
     #[test]

@@ -11,11 +11,15 @@ use crate::proto::limits::PROTOCOL_VERSION;
 use crate::proto::message::{FromClient, FromServer, KeeperHello};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// No answer to a hello is longer.
 const ANSWER_BYTES_MAX: usize = 4 * 1024;
+
+/// What is told of whoever answers otherwise than a server does.
+const OTHER_LANGUAGE: &str = "its answer is not one of zproc's protocol";
 
 /// A program that was taken in.
 pub(crate) struct Joined {
@@ -32,6 +36,10 @@ pub(crate) struct Joined {
 /// Why it was not taken in.
 #[derive(Debug)]
 pub(crate) enum JoinError {
+    /// No socket can be there: the path is empty, too long, or has a zero in it.
+    BadPath(&'static str),
+    /// There is no such file.
+    NoFile,
     /// Nobody listens there.
     Nobody,
     /// Whoever listens there is another user's.
@@ -39,7 +47,7 @@ pub(crate) enum JoinError {
     /// It has said nothing, or not all, in the time allowed.
     Silent(Duration),
     /// It is no server of zproc's, or has broken off.
-    Stranger(String),
+    Stranger(&'static str),
     /// It would not have this program.
     Refused(RefusalKind, String),
     /// The system would not.
@@ -59,16 +67,22 @@ pub(crate) fn join(path: &Path, timeout: Duration) -> Result<Joined, JoinError> 
     };
     let of_system = |error: io::Error| match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => JoinError::Silent(timeout),
-        io::ErrorKind::UnexpectedEof => {
-            JoinError::Stranger("it has hung up without an answer".to_owned())
-        }
+        io::ErrorKind::UnexpectedEof => JoinError::Stranger("it has hung up without an answer"),
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
-            JoinError::Stranger("it has hung up".to_owned())
+            JoinError::Stranger("it has hung up")
         }
         _ => JoinError::System(error),
     };
     let mut stream = peer::connect(path, left()?).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => JoinError::Nobody,
+        io::ErrorKind::InvalidInput => JoinError::BadPath(peer::BAD_PATH),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => JoinError::NoFile,
+        io::ErrorKind::ConnectionRefused if !is_socket(path) => {
+            JoinError::Stranger("it is a file or a directory, and no socket")
+        }
+        io::ErrorKind::ConnectionRefused => JoinError::Nobody,
+        _ if error.raw_os_error() == Some(libc::EPROTOTYPE) => {
+            JoinError::Stranger("it is a socket for datagrams")
+        }
         io::ErrorKind::PermissionDenied => JoinError::OtherUser,
         _ => of_system(error),
     })?;
@@ -94,8 +108,7 @@ pub(crate) fn join(path: &Path, timeout: Duration) -> Result<Joined, JoinError> 
     read(&mut prefix)?;
     let length = u32::from_le_bytes(prefix) as usize;
     if length > ANSWER_BYTES_MAX {
-        let what = format!("an answer of {length} bytes");
-        return Err(JoinError::Stranger(what));
+        return Err(JoinError::Stranger(OTHER_LANGUAGE));
     }
     let mut payload = vec![0; length];
     read(&mut payload)?;
@@ -106,6 +119,11 @@ pub(crate) fn join(path: &Path, timeout: Duration) -> Result<Joined, JoinError> 
         process,
         key,
     })
+}
+
+/// Is there a socket, and not some other kind of file?
+fn is_socket(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())
 }
 
 fn hello() -> Vec<u8> {
@@ -129,9 +147,6 @@ fn answer(payload: &[u8]) -> Result<(ProcessId, Token), JoinError> {
             let (kind, text) = describe(refusal);
             Err(JoinError::Refused(kind, text))
         }
-        Ok(_) => Err(JoinError::Stranger(
-            "an answer to something else".to_owned(),
-        )),
-        Err(malformed) => Err(JoinError::Stranger(malformed.to_string())),
+        Ok(_) | Err(_) => Err(JoinError::Stranger(OTHER_LANGUAGE)),
     }
 }

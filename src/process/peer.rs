@@ -45,6 +45,9 @@ pub(crate) fn is_own_user(socket: BorrowedFd<'_>) -> bool {
     user(socket).is_ok_and(|user| user == sys::user())
 }
 
+/// What is told of a path that no socket can have.
+pub(crate) const BAD_PATH: &str = "the path of a socket has at most 107 bytes, none of them zero";
+
 /// Connects to whoever listens there. Where many wait to be taken in, it waits for its place among them
 /// so long (`None`: for ever), and is `WouldBlock` then. What is written later has as much time.
 ///
@@ -66,8 +69,7 @@ pub(crate) fn connect(path: &Path, limit: Option<Duration>) -> io::Result<UnixSt
     let bytes = path.as_os_str().as_bytes();
     // One place stays zero, which ends the path.
     if bytes.len() >= address.sun_path.len() || bytes.contains(&0) {
-        let text = "no socket can have this path";
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, BAD_PATH));
     }
     for (to, from) in address.sun_path.iter_mut().zip(bytes) {
         *to = *from as libc::c_char;

@@ -350,6 +350,12 @@ pub(super) fn calls_in_a_transaction_are_refused(ctx: &Context) -> Result<()> {
             text.contains(name) && text.contains("run a transaction"),
             "{text}"
         );
+        // It said the other call twice over, and of a lock or a spawn that the Txn does it.
+        assert_eq!(text.matches("another call").count(), 1, "{text}");
+        assert!(
+            text.ends_with("called before that call, or after it"),
+            "{text}"
+        );
     }
     // What it overlooks is its own affair, and hinders nothing.
     let missed = state.transaction(|txn| {
