@@ -23,7 +23,8 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A hold on the tree: the state, and the processes.
+/// A hold on the state and the processes: of a program's own tree, or of all programs at a
+/// [server](crate::Server) that stands alone.
 ///
 /// The program gets one from `Context::new`; a process's function is given one. Clones are cheap
 /// and mean the same, in any thread; every handle made from it ([`State`], [`Process`],
@@ -256,7 +257,8 @@ impl Context {
     }
 
     /// The table of all processes that the tree has started, with what they use: those that live,
-    /// and the last 1024 that have ended.
+    /// and the last 1024 that have ended. At a [server](crate::Server) that stands alone these are all
+    /// programs, and the processes of all.
     ///
     /// The same records can be read, [waited on](State::wait_until) and [watched](State::watch) in
     /// the namespace `""`; what those that live use now is not in them, but asked of the system
@@ -287,7 +289,8 @@ impl Context {
         Processes::read(self)
     }
 
-    /// This process's id in the tree. The program's own is [`ProcessId::PROGRAM`], unless it has
+    /// This process's id: no other of the tree, or of all programs at one server, ever has the same.
+    /// The program's own is [`ProcessId::PROGRAM`], unless it has
     /// [connected](Context::connect) to a server, which numbers its programs as they come.
     #[must_use]
     pub fn process_id(&self) -> ProcessId {
@@ -360,11 +363,13 @@ impl Context {
         })
     }
 
-    /// Who waits for what, since when: a picture of the whole tree, for when it hangs.
+    /// Who waits for what, since when: a picture of the whole tree, for when it hangs; or of all programs
+    /// at a [server](crate::Server) that stands alone, and the processes of all.
     ///
     /// It tells of each process that has not ended: what it waits for (conditions with what they
-    /// read, values, the ends of processes) and since when, or that it runs; whether its
-    /// connection is lost; how far its watches are behind. Processes that wait for each other's locks
+    /// read, values, the ends of processes, locks, turns of transactions) and since when, or that it runs as
+    /// far as the server can see; whether its connection is lost; what it watches, when that last had an
+    /// update, and how far it is behind. Whether a thread waits for the next update the server can't tell. Processes that wait for each other's locks
     /// or ends in a circle are told as a deadlock, unless a thread that the server can't know of ends it. Of the calling process it also tells the calls that the server does
     /// not know of.
     ///

@@ -1,4 +1,4 @@
-//! Locks: one holder at a time, over all processes of the tree.
+//! Locks: one holder at a time, over all processes of the tree, or of all programs at one server.
 
 use super::context::{Context, unexpected};
 use super::scan::Span;
@@ -11,7 +11,8 @@ use crate::proto::operations::{self, Test};
 use std::panic::Location;
 use std::time::Duration;
 
-/// Locks, by name. They are the tree's: every process that names one means the same, whatever its
+/// Locks, by name. They are the server's, so the tree's, or all programs' that are connected to one
+/// server: every process that names one means the same, whatever its
 /// [state](Context::state) is. A lock need not be made first, and is no more when nobody holds it.
 impl Context {
     /// Blocks until the lock is this call's, and holds it as long as the guard lives. Those who wait

@@ -49,7 +49,7 @@ impl<R> Process<R> {
         }
     }
 
-    /// Its id in the tree.
+    /// Its id, which no other of the tree, or of all programs at one server, ever has.
     #[must_use]
     pub fn id(&self) -> ProcessId {
         self.id

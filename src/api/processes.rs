@@ -10,7 +10,7 @@ use crate::runtime::Usage;
 use std::fmt;
 use std::time::Duration;
 
-/// The processes of a tree, as they were at one revision, in the order of their ids. Made by
+/// The processes of a tree, or of all programs at one server, as they were at one revision, in the order of their ids. Made by
 /// [`Context::processes`].
 ///
 /// `{}` is a table for people.
@@ -24,7 +24,7 @@ pub struct Processes {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProcessInfo {
-    /// Its id in the tree.
+    /// Its id, which no other has.
     pub id: ProcessId,
     /// Who has spawned it.
     pub parent: ProcessId,

@@ -1,4 +1,4 @@
-//! Who waits for what since when: the picture of a tree that does not get on.
+//! Who waits for what since when: the picture of processes that do not get on.
 //!
 //! The server's machine draws it, the simulator shows the same one for a run that can't go on, and
 //! users get it from [`Context::dump`](crate::Context::dump).

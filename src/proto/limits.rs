@@ -146,7 +146,7 @@ pub const LOCK_WAITERS_MAX: usize = 16 * 1024;
 pub const CONNECTIONS_MAX: usize = 4096;
 /// Most sessions, detached ones included.
 pub const SESSIONS_MAX: usize = 8192;
-/// Most processes of a tree that have not ended.
+/// Most processes that have not ended: of a tree, or of all programs at one server together.
 pub const PROCESSES_LIVE_MAX: usize = 4096;
 /// Most records of ended processes that are kept; the oldest goes first.
 pub const PROCESSES_ENDED_MAX: usize = 1024;
@@ -192,17 +192,17 @@ pub const PAGE_ENTRIES_MAX: usize = 512;
 /// Bytes after which a page of a scan is closed.
 pub const PAGE_BYTES_MAX: usize = 256 * 1024;
 
-/// Most processes that a picture of the tree shows.
-/// Fixed: a picture at all its limits has to fit a frame.
+/// Most processes that a dump shows.
+/// Fixed: a dump at all its limits has to fit a frame.
 pub const DUMP_PROCESSES_MAX: usize = 512;
 /// Most waits, most watches, and most calls of the asker's own, that it shows.
-/// Fixed: a picture at all its limits has to fit a frame.
+/// Fixed: a dump at all its limits has to fit a frame.
 pub const DUMP_LINES_MAX: usize = 1024;
 /// Most reads of one condition that it shows.
-/// Fixed: a picture at all its limits has to fit a frame.
+/// Fixed: a dump at all its limits has to fit a frame.
 pub const DUMP_READS_MAX: usize = 6;
 /// After so many bytes it cuts a name or a key.
-/// Fixed: a picture at all its limits has to fit a frame.
+/// Fixed: a dump at all its limits has to fit a frame.
 pub const DUMP_TEXT_BYTES_MAX: usize = 200;
 /// How long to wait for it: a server that does not answer is part of the picture.
 /// Fixed: who looks at a tree that does not get on wants to see it soon.
@@ -237,7 +237,9 @@ pub const RECONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// set makes the limits easy to reach. What both sides of a connection must agree on (frames,
 /// names, credit) is not here: it is the same everywhere.
 ///
-/// Given to a tree with [`ContextBuilder::limits`](crate::ContextBuilder::limits). Names end in what is
+/// Given to a tree with [`ContextBuilder::limits`](crate::ContextBuilder::limits), or to a server that
+/// stands alone with [`ServerBuilder::limits`](crate::ServerBuilder::limits), where they hold for all programs
+/// together. Names end in what is
 /// counted (`_bytes_max`; else a number of the things that are named); [the list](crate::guide::limits)
 /// says what happens at each.
 ///
