@@ -1,12 +1,14 @@
 //! The state, as it grows and as many look at it: what one operation costs among few and many entries,
 //! memory per entry, many callers at once and many operations in one call, one update to many watchers,
-//! catching up, what others notice of somebody who asks
-//! for much, and what each limit costs when it is reached. Beside Redis, where `redis-server` is
-//! installed.
+//! catching up, what others notice of somebody who asks for much, what each limit costs when it is
+//! reached, and how many instructions the core takes. Beside Redis, where `redis-server` is installed.
 //!
 //! ```text
-//! cargo bench --bench state [-- [--json] [alone|callers|cost|memory|watchers|others|full]...]
+//! cargo bench --bench state [-- [--json] [PART]...]
 //! ```
+//!
+//! The parts are `alone`, `callers`, `cost`, `memory`, `watchers`, `others`, `full`, `instructions`; without
+//! one, all of them.
 
 #[path = "../measure/mod.rs"]
 mod measure;
@@ -16,6 +18,7 @@ mod callers;
 mod cost;
 mod fills;
 mod full;
+mod instructions;
 mod memory;
 mod others;
 mod redis;
@@ -53,7 +56,13 @@ fn amount(options: &Options, in_earnest: usize) -> usize {
 
 fn main() -> Result<(), Failure> {
     let options = Options::from_arguments();
-    let parts: [(&str, Part); 7] = [
+    let asked: Vec<String> = std::env::args().collect();
+    if let [_, calls_of, operation, count] = &asked[..]
+        && calls_of == instructions::CALLS_OF
+    {
+        return instructions::calls_of(operation, count.parse()?);
+    }
+    let parts: [(&str, Part); 8] = [
         ("callers", callers::run),
         ("memory", memory::run),
         ("watchers", watchers::run),
@@ -61,8 +70,8 @@ fn main() -> Result<(), Failure> {
         ("full", full::run),
         ("alone", alone::run),
         ("cost", cost::run),
+        ("instructions", instructions::run),
     ];
-    let asked: Vec<String> = std::env::args().collect();
     let any = parts
         .iter()
         .any(|(name, _)| asked.iter().any(|a| a == name));

@@ -6,7 +6,7 @@ use crate::tree::{Tree, bytes};
 use crate::{Failure, amount, tell};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use zproc::{Context, Filter, Limits, Process, State, Watch};
+use zproc::{Context, Filter, Limits, Process, Server, State, Watch};
 
 /// What an update or a message holds.
 const TEXT: &str = "thirty-two bytes, more or less..";
@@ -14,7 +14,17 @@ const TEXT: &str = "thirty-two bytes, more or less..";
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let redis = Redis::start()?;
     for count in [1, 100, 1000].map(|count| amount(options, count)) {
-        fan_out(options, redis.as_ref(), count)?;
+        let tree = Tree::start(Limits::default())?;
+        let states = vec![tree.ctx.state(); count];
+        fan_out(
+            options,
+            redis.as_ref(),
+            &format!("{count} watchers"),
+            &states,
+        )?;
+    }
+    for count in [100, 1000].map(|count| if options.in_earnest { count } else { 10 }) {
+        fan_out_to_connections(options, redis.as_ref(), count)?;
     }
     if let Some(redis) = &redis {
         fan_out_to_processes(options, redis, amount(options, 100).min(100))?;
@@ -138,15 +148,43 @@ fn idle(options: &Options, most: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// From the call until the last of them has it. Ours are watches of one process, theirs are
+/// Each watcher is a program's connection to a server that stands alone: so many contexts of one process,
+/// each with a keeper of its own. The server is a thread of this process.
+fn fan_out_to_connections(
+    options: &Options,
+    redis: Option<&Redis>,
+    count: usize,
+) -> Result<(), Failure> {
+    let place = tempfile::tempdir()?;
+    let path = place.path().join("state.socket");
+    let server = Server::bind(&path)?;
+    let stopper = server.stopper();
+    let serves = thread::spawn(move || server.run());
+    let contexts = (0..count).map(|_| Context::connect(&path));
+    let contexts = contexts.collect::<zproc::Result<Vec<Context>>>()?;
+    let states: Vec<State> = contexts.iter().map(Context::state).collect();
+    let name = format!("{count} connections");
+    fan_out(options, redis, &name, &states)?;
+    drop((states, contexts));
+    stopper.stop();
+    serves.join().expect("no panic")?;
+    Ok(())
+}
+
+/// From the call until the last of them has it. Ours are watches of these states, theirs are
 /// connections of one process; both are read in turn by one thread.
-fn fan_out(options: &Options, redis: Option<&Redis>, count: usize) -> Result<(), Failure> {
-    let tree = Tree::start(Limits::default())?;
-    let state = tree.ctx.state();
-    let watches = (0..count).map(|_| state.watch(Filter::key("k")).start());
+fn fan_out(
+    options: &Options,
+    redis: Option<&Redis>,
+    name: &str,
+    states: &[State],
+) -> Result<(), Failure> {
+    let state = states.first().ok_or("somebody watches")?;
+    let watches = states
+        .iter()
+        .map(|state| state.watch(Filter::key("k")).start());
     let mut watches = watches.collect::<zproc::Result<Vec<Watch>>>()?;
-    let name = format!("{count} watchers");
-    let ours = Work::new(&name, || {
+    let ours = Work::new(name, || {
         state.set("k", TEXT).expect("set");
         for watch in &mut watches {
             watch.next_update().expect("an update");
@@ -161,7 +199,7 @@ fn fan_out(options: &Options, redis: Option<&Redis>, count: usize) -> Result<(),
     };
     let mut publisher = redis.connect()?;
     let mut subscribers = Vec::new();
-    for _ in 0..count {
+    for _ in states {
         let mut peer: Peer = redis.connect()?;
         peer.call(vec![b"SUBSCRIBE", b"k"])?;
         subscribers.push(peer);
