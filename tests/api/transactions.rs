@@ -303,6 +303,17 @@ pub(super) fn plain_writes_break_a_lease(ctx: &Context) -> Result<()> {
     Ok(())
 }
 
+fn names_both_calls_once(name: &str, error: &zproc::Error) {
+    assert!(error.is_nested(), "{name}: {error}");
+    let text = error.to_string();
+    let both = text.contains(name) && text.contains("run a transaction");
+    assert!(both, "{text}");
+    // It said the other call twice over, and of a lock or a spawn that the Txn does it.
+    assert_eq!(text.matches("another call").count(), 1, "{text}");
+    let ends_well = text.ends_with("called before that call, or after it");
+    assert!(ends_well, "{text}");
+}
+
 /// Every call in its own function would be outside of it, whatever it is.
 pub(super) fn calls_in_a_transaction_are_refused(ctx: &Context) -> Result<()> {
     let state = ctx.namespace("txn");
@@ -344,18 +355,7 @@ pub(super) fn calls_in_a_transaction_are_refused(ctx: &Context) -> Result<()> {
                 call()
             })
             .unwrap_err();
-        assert!(error.is_nested(), "{name}: {error}");
-        let text = error.to_string();
-        assert!(
-            text.contains(name) && text.contains("run a transaction"),
-            "{text}"
-        );
-        // It said the other call twice over, and of a lock or a spawn that the Txn does it.
-        assert_eq!(text.matches("another call").count(), 1, "{text}");
-        assert!(
-            text.ends_with("called before that call, or after it"),
-            "{text}"
-        );
+        names_both_calls_once(name, &error);
     }
     // What it overlooks is its own affair, and hinders nothing.
     let missed = state.transaction(|txn| {
