@@ -303,7 +303,7 @@ pub(super) fn plain_writes_break_a_lease(ctx: &Context) -> Result<()> {
     Ok(())
 }
 
-fn names_both_calls_once(name: &str, error: &zproc::Error) {
+fn names_both_calls_once(name: &str, error: &Error) {
     assert!(error.is_nested(), "{name}: {error}");
     let text = error.to_string();
     let both = text.contains(name) && text.contains("run a transaction");
