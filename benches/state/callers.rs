@@ -21,6 +21,9 @@ pub(crate) fn run(options: &Options) -> std::result::Result<(), Failure> {
     let tree = Tree::start(Limits::default())?;
     callers(options, &tree, &redis)?;
     crews(options, &tree, &redis)?;
+    drop(tree);
+    // With a log of its own: none that others have filled, which each batch would have to make room in.
+    let tree = Tree::start(Limits::default())?;
     batches(options, &tree.ctx.namespace("batches"), &redis)
 }
 

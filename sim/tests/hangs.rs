@@ -43,9 +43,9 @@ fn the_report_tells_who_waits_for_what() {
     let expected = [
         "at revision r4: 3 processes, 3 waits",
         "process 1 (main) waits for: join of process 2 (hangs::waits_for_a_value)",
-        "process 2 (hangs::waits_for_a_value) waits for: key \"never/a\" in namespace \"default\" \
+        "process 2 (hangs::waits_for_a_value), pid 1002, waits for: key \"never/a\" in namespace \"default\" \
          to be the integer 1",
-        "process 3 (hangs::waits_for_a_key) waits for: hangs::waits_for_a_key::{{closure}} to hold \
+        "process 3 (hangs::waits_for_a_key), pid 1003, waits for: hangs::waits_for_a_key::{{closure}} to hold \
          in namespace \"default\"; it read key \"never/b\"",
     ];
     assert_eq!(told[..4], expected);

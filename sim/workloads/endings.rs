@@ -7,7 +7,7 @@ use crate::thread::{self, choose, note, sleep_ns};
 use serde::Deserialize;
 use std::time::Duration;
 use zproc::seam::proto::marks::{self, Mark};
-use zproc::{Context, End, Filter, Process, ProcessBuilder, Result, Why};
+use zproc::{Context, End, Filter, Process, ProcessBuilder, Result, View, Why};
 
 /// Nobody writes here.
 const NEVER: &str = "never";
@@ -135,10 +135,7 @@ pub(crate) fn ender(ctx: &Context, steps: u64) -> Result<u64> {
                     .and_then(|process| kill_one(ctx, process)),
             )?,
             2 => tolerate(kill_parent(ctx, step))?,
-            3 => tolerate(
-                ctx.spawn_when(|view| view.contains_key("never"), |_, ()| Ok(()))
-                    .and_then(|process| stop_heedful(ctx, process)),
-            )?,
+            3 => tolerate(spawn_idle(ctx, step).and_then(|process| stop_heedful(ctx, process)))?,
             4..6 => tolerate(
                 ctx.spawn(heedful, step)
                     .and_then(|process| stop_heedful(ctx, process)),
@@ -153,6 +150,16 @@ pub(crate) fn ender(ctx: &Context, steps: u64) -> Result<u64> {
         };
     }
     Ok(steps)
+}
+
+/// Starts one that acts at matches which never come, by itself or by its builder.
+fn spawn_idle(ctx: &Context, step: u64) -> Result<Process<Result<()>>> {
+    let never = |view: &View<'_>| view.contains_key("never");
+    let act = |_: &Context, ()| Ok(());
+    match step % 2 {
+        0 => ctx.spawn_when(never, act),
+        _ => ctx.process_when(never, act).name("idle").spawn(()),
+    }
 }
 
 /// Asks one to end that does not look, which has its grace though its parent ends meanwhile.
