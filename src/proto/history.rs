@@ -66,15 +66,6 @@ const ENTRY_OVERHEAD_BYTES: usize = 128;
 /// Namespaces whose last dropped revision is remembered one by one.
 const DROPPED_NAMESPACES_MAX: usize = 1024;
 
-impl LoggedSpace {
-    fn with_room_for(changes: usize) -> LoggedSpace {
-        LoggedSpace {
-            changes: Vec::with_capacity(changes),
-            ..LoggedSpace::default()
-        }
-    }
-}
-
 impl Logged {
     fn bytes_of(change: &KeyChange) -> usize {
         let values = [&change.before, &change.after];
@@ -167,29 +158,32 @@ impl Logged {
 fn by_namespace(changes: ChangeSet) -> (Vec<(Namespace, LoggedSpace)>, usize) {
     let mut spaces: Vec<(Namespace, LoggedSpace)> = Vec::new();
     let mut bytes = changes.resets.len() * ENTRY_OVERHEAD_BYTES;
-    let mut left = changes.changes.len();
-    for (namespace, change) in changes.changes {
-        bytes += Logged::bytes_of(&change);
-        if spaces.last().is_none_or(|(last, _)| *last != namespace) {
-            spaces.push((namespace, LoggedSpace::with_room_for(left)));
-        }
-        if let Some((_, space)) = spaces.last_mut() {
+    // So long a run each namespace has: room for no more, however many namespaces there are.
+    let runs = changes.changes.chunk_by(|one, other| one.0 == other.0);
+    let runs: Vec<usize> = runs.map(<[_]>::len).collect();
+    let mut changes_left = changes.changes.into_iter();
+    for run in runs {
+        let mut space = LoggedSpace::default();
+        space.changes.reserve_exact(run);
+        let mut of = None;
+        for (namespace, change) in changes_left.by_ref().take(run) {
+            bytes += Logged::bytes_of(&change);
             space.changes.push(change);
+            of.get_or_insert(namespace);
         }
-        left -= 1;
+        spaces.extend(of.map(|namespace| (namespace, space)));
     }
     for namespace in changes.resets {
         match spaces.binary_search_by(|(there, _)| there.cmp(&namespace)) {
             Ok(place) => spaces[place].1.reset = true,
             Err(place) => {
-                let mut space = LoggedSpace::with_room_for(0);
-                space.reset = true;
+                let space = LoggedSpace {
+                    reset: true,
+                    ..LoggedSpace::default()
+                };
                 spaces.insert(place, (namespace, space));
             }
         }
-    }
-    for (_, space) in &mut spaces {
-        space.changes.shrink_to_fit();
     }
     (spaces, bytes)
 }
@@ -392,6 +386,16 @@ mod tests {
         assert_eq!(history.oldest("c"), Revision(1));
         let held: Vec<_> = history.since(Revision(2)).map(|e| e.revision.0).collect();
         assert_eq!(held, [5, 6]);
+    }
+
+    /// Each had room for all changes: of as many namespaces as changes that was their square.
+    #[test]
+    fn each_namespace_has_room_for_its_own_changes_alone() {
+        let mut changes = change_set(1, "a", &["k1", "k2"]);
+        changes.changes.extend(change_set(1, "b", &["k"]).changes);
+        let (spaces, _) = by_namespace(changes);
+        let room: Vec<_> = spaces.iter().map(|(_, s)| s.changes.capacity()).collect();
+        assert_eq!(room, [2, 1]);
     }
 
     #[test]
