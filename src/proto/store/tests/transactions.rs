@@ -304,3 +304,44 @@ fn a_sum_that_is_wrong_is_noticed() {
     store.bytes += 1;
     store.invariants();
 }
+
+/// However often a key is changed, it stands once in a change set and counts once: as what it was
+/// before all of it, and what it has become.
+#[test]
+fn a_key_counts_once_gone_and_there_again() {
+    let mut store = small(|limits| {
+        limits.change_set_changes_max = 2;
+        limits.owned_keys_max = 2;
+    });
+    set(&mut store, "there", &[1]);
+    let mut transaction = store.transaction(P, Rights::User);
+    for round in 0..3 {
+        for key in ["there", "new"] {
+            transaction.set("n", key, &[2 + round]).expect("once");
+            transaction.remove("n", key).expect("once");
+        }
+    }
+    transaction.set("n", "new", &[9]).expect("once");
+    let changes = transaction.commit().expect("it fits").expect("changes");
+    let told: Vec<_> = changes.changes.iter().map(|(_, change)| change).collect();
+    let [new, there] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert_eq!((&*new.key, &*there.key), ("new", "there"));
+    assert_eq!(new.before.as_deref(), None);
+    assert_eq!(new.after.as_deref(), Some(&[9][..]));
+    assert_eq!(there.before.as_deref(), Some(&[1][..]));
+    assert_eq!(there.after.as_deref(), None);
+    store.invariants();
+    // And one more is one too many, with which all is as it was.
+    let mut transaction = store.transaction(P, Rights::User);
+    transaction.remove("n", "new").expect("it fits");
+    transaction.set("n", "new", &[3]).expect("once");
+    transaction.set("n", "a", &[3]).expect("it fits");
+    let refused = transaction.set("n", "b", &[3]);
+    assert_eq!(refused_by(refused), "CHANGE_SET_CHANGES_MAX");
+    drop(transaction);
+    assert_eq!(store.get("n", "new"), Some(&[9][..]));
+    assert_eq!((store.get("n", "a"), store.len("n")), (None, 1));
+    store.invariants();
+}
