@@ -14,7 +14,7 @@ use zproc::seam::proto::frame::Outbox;
 use zproc::seam::proto::ids::{ConnectionId, ProcessId, Seq, Token, WatchId};
 use zproc::seam::proto::limits::{CREDIT_BYTES_MIN, IN_FLIGHT_MAX, PART_BYTES_MAX};
 use zproc::seam::proto::message::{Filter, FunctionRef, Reply, Request};
-use zproc::seam::proto::server::{self, FunctionFailure, Functions, Server};
+use zproc::seam::proto::server::{self, FunctionFailure, Functions, NoFunctions, Server};
 use zproc::seam::proto::store::{Transaction, View};
 use zproc::seam::proto::time::Time;
 
@@ -151,12 +151,12 @@ impl Functions for OneWrite {
 
     fn condition(
         &mut self,
-        _: &str,
-        _: &FunctionRef<'_>,
-        _: &[u8],
-        _: &View<'_>,
+        namespace: &str,
+        function: &FunctionRef<'_>,
+        args: &[u8],
+        view: &View<'_>,
     ) -> Result<Option<Vec<u8>>, FunctionFailure> {
-        Err(FunctionFailure::Unknown)
+        NoFunctions.condition(namespace, function, args, view)
     }
 }
 
